@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# From a source tree to a kernel, its modules, its KVM selftests and the guest's init.
+
+jobs=$(nproc)
+
+# kmake WORK ARGUMENT...: make for WORK/src with its objects in WORK/obj. A fixed time and builder
+# make an unchanged source an unchanged binary, and let ccache find what another tree compiled.
+kmake() {
+	local work=$1 cc=gcc
+	shift
+	command -v ccache >/dev/null && cc='ccache gcc'
+	CCACHE_DIR=$cache/ccache CCACHE_BASEDIR=$cache CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=time_macros \
+		CCACHE_MAXSIZE=4G run make -C "$work/src" O="$work/obj" -j"$jobs" CC="$cc" HOSTCC="$cc" \
+		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=snplab \
+		KBUILD_BUILD_HOST=lab KBUILD_BUILD_VERSION=1 "$@"
+}
+
+# configure WORK FRAGMENT...: allnoconfig plus the fragments, made again when one of them changes.
+configure() {
+	local work=$1 line missing=''
+	shift
+	[ -n "$dry_run" ] || mkdir -p "$work/obj"
+	if [ -z "$dry_run" ]; then
+		cat "$@" >"$work/all.config.new"
+		if cmp -s "$work/all.config.new" "$work/all.config" && [ -s "$work/obj/.config" ] &&
+			[ ! "$work/obj/.config" -ot "$work/src/arch/x86/kvm/Kconfig" ]; then
+			rm "$work/all.config.new"
+			return
+		fi
+	fi
+	kmake "$work" -s KCONFIG_ALLCONFIG="$work/all.config.new" allnoconfig
+	[ -z "$dry_run" ] || return 0
+	while read -r line; do
+		grep -qxF "$line" "$work/obj/.config" || missing+=" ${line%%=*}"
+	done < <(grep ^CONFIG_ "$work/all.config.new")
+	for line in $missing; do
+		# Not every tree has every symbol: only one that it has, and did not take, is an error.
+		if grep -rqsE --include='Kconfig*' "^(menu)?config ${line#CONFIG_}\$" "$work/src"; then
+			setup_error "the kernel's configuration lacks $line" \
+				'expected allnoconfig to take every line of lab/config: a dependency is missing'
+		fi
+		echo "this tree has no $line"
+	done
+	touch "$work/obj/.config"
+	mv "$work/all.config.new" "$work/all.config"
+}
+
+# build_kernel WORK: bzImage and modules. A stage.
+build_kernel() {
+	local work=$1
+	[ -n "$dry_run" ] || lock "work-$(basename "$work")"
+	# A build that was killed may have left a truncated object that looks new: those are made again.
+	if [ -e "$work/building" ]; then
+		find "$work/obj" -newer "$work/building" \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name 'vmlinux*' -o -name bzImage \) -delete
+	fi
+	configure "$work" "$lab"/config/{base,kvm,debug,kunit}.config
+	[ -n "$dry_run" ] || touch "$work/building"
+	if ! kmake "$work" bzImage modules; then
+		rm -f "$work/building"
+		out_of_space "$work"
+		setup_error 'the kernel does not build' 'the compiler said why, in the log'
+	fi
+	rm -f "$work/building"
+}
+
+# build_selftests WORK NAME...: the tree's own KVM selftests, static, in WORK/kselftest.
+build_selftests() {
+	local work=$1 d name targets=()
+	shift
+	d=x86
+	[ -d "$work/src/tools/testing/selftests/kvm/x86" ] || [ -n "$dry_run" ] || d=x86_64
+	for name; do
+		# A test that this tree does not have is left out, and said so by the guest's init.
+		if [ -n "$dry_run" ] || [ -e "$work/src/tools/testing/selftests/kvm/$d/$name.c" ]; then
+			targets+=("$work/kselftest/$d/$name")
+		fi
+	done
+	[ -n "$dry_run" ] || mkdir -p "$work/kselftest"
+	kmake "$work" -s headers
+	local cc=gcc
+	command -v ccache >/dev/null && cc='ccache gcc'
+	CCACHE_DIR=$cache/ccache CCACHE_BASEDIR=$cache run make -s -C "$work/src/tools/testing/selftests/kvm" -j"$jobs" \
+		CC="$cc" OUTPUT="$work/kselftest" KHDR_INCLUDES="-isystem $work/obj/usr/include" LDFLAGS=-static "${targets[@]}" ||
+		setup_error 'the KVM selftests do not build' 'the compiler said why, in the log'
+	[ -n "$dry_run" ] || { rm -rf "$work/tests" && mkdir "$work/tests" && cp "${targets[@]}" "$work/tests/"; }
+}
+
+# module_order NAME...: NAME's files below WORK/obj, those a module needs before it.
+modules_with_needs() {
+	local work=$1 name file dep
+	shift
+	for name; do
+		file=$(find "$work/obj" -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" | head -n 1)
+		# Built in, or not in this configuration: what needs it says so when it is loaded.
+		[ -n "$file" ] || continue
+		for dep in $(modinfo -F depends "$file" | tr , ' '); do modules_with_needs "$work" "$dep"; done
+		printf '%s\n' "$file"
+	done | awk '!seen[$0]++'
+}
+
+# build_initrd WORK OUT: init, the modules in loading order, the tests. Small: no compression worth a stage.
+build_initrd() {
+	local work=$1 out_file=$2 root ko
+	if [ -n "$dry_run" ]; then
+		run gcc -static -O2 -o init "$lab/init/init.c"
+		run cpio -o -H newc
+		return
+	fi
+	root=$(mktemp -d "$work/.root.XXXXXX")
+	# shellcheck disable=SC2064
+	trap "rm -rf '$root'" EXIT
+	mkdir -p "$root"/{dev,proc,sys,tmp,lib/modules,tests,bin}
+	run gcc -static -O2 -Wall -Wextra -Werror -o "$root/init" "$lab/init/init.c"
+	modules_with_needs "$work" kvm-amd | while read -r ko; do
+		cp "$ko" "$root/lib/modules/"
+		basename "$ko" .ko
+	done >"$root/lib/modules/order"
+	[ -s "$root/lib/modules/order" ] || setup_error 'expected a kvm-amd module to load, found none' \
+		'lab/config/kvm.config makes KVM modules; is CONFIG_KVM_AMD=m still possible in this tree?'
+	[ ! -d "$work/tests" ] || cp "$work"/tests/* "$root/tests/"
+	if [ -n "${with_shell:-}" ]; then cp "$(command -v busybox)" "$root/bin/busybox"; fi
+	strip --strip-debug "$root"/lib/modules/*.ko "$root"/tests/* 2>/dev/null || true
+	# Reproducible: the same content is the same file.
+	(cd "$root" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --reproducible --quiet) | gzip -1n >"$out_file"
+}

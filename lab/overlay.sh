@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# The source tree that is built: the lab's own copy of a base or of the user's tree, with patches on
+# top. Nothing is ever written into the user's tree, and only files whose content changes get a new
+# time stamp, so that one edited line is one rebuilt object.
+
+# work_dir TREE: where a tree's copy and objects live. DIR trees are told apart by their real path.
+work_dir() {
+	local name
+	case $1 in
+	*/*) name=dir-$(slug "$(basename "$1")")-$(printf %s "$1" | sha256sum | cut -c1-8) ;;
+	*)
+		name=$1
+		[ -z "${linux_dir:-}" ] || name+=-on-$(slug "$(basename "$linux_dir")")-$(printf %s "$linux_dir" | sha256sum | cut -c1-8)
+		;;
+	esac
+	printf '%s/work/%s\n' "$cache" "$name"
+}
+
+# patches_for TREE SOURCE: the patch files that go on top of SOURCE, in order. A named tree gets its
+# series; then every tree without a KUnit test of its own gets the lab's, if there is one for its version.
+patches_for() {
+	local version series=
+	case $1 in */*) ;; *) list_series "$top/series/$(series_dir "$1")"; series=$1 ;; esac
+	version=$(kernel_version "$2")
+	if [ "$series" != mainline ] && [ ! -e "$2/arch/x86/kvm/svm/tests" ] && [ -d "$lab/kunit/linux-${version%.*}.y" ]; then
+		list_series "$lab/kunit/linux-${version%.*}.y"
+	fi
+	[ -z "${extra_patch:-}" ] || printf '%s\n' "$extra_patch"
+}
+
+series_dir() { case $1 in mainline) echo mainline ;; *) echo "linux-$1" ;; esac; }
+
+# touched PATCH...: the files that the patches change, one a line.
+# Asked where no git repository is in the way: git apply leaves out what is outside its own.
+touched() {
+	[ $# -eq 0 ] || (cd "$cache" && GIT_CEILING_DIRECTORIES=$(dirname "$cache") git apply --numstat "$@") | cut -f3 | sort -u
+}
+
+# overlay SOURCE WORK PATCH...: brings WORK/src to SOURCE plus the patches. A stage.
+overlay() {
+	local source=$1 work=$2 patches files f p new
+	shift 2
+	patches=("$@")
+	if [ -n "$dry_run" ]; then
+		case $source in
+		"$cache"/base/*) run cp -al "$source" "$work/src" ;;
+		*) run rsync -a --delete "$source/" "$work/src/" ;;
+		esac
+		for p in "${patches[@]}"; do run patch -d "$work/src" -p1 -F0 -i "$p"; done
+		return
+	fi
+	mkdir -p "$work"
+	lock "work-$(basename "$work")"
+	files=$(touched "${patches[@]}")
+
+	# The patched files are made beside the tree first: a patch that does not apply changes nothing.
+	new=$(mktemp -d "$work/.new.XXXXXX")
+	# shellcheck disable=SC2064
+	trap "rm -rf '$new'" EXIT
+	while read -r f; do
+		[ -z "$f" ] || [ ! -e "$source/$f" ] || (cd "$source" && cp --parents -p "$f" "$new/")
+	done <<<"$files"
+	for p in "${patches[@]}"; do
+		patch -d "$new" -p1 -F0 --no-backup-if-mismatch -i "$p" ||
+			setup_error "$(patch_name "$p") does not apply to linux $(kernel_version "$source")" \
+				'expected every hunk to apply with no fuzz; the log has the hunks that did not' \
+				"rebase it: ./snplab tree, then ./snplab refresh"
+	done
+
+	copy_source "$source" "$work" "$files"
+	{ cat "$work/patched" 2>/dev/null || true; printf '%s\n' "$files"; } | sort -u | while read -r f; do
+		[ -n "$f" ] || continue
+		if [ -e "$new/$f" ]; then
+			replace_if_changed "$new/$f" "$work/src/$f"
+		elif [ -e "$source/$f" ] && ! grep -qxF "$f" <<<"$files"; then
+			replace_if_changed "$source/$f" "$work/src/$f"
+		else
+			rm -f "$work/src/$f"
+		fi
+	done
+	printf '%s\n' "$files" >"$work/patched"
+}
+
+patch_name() { case $1 in "$top"/*) printf '%s' "${1#"$top"/}" ;; *) printf '%s' "$1" ;; esac; }
+
+# A hard link to the base is never written through: the changed file is a new one.
+replace_if_changed() {
+	if cmp -s "$1" "$2"; then return; fi
+	mkdir -p "$(dirname "$2")"
+	cp --remove-destination "$1" "$2"
+	# Newer than any object, whatever time stamp the source had.
+	touch "$2"
+}
+
+# copy_source SOURCE WORK FILES: hard links to a base in the cache, which nobody edits; an rsync
+# of a tree that somebody may. FILES, the patched ones, are left for the caller.
+copy_source() {
+	local source=$1 work=$2
+	case $source in
+	"$cache"/base/*)
+		if [ "$(cat "$work/base" 2>/dev/null)" != "$source" ]; then
+			rm -rf "$work/src" "$work/src.tmp" "$work/patched"
+			cp -al "$source" "$work/src.tmp"
+			mv -T "$work/src.tmp" "$work/src"
+			printf '%s\n' "$source" >"$work/base"
+		fi
+		;;
+	*)
+		# What a build inside the tree left there would make kbuild refuse a build outside it.
+		rsync -a --delete --exclude=/.git --exclude='*.o' --exclude='*.ko' --exclude='*.a' --exclude='*.cmd' \
+			--exclude=/.config --exclude=/include/config/ --exclude=/include/generated/ \
+			--exclude='/arch/*/include/generated/' --exclude=/vmlinux \
+			--exclude-from=<(sed '/./s,^,/,' <<<"$3"; sed '/./s,^,/,' "$work/patched" 2>/dev/null || true) \
+			"$source/" "$work/src/"
+		;;
+	esac
+}

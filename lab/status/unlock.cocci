@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Every kvm_unlock_all_vcpus() in "func".
+
+@exists@
+identifier virtual.func;
+@@
+func(...) { <+...
+* kvm_unlock_all_vcpus
+  (...)
+ ...+> }

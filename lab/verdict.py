@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads what a boot left (ktap.log, kernel.log) and says pass or fail, in a line and as JSON.
+
+usage: verdict.py LOGS --tree NAME --linux VERSION --tests a,b,c [--stage 'SECONDS TEXT']... [--json FILE]
+       verdict.py --setup-failed STATUS --verb VERB --json FILE
+
+Exit status: 0 pass, 1 a test failed or the kernel reported something, 4 everything was skipped,
+124 timed out, 255 the kernel panicked. A lockdep, KASAN, WARN or hung-task report is a failure even
+when every test passed.
+"""
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+
+# What the kernel prints when it finds something wrong with itself.
+REPORT = re.compile(
+    r"WARNING: |\bBUG: |kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|Oops: |"
+    r"unable to handle|INFO: task .* blocked|INFO: possible|INFO: trying to register|"
+    r"INFO: lockdep is turned off|DEBUG_LOCKS_WARN_ON|DEAD LOCK|bad unlock balance|"
+    r"detected stalls|self-detected stall|soft lockup|hard LOCKUP|refcount_t: |list_(add|del) corruption|"
+    r"Nested lock was not taken|held lock freed|lock held when returning|"
+    r"RMP fault|RMP violation|sleeping function called")
+PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
+RESULT = re.compile(r"^(not )?ok (\d+) (\S+)(?: # ?(SKIP|TIMEOUT)? ?(.*))?$")
+# A KUnit case: below its suite, above its parameters.
+SUBRESULT = re.compile(r"^ {8}(not )?ok \d+ (.*)$")
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read().splitlines()
+    except OSError:
+        return []
+
+
+def parse_ktap(lines):
+    """The top level's results, and the failed ones below it."""
+    plan, tests, below, ended = None, [], [], False
+    for line in lines:
+        m = re.match(r"^1\.\.(\d+)$", line)
+        if m:
+            plan = int(m.group(1))
+        m = SUBRESULT.match(line)
+        if m and m.group(1):
+            below.append(m.group(2).strip())
+        m = RESULT.match(line)
+        if m:
+            result = {"SKIP": "skip", "TIMEOUT": "timeout"}.get(m.group(4)) or ("fail" if m.group(1) else "pass")
+            tests.append({"name": m.group(3), "result": result, "reason": m.group(5) or "",
+                          "failed": below if result == "fail" else []})
+            below = []
+        if line.startswith("# snplab: end of tests"):
+            ended = True
+    return plan, tests, below, ended
+
+
+def write_json(path, data):
+    """All of it or nothing: a reader never sees half a file."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as f:
+        json.dump(data, f, indent=1)
+        f.write("\n")
+    os.chmod(f.name, 0o644)
+    os.replace(f.name, path)
+
+
+def judge(args):
+    plan, tests, below, ended = parse_ktap(read(f"{args.logs}/ktap.log"))
+    kernel = read(f"{args.logs}/kernel.log")
+    reports = [line.strip() for line in kernel if REPORT.search(line)]
+    panic = next((m.group(1) for m in map(PANIC.search, kernel) if m), None)
+    timed_out = os.path.exists(f"{args.logs}/timed-out")
+    wanted = [t for t in args.tests.split(",") if t]
+    count = {r: sum(t["result"] == r for t in tests) for r in ("pass", "skip", "fail", "timeout")}
+    problems = []
+    if panic is not None:
+        status, verdict = 255, "panic"
+        problems.append(f"the kernel panicked: {panic}")
+    elif timed_out or count["timeout"]:
+        status, verdict = 124, "timeout"
+        if timed_out:
+            problems.append(f"no end within {read(args.logs + '/timed-out')[0]} s")
+    elif not ended or [t["name"] for t in tests] != wanted or plan != len(wanted):
+        status, verdict = 1, "fail"
+        problems.append(f"expected results of {len(wanted)} tests, found {len(tests)}"
+                        + ("" if ended else ": the guest ended before its tests did"))
+    elif count["fail"] or reports:
+        status, verdict = 1, "fail"
+    elif not count["pass"]:
+        status, verdict = 4, "skip"
+    else:
+        status, verdict = 0, "pass"
+    for t in tests:
+        if t["result"] in ("fail", "timeout"):
+            problems.append(f"{t['name']}: {t['reason'] or t['result']}")
+            problems.extend(f"  not ok: {b}" for b in t["failed"][:12])
+    if below:
+        problems.extend(f"  not ok: {b}" for b in below[:12])
+    if reports:
+        problems.append(f"{len(reports)} report(s) in the kernel's log:")
+        problems.extend(f"  {r}" for r in reports[:8])
+    return status, {
+        "verb": "run", "tree": args.tree, "linux": args.linux, "qemu": args.qemu, "verdict": verdict,
+        "exit": status, "passed": count["pass"], "failed": count["fail"] + count["timeout"],
+        "skipped": count["skip"], "tests": tests, "reports": reports, "problems": problems,
+        "stages": [{"seconds": int(s.split(" ", 1)[0]), "stage": s.split(" ", 1)[1]} for s in args.stage],
+        "logs": args.logs}
+
+
+def main():
+    p = argparse.ArgumentParser(add_help=False)
+    p.add_argument("logs", nargs="?")
+    p.add_argument("--tree", default="")
+    p.add_argument("--linux", default="")
+    p.add_argument("--qemu", default="")
+    p.add_argument("--tests", default="")
+    p.add_argument("--stage", action="append", default=[])
+    p.add_argument("--json")
+    p.add_argument("--shown-logs")
+    p.add_argument("--setup-failed", type=int)
+    p.add_argument("--verb", default="run")
+    args = p.parse_args()
+    if args.setup_failed is not None:
+        words = {2: "usage", 3: "setup-failed", 129: "interrupted", 130: "interrupted", 143: "interrupted"}
+        write_json(args.json, {"verb": args.verb, "verdict": words.get(args.setup_failed, "setup-failed"),
+                               "exit": args.setup_failed})
+        return 0
+    status, data = judge(args)
+    if args.json:
+        write_json(args.json, data)
+    write_json(f"{args.logs}/verdict.json", data)
+    for line in data["problems"]:
+        print(f"      {line}")
+    no_report = "no report in the kernel's log" if not data["reports"] else f"{len(data['reports'])} kernel reports"
+    print(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {data['passed']} passed, "
+          f"{data['failed']} failed, {data['skipped']} skipped; {no_report}; logs: {args.shown_logs or args.logs}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

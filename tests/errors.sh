@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Bad input, no network, a full disk, a missing program: the exit status, what was expected and found,
+# and a hint; and nothing half-done is left behind.
+# shellcheck disable=SC2016  # expanded later, by an inner shell
+set -uo pipefail
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+cd "$tmp" || exit
+s=$top/snplab
+
+expect 'no verb: usage' 2 '^usage: ./snplab VERB' "$s"
+expect '--help' 0 '^usage: ./snplab VERB' "$s" --help
+expect 'an unknown verb' 2 "no such verb: 'frobnicate'" "$s" frobnicate
+for v in run check status shell tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
+expect 'run: an unknown option' 2 'run has no option --frob' "$s" run --frob x
+expect 'run: an option without its value' 2 '--tree wants a value' "$s" run --tree
+expect 'run: an unknown tree names the known ones' 2 "expected 6\.12\.y, mainline or a directory, found '5\.4\.y'" "$s" run --tree 5.4.y
+expect 'run: a directory that is no kernel' 3 'is no kernel source tree: expected a Makefile' "$s" run --tree "$tmp"
+expect 'run: --linux that is no kernel' 3 'is no kernel source tree' "$s" run --linux "$tmp"
+expect 'run: --linux that is not there' 2 'no such directory' "$s" run --linux "$tmp/no"
+expect 'run: a glob that matches no test names the tests' 2 'there are: kunit state_test' "$s" run --test 'zz*'
+expect 'run: a time-out that is no number' 2 "--timeout wants seconds, found 'soon'" "$s" run --timeout soon
+expect 'run: a patch that is not there' 2 '--patch: no such file' "$s" run --patch no.patch
+expect 'run: a JSON file that cannot be written' 2 '--json: cannot write' "$s" run --json no/such/file
+expect 'run: an argument' 2 "run takes no argument: 'mainline'" "$s" run mainline
+expect 'check: a glob that matches nothing' 2 "no test matches 'zz'" "$s" check zz
+expect 'status: no directory given' 2 . "$s" status
+expect 'status: a directory that is not there' 2 . "$s" status "$tmp/no"
+expect 'status: a directory that is no kernel' 3 . "$s" status "$tmp"
+expect 'tree: no tree given' 2 'which tree\? expected 6\.12\.y, mainline' "$s" tree
+expect 'refresh: an unknown tree' 2 'no such tree' "$s" refresh 5.4.y
+expect 'mail: an unknown tree' 2 'no such tree' "$s" mail 5.4.y
+expect 'shell without a terminal' 2 'shell wants a terminal' "$s" shell </dev/null
+expect 'run --dry-run prints the QEMU line' 0 '^ *qemu-system-x86_64 .*-append ' "$s" run --dry-run
+check 'run --dry-run leaves no cache behind' env XDG_CACHE_HOME="$tmp/none" bash -c '"$0" run --dry-run >/dev/null; [ ! -e "$XDG_CACHE_HOME" ]' "$s"
+
+# No network: a proxy that nobody listens at. Port 9 of the loopback is discard's, and closed.
+offline=(env http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9)
+expect 'no network and nothing cached' 3 'no package lists could be read: the network or the mirror' \
+	"${offline[@]}" XDG_CACHE_HOME="$tmp/offline" "$s" run --json "$tmp/offline.json"
+check 'with a JSON that says so' python3 -c "import json; d = json.load(open('$tmp/offline.json')); assert (d['verdict'], d['exit']) == ('setup-failed', 3), d"
+check 'and no half-made base' test -z "$(find "$tmp/offline/snplab/base" -mindepth 1 2>/dev/null)"
+
+# A tree that the series is not for, with no network to look for a newer one: what is there is used,
+# and the patch that does not apply is named.
+base=$tmp/stale/snplab/base
+mkdir -p "$base/linux-source-6.12_6.12.999/kernel/locking" "$base/linux-source-6.12_6.12.999/include/linux"
+printf 'VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 999\n' >"$base/linux-source-6.12_6.12.999/Makefile"
+touch "$base/linux-source-6.12_6.12.999/Kbuild" "$base/linux-source-6.12_6.12.999/include/linux/mutex.h"
+echo linux-source-6.12_6.12.999 >"$base/6.12.y.newest"
+touch -d '3 days ago' "$base/6.12.y.newest"
+expect 'no network but a cached kernel: goes on' 3 'no network: going on with linux-source-6.12_6.12.999' \
+	"${offline[@]}" XDG_CACHE_HOME="$tmp/stale" "$s" run
+expect 'a series that does not apply: the patch is named' 3 \
+	'series/linux-6.12.y/.*\.patch does not apply to linux 6\.12\.999' "${offline[@]}" XDG_CACHE_HOME="$tmp/stale" "$s" run
+check 'and no tree is left half-patched' test ! -e "$tmp/stale/snplab/work/6.12.y/src"
+
+# A program that no package brings: in a copy of the repository whose list asks for one.
+mkdir copy && (cd "$top" && git ls-files -z --cached --others --exclude-standard | tar -c --null -T - --ignore-failed-read 2>/dev/null) | tar -x -C copy
+printf 'build\tno-such-program\tno-such-package-at-all\n' >>copy/lab/deps.list
+expect 'a program that cannot be installed is named' 3 'no-such-p(rogram|ackage)' env XDG_CACHE_HOME="$tmp/deps" copy/snplab run
+
+# A read-only cache, a full disk.
+if [ "$(id -u)" -eq 0 ] && mkdir full && mount -t tmpfs -o size=20m none full 2>/dev/null; then
+	trap 'umount "$tmp/full" 2>/dev/null; rm -rf "$tmp"' EXIT
+	expect 'a disk too small for the package lists' 3 'reading the package lists needs 300 MiB in .*, [0-9]+ MiB are free' env XDG_CACHE_HOME="$tmp/full" "$s" run
+	mount -o remount,size=700m full
+	expect 'a disk too small for a kernel is refused before the download' 3 'needs 6000 MiB in .*, [0-9]+ MiB are free' \
+		env XDG_CACHE_HOME="$tmp/full" "$s" run
+	check 'and holds nothing half-unpacked' test -z "$(find full/snplab/base -mindepth 1)"
+	mount -o remount,ro full
+	expect 'a cache that cannot be written' 3 'cannot create|Read-only' env XDG_CACHE_HOME="$tmp/full/sub" "$s" run
+	umount full
+else
+	skip 'a full disk' 'needs root and mount(2)'
+fi
+finish

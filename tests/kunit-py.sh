@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The mainline series' KUnit suite runs the way a kernel developer runs it: kunit.py, in the patched
+# tree, everything built in, whatever CPU kunit.py's QEMU has.
+set -uo pipefail
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab.sh
+. "$(dirname "$0")/lab.sh"
+
+base=$(lab_base mainline) || { not_ok 'a base' "$base"; finish; }
+mapfile -t patches < <(list_series "$top/series/mainline")
+work=$cache/work/kunit-py
+mkdir -p "$work"
+check 'a tree with the series' lab_quietly overlay "$base" "$work" "${patches[@]}"
+cd "$work/src" || finish
+export CCACHE_DIR=$cache/ccache CCACHE_BASEDIR=$cache
+if python3 tools/testing/kunit/kunit.py run --arch x86_64 --kunitconfig arch/x86/kvm/svm/tests \
+	--build_dir "$work/obj" --make_options CC='ccache gcc' --jobs "$(nproc)" >"$tmp/log" 2>&1
+then
+	ok 'kunit.py run --arch x86_64 --kunitconfig arch/x86/kvm/svm/tests'
+else
+	not_ok 'kunit.py run --arch x86_64 --kunitconfig arch/x86/kvm/svm/tests' "$(tail -n 30 "$tmp/log")"
+fi
+check 'it ran the suite' grep -q 'kvm_sev_snp_launch_finish' "$tmp/log"
+check 'all of it passed' grep -qE 'Testing complete\. Ran [1-9][0-9]* tests: passed: [0-9]+(, skipped: [0-9]+)?$' "$tmp/log"
+grep -E 'Testing complete' "$tmp/log" | sed 's/^/# /'
+cd "$top" && rm -rf "$work"
+finish

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The main job on both trees: a pass verdict in words, in JSON and as exit status; every test that was
+# to run did; what cannot run here is skipped with its reason.
+set -uo pipefail
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+
+ask() { python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); print(eval(sys.argv[2], {"d": d, "t": {x["name"]: x for x in d.get("tests", [])}}))' "$1" "$2"; }
+is() { # DESCRIPTION JSON EXPRESSION WANTED
+	local found
+	found=$(ask "$2" "$3" 2>&1)
+	if [[ $found == "$4" ]]; then ok "$1"; else not_ok "$1" "expected $4, found $found"; fi
+}
+
+for tree in 6.12.y mainline; do
+	json=$tmp/$tree.json log=$tmp/$tree.log status=0
+	"$top/snplab" run --tree "$tree" --json "$json" >"$log" 2>&1 || status=$?
+	if [ $status -eq 0 ]; then ok "run --tree $tree: exit status 0"; else
+		not_ok "run --tree $tree: exit status 0" "found $status" "$(tail -n 30 "$log")"
+		[ -s "$json" ] || continue
+	fi
+	check "$tree: the last line is the verdict" grep -qE "^PASS: $tree on linux [0-9.]+: .*logs: " <(tail -n 1 "$log")
+	check "$tree: the first line comes before any work" grep -qE '^snplab run: ' <(head -n 1 "$log")
+	check "$tree: stages have their time" grep -qE '^\[[0-9]/6\] build linux [0-9.]+ … [0-9]+ s$' "$log"
+	check "$tree: KTAP is in what the user sees" grep -qE '^ok 1 kunit' "$log"
+	is "$tree: JSON says pass" "$json" 'd["verdict"]' pass
+	is "$tree: no report in the kernel's log" "$json" 'd["reports"]' '[]'
+	for t in kunit state_test svm_vmcall_test sync_regs_test; do
+		is "$tree: $t passes" "$json" "t['$t']['result']" pass
+	done
+	is "$tree: sev_smoke_test is skipped where there is no SEV" "$json" "t['sev_smoke_test']['result']" skip
+	is "$tree: with its reason" "$json" "'SEV' in t['sev_smoke_test']['reason']" True
+	logs=$(ask "$json" 'd["logs"]')
+	check "$tree: lockdep was on" grep -q 'Lock dependency validator' "$logs/kernel.log"
+	check "$tree: KUnit ran the suite of the function" grep -q 'kvm_sev_snp_launch_finish' "$logs/ktap.log"
+done
+finish

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Every patch of both series: applies with no fuzz, compiles by itself (W=1, KVM_WERROR) where it
+# touches something, brings no sparse warning that the base has not, and pleases checkpatch --strict.
+set -uo pipefail
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab.sh
+. "$(dirname "$0")/lab.sh"
+
+# Kbuild targets for the files that a patch changes.
+targets() {
+	touched "$@" | sed -n 's,^\(arch/x86/kvm\|virt/kvm\|include/linux/kvm_host.h\).*,arch/x86/kvm/,p
+		s,^\(kernel/locking\|include/linux/mutex.h\).*,kernel/locking/,p' | sort -u
+}
+
+# warnings LOG: what gcc and sparse said of the files that the series touches, without line numbers.
+warnings() { grep -E '(warning|error):' "$1" | grep -E "$2" | sed 's,^.*/src/,,; s,:[0-9]*:[0-9]*:,:,' | sort -u; }
+
+compile() {
+	(set -e; configure "$1" "$lab"/config/{base,kvm,debug,kunit}.config && kmake "$1" W=1 C=1 "${@:3}") >"$2" 2>&1
+}
+
+for tree in 6.12.y mainline; do
+	base=$(lab_base "$tree") || { not_ok "$tree: a base to apply to" "$base"; continue; }
+	mapfile -t patches < <(list_series "$top/series/$(series_dir "$tree")")
+	work=$cache/work/series-$tree
+	mkdir -p "$work"
+	files=$(touched "${patches[@]}" | grep '\.[ch]$' | paste -sd'|')
+	mapfile -t all < <(targets "${patches[@]}")
+	check "$tree: the base compiles" lab_quietly overlay "$base" "$work"
+	compile "$work" "$tmp/base.log" "${all[@]}" || not_ok "$tree: the base compiles with W=1" "$(tail -n 20 "$tmp/base.log")"
+	warnings "$tmp/base.log" "$files" >"$tmp/known"
+	for ((i = 0; i < ${#patches[@]}; i++)); do
+		p=${patches[i]}
+		name=$tree/$(basename "$p" .patch)
+		check "$name applies with no fuzz" lab_quietly overlay "$base" "$work" "${patches[@]:0:i+1}" || continue
+		check "$name pleases checkpatch --strict" checkpatch "$work/src" "$p"
+		mapfile -t objects < <(targets "$p")
+		[ ${#objects[@]} -gt 0 ] || continue
+		if compile "$work" "$tmp/patch.log" "${objects[@]}"; then
+			ok "$name compiles by itself: ${objects[*]}"
+		else
+			not_ok "$name compiles by itself: ${objects[*]}" "$(grep -B2 -A8 -m3 -E 'error:|Error ' "$tmp/patch.log" | tail -n 30)"
+		fi
+		new=$(warnings "$tmp/patch.log" "$files" | comm -13 "$tmp/known" -)
+		if [ -z "$new" ]; then ok "$name: no new warning (W=1, sparse)"; else not_ok "$name: no new warning (W=1, sparse)" "$new"; fi
+	done
+done
+finish

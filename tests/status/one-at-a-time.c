@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// expect: open
+// says: one vCPU
+/* Each vCPU is locked only while its own VMSA is encrypted. */
+static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
+{
+	struct sev_data_snp_launch_update data = {};
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
+	int ret;
+
+	data.page_type = SNP_PAGE_TYPE_VMSA;
+	kvm_for_each_vcpu(i, vcpu, kvm) {
+		struct vcpu_svm *svm = to_svm(vcpu);
+		u64 pfn = __pa(svm->sev_es.vmsa) >> PAGE_SHIFT;
+
+		mutex_lock(&vcpu->mutex); /* HERE */
+		ret = sev_es_sync_vmsa(svm);
+		if (ret)
+			break;
+
+		ret = rmp_make_private(pfn, INITIAL_VMSA_GPA, PG_LEVEL_4K, 1, true);
+		if (ret)
+			break;
+
+		data.address = __sme_pa(svm->sev_es.vmsa);
+		ret = __sev_issue_cmd(argp->sev_fd, SEV_CMD_SNP_LAUNCH_UPDATE,
+				      &data, &argp->error);
+		if (ret) {
+			snp_page_reclaim(kvm, pfn);
+			break;
+		}
+
+		svm->vcpu.arch.guest_state_protected = true;
+		mutex_unlock(&vcpu->mutex);
+	}
+
+	return ret;
+}

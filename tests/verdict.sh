@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The verdict follows from the logs: what a guest can leave behind, and what must be said of it.
+# shellcheck disable=SC2001,SC2317  # sed for what needs its anchors; functions that expect calls
+set -uo pipefail
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+
+ktap=$(printf '%s\n' 'KTAP version 1' '1..2' '# Subtest: kunit' '    KTAP version 1' '        ok 1 one' '    ok 1 suite' \
+	'ok 1 kunit' '# x' 'ok 2 state_test' '# snplab: end of tests')
+verdict() { # KTAP KERNEL-LOG [TESTS]
+	rm -rf "$tmp/logs"
+	mkdir "$tmp/logs"
+	printf '%s\n' "$1" >"$tmp/logs/ktap.log"
+	printf '%s\n' "$2" >"$tmp/logs/kernel.log"
+	[ -z "${timed_out:-}" ] || echo 9 >"$tmp/logs/timed-out"
+	python3 "$top/lab/verdict.py" "$tmp/logs" --tree t --linux 1.2.3 --tests "${3:-kunit,state_test}" --json "$tmp/json"
+}
+boot='Linux version 6.12.0'
+expect 'all passed: pass' 0 '^PASS: t on linux 1.2.3: 2 passed, 0 failed, 0 skipped' verdict "$ktap" "$boot"
+check 'the JSON is whole' python3 -c "import json; d = json.load(open('$tmp/json')); assert d['exit'] == 0 and len(d['tests']) == 2"
+expect 'one not ok: fail' 1 '^FAIL: .* 1 passed, 1 failed' verdict "${ktap/ok 2/not ok 2}" "$boot"
+expect 'the failing case below is named' 1 'not ok: one' verdict "$(sed 's/ ok 1 one/ not ok 1 one/; s/^ok 1/not ok 1/' <<<"$ktap")" "$boot"
+expect 'one skipped: pass' 0 '1 passed, 0 failed, 1 skipped' verdict "$(sed 's/^ok 2.*/& # SKIP no SEV/' <<<"$ktap")" "$boot"
+expect 'all skipped: skip' 4 '^SKIP: ' verdict "$(sed 's/^ok .*/& # SKIP no SEV/' <<<"$ktap")" "$boot"
+expect 'a test timed out' 124 '^TIMEOUT: ' verdict "$(sed 's/^ok 2.*/not ok 2 state_test # TIMEOUT no end within 9 s/' <<<"$ktap")" "$boot"
+timed_out=1 expect 'the boot timed out' 124 'no end within 9 s' verdict "$ktap" "$boot"
+expect 'the guest ended early: fail, though nothing failed' 1 'the guest ended before its tests did' verdict "$(sed '$d' <<<"$ktap")" "$boot"
+expect 'no result at all: fail' 1 'expected results of 2 tests, found 0' verdict '' "$boot"
+expect 'a test is missing: fail' 1 'expected results of 3 tests, found 2' verdict "$ktap" "$boot" kunit,state_test,sync_regs_test
+expect 'another test than the one asked for: fail' 1 '^FAIL' verdict "$ktap" "$boot" kunit,sync_regs_test
+expect 'a panic is a panic, whatever passed' 255 'the kernel panicked: Attempted to kill init' verdict "$ktap" "[ 1.0] Kernel panic - not syncing: Attempted to kill init!"
+while read -r line; do
+	expect "a report is a failure, though all passed: $line" 1 '1 report\(s\) in the kernel' verdict "$ktap" "$boot"$'\n'"[    1.0] $line"
+done <<'EOF'
+WARNING: possible circular locking dependency detected
+WARNING: Nested lock was not taken
+WARNING: CPU: 0 PID: 1 at virt/kvm/kvm_main.c:1399 kvm_lock_all_vcpus+0x1/0x2
+WARNING: bad unlock balance detected!
+BUG: KASAN: slab-use-after-free in sev_es_sync_vmsa+0x1/0x2
+BUG: unable to handle page fault for address: ffff888000000000
+INFO: task sev_snp_launch:12 blocked for more than 120 seconds.
+rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+DEBUG_LOCKS_WARN_ON(1)
+Oops: Oops: 0003 [#1] PREEMPT SMP
+EOF
+expect 'what is no report is none' 0 '^PASS' verdict "$ktap" '[ 0.1] random: debug warning: not a report'
+finish
