@@ -4,14 +4,17 @@
 
 jobs=$(nproc)
 
-# kmake WORK ARGUMENT...: make for WORK/src with its objects in WORK/obj. A fixed time and builder
+# The objects are in a folder of the copied source: kbuild then writes no absolute path into any command,
+# and what ccache has from one copy serves the next.
+
+# kmake WORK ARGUMENT...: make for WORK/src with its objects in WORK/src/obj. A fixed time and builder
 # make an unchanged source an unchanged binary, and let ccache find what another tree compiled.
 kmake() {
 	local work=$1 cc=gcc
 	shift
 	command -v ccache >/dev/null && cc='ccache gcc'
 	CCACHE_DIR=$cache/ccache CCACHE_BASEDIR=$cache CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=time_macros \
-		CCACHE_MAXSIZE=4G run make -C "$work/src" O="$work/obj" -j"$jobs" CC="$cc" HOSTCC="$cc" \
+		CCACHE_MAXSIZE=4G run make -C "$work/src" O=obj -j"$jobs" CC="$cc" HOSTCC="$cc" \
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=snplab \
 		KBUILD_BUILD_HOST=lab KBUILD_BUILD_VERSION=1 "$@"
 }
@@ -20,11 +23,11 @@ kmake() {
 configure() {
 	local work=$1 line missing=''
 	shift
-	[ -n "$dry_run" ] || mkdir -p "$work/obj"
+	[ -n "$dry_run" ] || mkdir -p "$work/src/obj"
 	if [ -z "$dry_run" ]; then
 		cat "$@" >"$work/all.config.new"
-		if cmp -s "$work/all.config.new" "$work/all.config" && [ -s "$work/obj/.config" ] &&
-			[ ! "$work/obj/.config" -ot "$work/src/arch/x86/kvm/Kconfig" ]; then
+		if cmp -s "$work/all.config.new" "$work/all.config" && [ -s "$work/src/obj/.config" ] &&
+			[ ! "$work/src/obj/.config" -ot "$work/src/arch/x86/kvm/Kconfig" ]; then
 			rm "$work/all.config.new"
 			return
 		fi
@@ -32,7 +35,7 @@ configure() {
 	kmake "$work" -s KCONFIG_ALLCONFIG="$work/all.config.new" allnoconfig
 	[ -z "$dry_run" ] || return 0
 	while read -r line; do
-		grep -qxF "$line" "$work/obj/.config" || missing+=" ${line%%=*}"
+		grep -qxF "$line" "$work/src/obj/.config" || missing+=" ${line%%=*}"
 	done < <(grep ^CONFIG_ "$work/all.config.new")
 	for line in $missing; do
 		# Not every tree has every symbol: only one that it has, and did not take, is an error.
@@ -42,7 +45,7 @@ configure() {
 		fi
 		echo "this tree has no $line"
 	done
-	touch "$work/obj/.config"
+	touch "$work/src/obj/.config"
 	mv "$work/all.config.new" "$work/all.config"
 }
 
@@ -52,7 +55,7 @@ build_kernel() {
 	[ -n "$dry_run" ] || lock "work-$(basename "$work")"
 	# A build that was killed may have left a truncated object that looks new: those are made again.
 	if [ -e "$work/building" ]; then
-		find "$work/obj" -newer "$work/building" \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name 'vmlinux*' -o -name bzImage \) -delete
+		find "$work/src/obj" -newer "$work/building" \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name 'vmlinux*' -o -name bzImage \) -delete
 	fi
 	configure "$work" "$lab"/config/{base,kvm,debug,kunit}.config
 	[ -n "$dry_run" ] || touch "$work/building"
@@ -81,17 +84,17 @@ build_selftests() {
 	local cc=gcc
 	command -v ccache >/dev/null && cc='ccache gcc'
 	CCACHE_DIR=$cache/ccache CCACHE_BASEDIR=$cache run make -s -C "$work/src/tools/testing/selftests/kvm" -j"$jobs" \
-		CC="$cc" OUTPUT="$work/kselftest" KHDR_INCLUDES="-isystem $work/obj/usr/include" LDFLAGS=-static "${targets[@]}" ||
+		CC="$cc" OUTPUT="$work/kselftest" KHDR_INCLUDES="-isystem $work/src/obj/usr/include" LDFLAGS=-static "${targets[@]}" ||
 		setup_error 'the KVM selftests do not build' 'the compiler said why, in the log'
 	[ -n "$dry_run" ] || { rm -rf "$work/tests" && mkdir "$work/tests" && cp "${targets[@]}" "$work/tests/"; }
 }
 
-# module_order NAME...: NAME's files below WORK/obj, those a module needs before it.
+# module_order NAME...: NAME's files below WORK/src/obj, those a module needs before it.
 modules_with_needs() {
 	local work=$1 name file dep
 	shift
 	for name; do
-		file=$(find "$work/obj" -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" | head -n 1)
+		file=$(find "$work/src/obj" -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" | head -n 1)
 		# Built in, or not in this configuration: what needs it says so when it is loaded.
 		[ -n "$file" ] || continue
 		for dep in $(modinfo -F depends "$file" | tr , ' '); do modules_with_needs "$work" "$dep"; done

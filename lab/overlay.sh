@@ -108,7 +108,7 @@ copy_source() {
 		;;
 	*)
 		# What a build inside the tree left there would make kbuild refuse a build outside it.
-		rsync -a --delete --exclude=/.git --exclude='*.o' --exclude='*.ko' --exclude='*.a' --exclude='*.cmd' \
+		rsync -a --delete --exclude=/.git --exclude=/obj/ --exclude='*.o' --exclude='*.ko' --exclude='*.a' --exclude='*.cmd' \
 			--exclude=/.config --exclude=/include/config/ --exclude=/include/generated/ \
 			--exclude='/arch/*/include/generated/' --exclude=/vmlinux \
 			--exclude-from=<(sed '/./s,^,/,' <<<"$3"; sed '/./s,^,/,' "$work/patched" 2>/dev/null || true) \

@@ -39,7 +39,7 @@ build_guest() {
 	lock_unless_dry "$work"
 	build_selftests "$work" "${selftests[@]}"
 	build_initrd "$work" "$run_dir/initrd.gz"
-	[ -n "$dry_run" ] || cp "$work/obj/arch/x86/boot/bzImage" "$run_dir/bzImage"
+	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage"
 }
 lock_unless_dry() { [ -n "$dry_run" ] || lock "work-$(basename "$1")"; }
 

@@ -18,7 +18,7 @@ target=snp_launch_update_vmsa
 
 usage() {
 	cat <<-'USAGE'
-	usage: snplab status DIR [--json FILE]
+	usage: ./snplab status DIR [--json FILE]
 
 	Says whether the Linux kernel tree in DIR is fixed with regard to
 	CVE-2026-31591 (SNP launch finish must lock all vCPUs). The last lines of

@@ -20,7 +20,7 @@ fragment() { # LOCKDEP RT
 
 # Undefined in the modules, a locking function by its name, and exported by no locking object.
 not_exported() {
-	local d=$1/obj
+	local d=$1/src/obj
 	comm -23 \
 		<(nm -u "$d"/arch/x86/kvm/{kvm,kvm-amd}.o | awk '$1 == "U" { print $2 }' |
 			grep -E '^_?_?(rt_)?(mutex|rwsem|down|up)_' | sort -u) \
@@ -32,7 +32,8 @@ for tree in 6.12.y mainline; do
 	mapfile -t patches < <(list_series "$top/series/$(series_dir "$tree")")
 	for lockdep in on off; do for rt in off on; do
 		text="$tree with DEBUG_LOCK_ALLOC $lockdep, PREEMPT_RT $rt"
-		work=$cache/work/config-$tree-$lockdep-$rt
+		# One folder for all four, and for series.sh: kbuild's own tools are made once.
+		work=$cache/work/series-$tree
 		mkdir -p "$work"
 		fragment $lockdep $rt >"$work/extra.config"
 		preempt=$lab/config/base.config
@@ -52,13 +53,12 @@ for tree in 6.12.y mainline; do
 			continue
 		fi
 		want=$([ $lockdep = on ] && echo y || echo n) want_rt=$([ $rt = on ] && echo y || echo n)
-		have=$(grep -qx CONFIG_DEBUG_LOCK_ALLOC=y "$work/obj/.config" && echo y || echo n)
-		have_rt=$(grep -qx CONFIG_PREEMPT_RT=y "$work/obj/.config" && echo y || echo n)
+		have=$(grep -qx CONFIG_DEBUG_LOCK_ALLOC=y "$work/src/obj/.config" && echo y || echo n)
+		have_rt=$(grep -qx CONFIG_PREEMPT_RT=y "$work/src/obj/.config" && echo y || echo n)
 		if [ "$want $want_rt" = "$have $have_rt" ]; then ok "$text: is what was configured"; else
 			not_ok "$text: is what was configured" "expected $want $want_rt, found $have $have_rt"; fi
 		lost=$(not_exported "$work")
 		if [ -z "$lost" ]; then ok "$text: exports what KVM calls"; else not_ok "$text: exports what KVM calls" "$lost"; fi
-		rm -rf "$work"
 	done; done
 done
 finish

@@ -49,7 +49,7 @@ check 'no base has got its name' test -z "$(find "$fresh/base" -mindepth 1 -maxd
 interrupted 'ls "$fresh"/base/.linux-source-6.12*/linux-source-6.12/kernel'
 judge 'in the middle of unpacking'
 check 'no base has got its name' test -z "$(find "$fresh/base" -mindepth 1 -maxdepth 1 -not -name '.*' 2>/dev/null)"
-interrupted 'ls "$fresh"/work/6.12.y/obj/kernel/*.o'
+interrupted 'ls "$fresh"/work/6.12.y/src/obj/kernel/*.o'
 judge 'in the middle of a build'
 expect 'the next run works' 0 '^PASS: ' env XDG_CACHE_HOME="$tmp/cache" "$top/snplab" run --test kunit
 check 'and has cleared what the first left' test -z "$(find "$fresh/base" -mindepth 1 -maxdepth 1 -name '.*')"

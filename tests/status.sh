@@ -272,7 +272,7 @@ if wanted usage; then
 	simple 'usage: bad option' 2 '' 'unknown option: --frob' --frob "$spaced"
 	simple 'usage: --json without FILE' 2 '' '--json: expected a file' "$spaced" --json
 	simple 'usage: --json into nowhere' 2 '' 'no such folder' "$spaced" --json "$work/nowhere/x"
-	simple 'usage: --help' 0 '^usage: snplab status DIR' '' --help
+	simple 'usage: --help' 0 '^usage: ./snplab status DIR' '' --help
 fi
 
 if wanted no-spatch; then
