@@ -55,7 +55,7 @@ stage() {
 	local head="[$stage_now/$stage_all] $text …"
 	if [ -n "$dry_run" ]; then
 		say "$head"
-		"$@" 3>&"$out"
+		"$@"
 		return
 	fi
 	open_run_dir
@@ -69,14 +69,14 @@ stage() {
 		# shellcheck disable=SC2030  # this stage's alone
 		stage_error=$stage_log.error
 		"$@"
-	) 3>&"$out" >>"$stage_log" 2>&1 </dev/null &
+	) >>"$stage_log" 2>&1 </dev/null &
 	stage_job=$!
 	set +m
 	while stage_wait 5; do
 		took=$((SECONDS - t0))
-		progress "$took" "$shown"
-		shown=1
+		progress "$took"
 	done
+	flush_tell
 	wait "$stage_job" || status=$?
 	# Whatever the stage started in its process group ends with it.
 	kill -KILL -- "-$stage_job" 2>/dev/null || true
@@ -126,31 +126,40 @@ stage_wait() {
 	local n=$(($1 * 10))
 	while [ $n -gt 0 ]; do
 		kill -0 "$stage_job" 2>/dev/null || return 1
+		flush_tell
 		sleep 0.1 & wait $! || true
 		n=$((n - 1))
 	done
 	kill -0 "$stage_job" 2>/dev/null
 }
 
-# progress SECONDS SHOWN: the last line of the log, on a line of its own; a terminal's is rewritten,
-# elsewhere one appears every 30 s.
+# progress SECONDS: the last line of the log, on a line of its own; a terminal's is rewritten, elsewhere
+# one appears every 30 s. $shown is stage's: that its own line has been ended.
 progress() {
 	local line
-	line=$(tail -n 1 "$stage_log" 2>/dev/null | tr -d '\r' | cut -c1-70)
+	line=$(tail -n 8 "$stage_log" 2>/dev/null | tr -d '\r' | grep -vE '^(\+ |== |make(\[[0-9]+\])?: |$)' | tail -n 1 | cut -c1-70) || true
 	if [ -t "$out" ]; then
-		[ -n "$2" ] || printf '\n' >&"$out"
+		end_line
 		printf '\r\033[K      %3d s  %s' "$1" "$line" >&"$out"
-	else
-		if [ -z "$2" ]; then
-			printf '\n' >&"$out"
-		elif [ $(($1 % 30)) -ge 6 ]; then
-			return
-		fi
+	elif [ -z "$shown" ] || [ $(($1 % 30)) -lt 6 ]; then
+		end_line
 		note "$(printf '%3d s  %s' "$1" "$line")"
 	fi
 }
 
-tell() { printf '      %s\n' "$*" >&3 2>/dev/null || true; }
+end_line() { [ -n "$shown" ] || printf '\n' >&"$out"; shown=1; }
+
+# tell MESSAGE: from within a stage, to the user. The stage's own shell shows it, between its lines.
+tell() {
+	if [ -n "$dry_run" ]; then note "$*"; else printf '      %s\n' "$*" >>"$stage_log.tell"; fi
+}
+flush_tell() {
+	[ -s "$stage_log.tell" ] || return 0
+	mv "$stage_log.tell" "$stage_log.told"
+	end_line
+	[ ! -t "$out" ] || printf '\r\033[K' >&"$out"
+	cat "$stage_log.told" >&"$out"
+}
 
 # --- Leaving nothing behind ----------------------------------------------------------------------
 
@@ -158,6 +167,7 @@ stage_job='' cleanup=()
 at_exit() { cleanup+=("$*"); }
 on_exit() {
 	local status=$? job=${stage_job:-} i
+	# shellcheck disable=SC2034  # for what is in $cleanup
 	exit_status=$status
 	trap - EXIT INT TERM HUP
 	if [ -n "$job" ] && kill -TERM -- "-$job" 2>/dev/null; then

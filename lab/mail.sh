@@ -414,7 +414,7 @@ mail_summary() {
 	sed 's/^/      Cc: /' "$tree_tmp/to/0.cc" >&"$out"
 	say "each has your Signed-off-by: $name <$email>. It certifies what"
 	say 'Documentation/process/submitting-patches.rst ("Developer'\''s Certificate of Origin") says: read it, and the mails.'
-	docs=$(cd "$source" && grep -rl '^ *Assisted-by:\|``*Assisted-by' Documentation/process 2>/dev/null | LC_ALL=C sort | paste -sd' ' | sed 's/ / and /g') || true
+	docs=$(cd "$source" && grep -rl Assisted-by Documentation/process 2>/dev/null | LC_ALL=C sort | paste -sd' ' | sed 's/ / and /g') || true
 	[ -z "$docs" ] || say "this kernel may want to be told of tools that helped (\"Assisted-by:\"): see $docs"
 	# Debian's git-email does without the second only to fail when it is run.
 	if [ ! -e "$(git --exec-path)/git-send-email" ] || { debian && ! perl -MMail::Address -e1 2>/dev/null; }; then

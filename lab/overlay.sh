@@ -65,7 +65,7 @@ overlay() {
 		patch -d "$new" -p1 -F0 --no-backup-if-mismatch -i "$p" ||
 			setup_error "$(patch_name "$p") does not apply to linux $(kernel_version "$source")" \
 				'expected every hunk to apply with no fuzz; the log has the hunks that did not' \
-				"rebase it: ./snplab tree, then ./snplab refresh"
+				'to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh'
 	done
 
 	copy_source "$source" "$work" "$files"
