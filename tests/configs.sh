@@ -38,9 +38,9 @@ for tree in 6.12.y mainline; do
 		fragment $lockdep $rt >"$work/extra.config"
 		preempt=$lab/config/base.config
 		if [ $rt = on ]; then
-			# The preemption models exclude each other where PREEMPT_RT is one of them.
+			# What PREEMPT_RT excludes: the other preemption models, huge pages.
 			preempt=$work/base.config
-			grep -vx 'CONFIG_PREEMPT=y' "$lab/config/base.config" >"$preempt"
+			grep -vxE 'CONFIG_(PREEMPT|TRANSPARENT_HUGEPAGE)=y' "$lab/config/base.config" >"$preempt"
 		fi
 		if (set -e
 			lab_quietly overlay "$base" "$work" "${patches[@]}"

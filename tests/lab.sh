@@ -16,7 +16,7 @@ verb=check out=1 dry_run='' linux_dir='' extra_patch=''
 mkdir -p "$cache"
 
 # In a shell of its own, where a failure ends it and a lock ends with it.
-lab_quietly() { (set -e; stage_error='' stage_log=$tmp/stage; "$@"); }
+lab_quietly() { (set -e; stage_error='' stage_log=${tmp:?}/stage; "$@"); }
 
 # lab_base NAME: the path of an unpacked kernel source, fetched if need be; or what went wrong.
 lab_base() {
