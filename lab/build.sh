@@ -52,9 +52,8 @@ configure() {
 # build_kernel WORK: bzImage and modules. A stage.
 build_kernel() {
 	local work=$1
-	[ -n "$dry_run" ] || lock "work-$(basename "$work")"
 	# A build that was killed may have left a truncated object that looks new: those are made again.
-	if [ -e "$work/building" ]; then
+	if [ -e "$work/building" ] && [ -d "$work/src/obj" ]; then
 		find "$work/src/obj" -newer "$work/building" \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name 'vmlinux*' -o -name bzImage \) -delete
 	fi
 	configure "$work" "$lab"/config/{base,kvm,debug,kunit}.config
@@ -91,13 +90,14 @@ build_selftests() {
 
 # module_order NAME...: NAME's files below WORK/src/obj, those a module needs before it.
 modules_with_needs() {
-	local work=$1 name file dep
+	local work=$1 name file dep deps
 	shift
 	for name; do
 		file=$(find "$work/src/obj" -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" | head -n 1)
 		# Built in, or not in this configuration: what needs it says so when it is loaded.
 		[ -n "$file" ] || continue
-		for dep in $(modinfo -F depends "$file" | tr , ' '); do modules_with_needs "$work" "$dep"; done
+		deps=$(modinfo -F depends "$file")
+		for dep in ${deps//,/ }; do modules_with_needs "$work" "$dep"; done
 		printf '%s\n' "$file"
 	done | awk '!seen[$0]++'
 }
@@ -111,8 +111,8 @@ build_initrd() {
 		return
 	fi
 	root=$(mktemp -d "$work/.root.XXXXXX")
-	# shellcheck disable=SC2064
-	trap "rm -rf '$root'" EXIT
+	scratch=$root
+	trap 'rm -rf "$scratch"' EXIT
 	mkdir -p "$root"/{dev,proc,sys,tmp,lib/modules,tests,bin}
 	run gcc -static -O2 -Wall -Wextra -Werror -o "$root/init" "$lab/init/init.c"
 	modules_with_needs "$work" kvm-amd | while read -r ko; do

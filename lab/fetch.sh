@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Kernel sources from Debian's linux-source-* packages, whatever suites the machine has enabled:
 # a private apt configuration (own sources list, own lists, own archive folder) leaves the machine's
-# alone. The mirror is the one that the machine's own apt uses, and is written nowhere.
+# alone. The mirror is the one that the machine's own apt uses.
 
 # Where each is to be found; the newest version wins, wherever it is.
 suites='trixie trixie-backports testing unstable bookworm-backports'
@@ -57,6 +57,8 @@ mirrors() {
 refresh_lists() {
 	local d all archive security suite
 	d=$(cache_dir apt)
+	# Another tree's fetch reads the same lists.
+	lock apt
 	if [ -z "$(find "$d/fresh" -mmin -$lists_age 2>/dev/null)" ]; then
 		if ! debian || ! command -v apt-get >/dev/null; then
 			setup_error 'kernel sources come from Debian packages, and this machine is no Debian' \
@@ -129,8 +131,8 @@ fetch_base() {
 			rm -rf "$base/.$name."??????
 			need_space "$base" 6000 "unpacking and building $package"
 			d=$(mktemp -d "$base/.$name.XXXXXX")
-			# shellcheck disable=SC2064
-			trap "rm -rf '$d'" EXIT
+			scratch=$d
+			trap 'rm -rf "$scratch"' EXIT
 			if ! (cd "$d" && apt_private apt-get download "$package=$version"); then
 				out_of_space "$d"
 				# An index can list what is gone from the archive.

@@ -12,7 +12,11 @@ unset MAKEFLAGS MFLAGS CDPATH GREP_OPTIONS KBUILD_OUTPUT ARCH CROSS_COMPILE GIT_
 
 lab=${top:?}/lab
 export lab
-cache=${SNPLAB_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/snplab}
+# A relative XDG_CACHE_HOME is to be ignored, says the XDG specification.
+case ${XDG_CACHE_HOME:-} in
+/*) cache=$XDG_CACHE_HOME/snplab ;;
+*) cache=${HOME:-}/.cache/snplab ;;
+esac
 
 # Exit statuses: README.md lists them.
 EX_FAIL=1 EX_USAGE=2 EX_SETUP=3 EX_SKIP=4 EX_TIMEOUT=124 EX_PANIC=255
@@ -26,7 +30,8 @@ stage_times=()
 
 # Stage lines and progress: standard output, unless the verb's own answer is (out=2 then).
 out=${out:-1}
-say() { printf '%s\n' "$*" >&"$out"; }
+# Whoever reads along may go away: that ends no run.
+say() { printf '%s\n' "$*" >&"$out" || true; }
 note() { say "      $*"; }
 
 # die STATUS MESSAGE [HINT]...: what was expected and found; then what to do about it.
@@ -61,7 +66,7 @@ stage() {
 	open_run_dir
 	stage_log=$run_dir/log
 	printf '\n== %s\n' "$text" >>"$stage_log"
-	printf '%s' "$head" >&"$out"
+	printf '%s' "$head" >&"$out" || true
 	local from; from=$(stat -c %s "$stage_log")
 	set -m
 	(
@@ -84,12 +89,12 @@ stage() {
 	took=$((SECONDS - t0))
 	stage_times+=("$took $text")
 	if [ -n "$shown" ]; then
-		[ -t "$out" ] && printf '\r\033[K' >&"$out"
-		printf '%s %d s\n' "$head" "$took" >&"$out"
+		if [ -t "$out" ]; then printf '\r\033[K' >&"$out"; fi
+		say "$head $([ $status -eq 0 ] && echo "$took s" || echo failed)"
 	elif [ $status -eq 0 ]; then
-		printf ' %d s\n' "$took" >&"$out"
+		say " $took s"
 	else
-		printf ' failed\n' >&"$out"
+		say ' failed'
 	fi
 	[ $status -ne 0 ] || return 0
 	if [ -s "$stage_log.error" ]; then
@@ -147,7 +152,7 @@ progress() {
 	fi
 }
 
-end_line() { [ -n "$shown" ] || printf '\n' >&"$out"; shown=1; }
+end_line() { [ -n "$shown" ] || say ''; shown=1; }
 
 # tell MESSAGE: from within a stage, to the user. The stage's own shell shows it, between its lines.
 tell() {
@@ -158,20 +163,25 @@ flush_tell() {
 	mv "$stage_log.tell" "$stage_log.told"
 	end_line
 	[ ! -t "$out" ] || printf '\r\033[K' >&"$out"
-	cat "$stage_log.told" >&"$out"
+	cat "$stage_log.told" >&"$out" || true
 }
 
 # --- Leaving nothing behind ----------------------------------------------------------------------
 
-stage_job='' cleanup=()
+stage_job='' stage_grace=3 cleanup=()
 at_exit() { cleanup+=("$*"); }
 on_exit() {
 	local status=$? job=${stage_job:-} i
 	# shellcheck disable=SC2034  # for what is in $cleanup
 	exit_status=$status
-	trap - EXIT INT TERM HUP
+	# A second Ctrl-C does not stop the cleaning up.
+	trap - EXIT
+	trap '' INT TERM HUP
+	# A signal can come before the job's number is noted.
+	[ -n "$job" ] || job=$(jobs -p | head -n 1)
 	if [ -n "$job" ] && kill -TERM -- "-$job" 2>/dev/null; then
-		for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		# dpkg in the middle of unpacking is given its time.
+		for ((i = 0; i < ${stage_grace:-3} * 10; i++)); do
 			kill -0 -- "-$job" 2>/dev/null || break
 			sleep 0.1
 		done
@@ -197,6 +207,11 @@ arm_traps() {
 
 # The cache's directory NAME, made if need be.
 cache_dir() {
+	# kbuild and make take neither spaces nor colons in a path.
+	if [ "$cache" = /.cache/snplab ] || [[ $cache =~ [[:space:]:\'\"] ]]; then
+		setup_error "the cache cannot be in '$cache': expected a folder without spaces, colons and quotes" \
+			'set HOME, or XDG_CACHE_HOME to such a folder'
+	fi
 	[ -n "$dry_run" ] || mkdir -p "$cache/$1" 2>/dev/null ||
 		setup_error "cannot create $(tilde "$cache/$1"): expected a cache folder that can be written" \
 			'set XDG_CACHE_HOME to one that can'

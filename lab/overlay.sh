@@ -34,7 +34,11 @@ series_dir() { case $1 in mainline) echo mainline ;; *) echo "linux-$1" ;; esac;
 # touched PATCH...: the files that the patches change, one a line.
 # Asked where no git repository is in the way: git apply leaves out what is outside its own.
 touched() {
-	[ $# -eq 0 ] || (cd "$cache" && GIT_CEILING_DIRECTORIES=$(dirname "$cache") git apply --numstat "$@") | cut -f3 | sort -u
+	[ $# -eq 0 ] || {
+		(cd "$cache" && GIT_CEILING_DIRECTORIES=$(dirname "$cache") git apply --numstat "$@") | cut -f3
+		# numstat has a renamed file's new name only.
+		sed -n 's,^rename \(from\|to\) ,,p' "$@"
+	} | sed '/ => /d' | sort -u
 }
 
 # overlay SOURCE WORK PATCH...: brings WORK/src to SOURCE plus the patches. A stage.
@@ -51,13 +55,12 @@ overlay() {
 		return
 	fi
 	mkdir -p "$work"
-	lock "work-$(basename "$work")"
 	files=$(touched "${patches[@]}")
 
 	# The patched files are made beside the tree first: a patch that does not apply changes nothing.
 	new=$(mktemp -d "$work/.new.XXXXXX")
-	# shellcheck disable=SC2064
-	trap "rm -rf '$new'" EXIT
+	scratch=$new
+	trap 'rm -rf "$scratch"' EXIT
 	while read -r f; do
 		[ -z "$f" ] || [ ! -e "$source/$f" ] || (cd "$source" && cp --parents -p "$f" "$new/")
 	done <<<"$files"
@@ -93,26 +96,43 @@ replace_if_changed() {
 	touch "$2"
 }
 
-# copy_source SOURCE WORK FILES: hard links to a base in the cache, which nobody edits; an rsync
-# of a tree that somebody may. FILES, the patched ones, are left for the caller.
+# copy_source SOURCE WORK FILES: hard links to a base in the cache, which nobody edits; a copy of a tree
+# that somebody may. FILES, the patched ones, are left for the caller.
 copy_source() {
 	local source=$1 work=$2
 	case $source in
 	"$cache"/base/*)
 		if [ "$(cat "$work/base" 2>/dev/null)" != "$source" ]; then
-			rm -rf "$work/src" "$work/src.tmp" "$work/patched"
+			rm -rf "$work"/{src,src.tmp,patched,building,kselftest,tests}
 			cp -al "$source" "$work/src.tmp"
 			mv -T "$work/src.tmp" "$work/src"
 			printf '%s\n' "$source" >"$work/base"
 		fi
 		;;
-	*)
-		# What a build inside the tree left there would make kbuild refuse a build outside it.
-		rsync -a --delete --exclude=/.git --exclude=/obj/ --exclude='*.o' --exclude='*.ko' --exclude='*.a' --exclude='*.cmd' \
-			--exclude=/.config --exclude=/include/config/ --exclude=/include/generated/ \
-			--exclude='/arch/*/include/generated/' --exclude=/vmlinux \
-			--exclude-from=<(sed '/./s,^,/,' <<<"$3"; sed '/./s,^,/,' "$work/patched" 2>/dev/null || true) \
-			"$source/" "$work/src/"
-		;;
+	*) copy_changed "$source" "$work" "$3" ;;
 	esac
+}
+
+# copy_changed SOURCE WORK FILES: what has another size or time than when it was last looked at. The copies
+# get the time of copying: a file that goes back to what it was, old time stamp and all, is as new to make
+# as any other change.
+copy_changed() {
+	local source=$1 work=$2 f
+	# What a build inside the tree left there would make kbuild refuse a build outside it.
+	(cd "$source" && find . \( -path ./.git -o -path ./obj -o -path ./include/config -o -path ./include/generated \
+		-o -path './arch/*/include/generated' \) -prune -o \( -type f -o -type l \) ! -name '*.o' ! -name '*.ko' \
+		! -name '*.a' ! -name '*.cmd' ! -path ./.config ! -path ./vmlinux -printf '%P\t%s\t%T@\t%l\n') |
+		sort >"$work/manifest.new"
+	if [ ! -e "$work/manifest" ]; then
+		rm -rf "$work/src" "$work/patched"
+		: >"$work/manifest"
+	fi
+	mkdir -p "$work/src"
+	comm -3 "$work/manifest" "$work/manifest.new" | sed 's/^\t//' | cut -f1 | sort -u |
+		grep -vxF -f <(printf '%s\n' "$3"; cat "$work/patched" 2>/dev/null || true) >"$work/changed" || true
+	while read -r f; do
+		[ -e "$source/$f" ] || [ -L "$source/$f" ] || rm -f "$work/src/$f"
+	done <"$work/changed"
+	rsync -lpgoD --ignore-missing-args --files-from="$work/changed" "$source/" "$work/src/"
+	mv "$work/manifest.new" "$work/manifest"
 }

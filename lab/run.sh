@@ -12,7 +12,9 @@ prepare() {
 	stage_all=6
 	[ -z "$source" ] || stage_all=5
 	open_run_dir
+	stage_grace=30
 	stage 'install what is missing' install_missing overlay build "$@"
+	stage_grace=3
 	if [ -z "$source" ]; then
 		stage "fetch linux for $tree" fetch_base "$tree"
 		source=$(base_of "$tree")
@@ -26,22 +28,33 @@ prepare() {
 	# An assignment of its own, so that its failure ends the run.
 	p=$(patches_for "$tree" "$source")
 	mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
+	lock_work "$work"
 	stage "apply ${#patches[@]} patches to linux $version" overlay "$source" "$work" "${patches[@]}"
 	stage "build linux $version" build_kernel "$work"
 	stage "build the guest: init, modules, selftests" build_guest "$work"
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
+	[ -n "$dry_run" ] || exec {work_lock}>&-
+}
+
+# From the patches to the finished kernel the tree is this run's alone: another one, of another clone or
+# with another patch, would otherwise see its own kernel judged by our name.
+lock_work() {
+	[ -z "$dry_run" ] || return 0
+	exec {work_lock}>"$(cache_dir locks)/work-$(basename "$1")"
+	if ! flock -n "$work_lock"; then
+		note "waiting for another snplab that builds $(basename "$1")"
+		flock "$work_lock"
+	fi
 }
 
 # Kernel and initrd go into the run's own folder, so that the boot needs no lock on the tree.
 build_guest() {
 	local work=$1 selftests
 	mapfile -t selftests < <(all_tests | grep -vx kunit)
-	lock_unless_dry "$work"
 	build_selftests "$work" "${selftests[@]}"
 	build_initrd "$work" "$run_dir/initrd.gz"
 	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage"
 }
-lock_unless_dry() { [ -n "$dry_run" ] || lock "work-$(basename "$1")"; }
 
 all_tests() { grep -v '^#' "$lab/tests.list"; }
 
@@ -66,6 +79,7 @@ verb_run() {
 	if ! has_kunit "$work"; then
 		tests=$(tr , '\n' <<<"$tests" | grep -vx kunit | paste -sd,) || true
 		note "linux $version has no KUnit test of ours, and lab/kunit has none for it: left out"
+		args=(--untested "linux $version has no KUnit test of ours")
 		[ -n "$tests" ] || die $EX_SKIP 'nothing is left to run'
 	fi
 	stage_now=$((stage_now + 1))

@@ -3,7 +3,6 @@
 """Reads what a boot left (ktap.log, kernel.log) and says pass or fail, in a line and as JSON.
 
 usage: verdict.py LOGS --tree NAME --linux VERSION --tests a,b,c [--stage 'SECONDS TEXT']... [--json FILE]
-       verdict.py --setup-failed STATUS --verb VERB --json FILE
 
 Exit status: 0 pass, 1 a test failed or the kernel reported something, 4 everything was skipped,
 124 timed out, 255 the kernel panicked. A lockdep, KASAN, WARN or hung-task report is a failure even
@@ -18,11 +17,12 @@ import tempfile
 
 # What the kernel prints when it finds something wrong with itself.
 REPORT = re.compile(
-    r"WARNING: |\bBUG: |kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|Oops: |"
-    r"unable to handle|INFO: task .* blocked|INFO: possible|INFO: trying to register|"
-    r"INFO: lockdep is turned off|DEBUG_LOCKS_WARN_ON|DEAD LOCK|bad unlock balance|"
-    r"detected stalls|self-detected stall|soft lockup|hard LOCKUP|refcount_t: |list_(add|del) corruption|"
-    r"Nested lock was not taken|held lock freed|lock held when returning|"
+    # A boot banner may say "mitigation: WARNING: see ..." in its middle: not a report.
+    r"^(\[[^]]*\]\s*)?WARNING: |cut here|\bBUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|"
+    r"Oops: |\[#\d+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|"
+    r"INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|"
+    r"bad unlock balance|detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|refcount_t: |"
+    r"list_(add|del) corruption|Nested lock was not taken|held lock freed|lock held when returning|"
     r"RMP fault|RMP violation|sleeping function called")
 PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
 RESULT = re.compile(r"^(not )?ok (\d+) (\S+)(?: # ?(SKIP|TIMEOUT)? ?(.*))?$")
@@ -54,13 +54,19 @@ def parse_ktap(lines):
             tests.append({"name": m.group(3), "result": result, "reason": m.group(5) or "",
                           "failed": below if result == "fail" else []})
             below = []
-        if line.startswith("# snplab: end of tests"):
+        if line.startswith("snplab: end of tests"):
             ended = True
     return plan, tests, below, ended
 
 
 def write_json(path, data):
-    """All of it or nothing: a reader never sees half a file."""
+    """All of it or nothing: a reader never sees half a file. A pipe or a device is written to as it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(data, f, indent=1)
+            f.write("\n")
+        return
+    path = os.path.realpath(path)
     folder = os.path.dirname(os.path.abspath(path))
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as f:
         json.dump(data, f, indent=1)
@@ -89,12 +95,22 @@ def judge(args):
         status, verdict = 1, "fail"
         problems.append(f"expected results of {len(wanted)} tests, found {len(tests)}"
                         + ("" if ended else ": the guest ended before its tests did"))
+    elif not any("Linux version" in line for line in kernel):
+        status, verdict = 1, "fail"
+        problems.append("the kernel's log is not there, or not whole: what it reported is not known")
     elif count["fail"] or reports:
         status, verdict = 1, "fail"
     elif not count["pass"]:
         status, verdict = 4, "skip"
     else:
         status, verdict = 0, "pass"
+    kunit = [t["reason"] or "skipped" for t in tests if t["name"] == "kunit" and t["result"] == "skip"]
+    if args.untested:
+        kunit.append(args.untested)
+    if status == 0 and kunit:
+        # Passing is said of the function that this is about, or not at all.
+        status, verdict = 4, "skip"
+        problems.append(f"nothing here tested snp_launch_update_vmsa(): {kunit[0]}")
     for t in tests:
         if t["result"] in ("fail", "timeout"):
             problems.append(f"{t['name']}: {t['reason'] or t['result']}")
@@ -122,14 +138,8 @@ def main():
     p.add_argument("--stage", action="append", default=[])
     p.add_argument("--json")
     p.add_argument("--shown-logs")
-    p.add_argument("--setup-failed", type=int)
-    p.add_argument("--verb", default="run")
+    p.add_argument("--untested")
     args = p.parse_args()
-    if args.setup_failed is not None:
-        words = {2: "usage", 3: "setup-failed", 129: "interrupted", 130: "interrupted", 143: "interrupted"}
-        write_json(args.json, {"verb": args.verb, "verdict": words.get(args.setup_failed, "setup-failed"),
-                               "exit": args.setup_failed})
-        return 0
     status, data = judge(args)
     if args.json:
         write_json(args.json, data)

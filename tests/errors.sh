@@ -24,6 +24,12 @@ expect 'run: a time-out that is no number' 2 "--timeout wants seconds, found 'so
 expect 'run: a patch that is not there' 2 '--patch: no such file' "$s" run --patch no.patch
 expect 'run: a JSON file that cannot be written' 2 '--json: cannot write' "$s" run --json no/such/file
 expect 'run: an argument' 2 "run takes no argument: 'mainline'" "$s" run mainline
+expect 'run: an option is no value' 2 '--json wants a value' "$s" run --json --dry-run
+check 'and no file is made of it' test ! -e ./--dry-run
+expect 'HOME and XDG_CACHE_HOME unset' 3 "the cache cannot be in '/.cache/snplab'" env -u HOME -u XDG_CACHE_HOME "$s" run
+expect 'a cache folder with a space' 3 'without spaces' env XDG_CACHE_HOME="$tmp/a b" "$s" run
+check 'a reader that goes away ends no run' bash -c 'trap "" PIPE; set -o pipefail; "$0" run --dry-run --tree 6.12.y | head -n 1' "$s"
+expect 'check: a second glob' 2 "found a second: 'b'" "$s" check a b
 expect 'check: a glob that matches nothing' 2 "no test matches 'zz'" "$s" check zz
 expect 'status: no directory given' 2 . "$s" status
 expect 'status: a directory that is not there' 2 . "$s" status "$tmp/no"
@@ -36,7 +42,9 @@ expect 'run --dry-run prints the QEMU line' 0 '^ *qemu-system-x86_64 .*-append '
 check 'run --dry-run leaves no cache behind' env XDG_CACHE_HOME="$tmp/none" bash -c '"$0" run --dry-run >/dev/null; [ ! -e "$XDG_CACHE_HOME" ]' "$s"
 
 # No network: a proxy that nobody listens at. Port 9 of the loopback is discard's, and closed.
-offline=(env http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9)
+# (In the environment, and for a machine whose apt has a proxy of its own, in apt's configuration.)
+printf 'Acquire::%s::Proxy "http://127.0.0.1:9";\n' http https >apt.conf
+offline=(env http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 APT_CONFIG="$tmp/apt.conf")
 expect 'no network and nothing cached' 3 'no package lists could be read: the network or the mirror' \
 	"${offline[@]}" XDG_CACHE_HOME="$tmp/offline" "$s" run --json "$tmp/offline.json"
 check 'with a JSON that says so' python3 -c "import json; d = json.load(open('$tmp/offline.json')); assert (d['verdict'], d['exit']) == ('setup-failed', 3), d"

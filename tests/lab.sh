@@ -15,8 +15,12 @@ verb=check out=1 dry_run='' linux_dir='' extra_patch=''
 . "$top/lab/build.sh"
 mkdir -p "$cache"
 
-# In a shell of its own, where a failure ends it and a lock ends with it.
-lab_quietly() { (set -e; stage_error='' stage_log=${tmp:?}/stage; "$@"); }
+# In a shell of its own, where a failure ends it and a lock ends with it: not a subshell, in which a
+# caller's "if" or "||" would switch set -e off.
+lab_quietly() {
+	bash -c 'set -euo pipefail; top=$1 tmp=$2; shift 2; . "$top/tests/lab.sh"; stage_log=$tmp/stage; "$@"' \
+		lab "$top" "${tmp:?}" "$@"
+}
 
 # lab_base NAME: the path of an unpacked kernel source, fetched if need be; or what went wrong.
 lab_base() {

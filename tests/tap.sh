@@ -5,8 +5,7 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/snplab-test.XXXXXX")
-cache=${SNPLAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/snplab}
-export top cache
+export top
 tap_n=0 tap_failed=0
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT

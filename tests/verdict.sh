@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The verdict follows from the logs: what a guest can leave behind, and what must be said of it.
-# shellcheck disable=SC2001,SC2317  # sed for what needs its anchors; functions that expect calls
+# shellcheck disable=SC2001,SC2317,SC2016  # sed for what needs its anchors; functions that expect calls; inner shells
 set -uo pipefail
 # shellcheck source=tests/tap.sh
 . "$(dirname "$0")/tap.sh"
 
 ktap=$(printf '%s\n' 'KTAP version 1' '1..2' '# Subtest: kunit' '    KTAP version 1' '        ok 1 one' '    ok 1 suite' \
-	'ok 1 kunit' '# x' 'ok 2 state_test' '# snplab: end of tests')
+	'ok 1 kunit' '# x' 'ok 2 state_test' 'snplab: end of tests')
 verdict() { # KTAP KERNEL-LOG [TESTS]
 	rm -rf "$tmp/logs"
 	mkdir "$tmp/logs"
@@ -39,10 +39,22 @@ WARNING: CPU: 0 PID: 1 at virt/kvm/kvm_main.c:1399 kvm_lock_all_vcpus+0x1/0x2
 WARNING: bad unlock balance detected!
 BUG: KASAN: slab-use-after-free in sev_es_sync_vmsa+0x1/0x2
 BUG: unable to handle page fault for address: ffff888000000000
+BUG kmalloc-64 (Not tainted): Redzone overwritten
+invalid opcode: 0000 [#1] PREEMPT SMP
+INFO: suspicious RCU usage
+rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks
 INFO: task sev_snp_launch:12 blocked for more than 120 seconds.
 rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
 DEBUG_LOCKS_WARN_ON(1)
 Oops: Oops: 0003 [#1] PREEMPT SMP
 EOF
-expect 'what is no report is none' 0 '^PASS' verdict "$ktap" '[ 0.1] random: debug warning: not a report'
+expect 'no kernel log: what it reported is not known' 1 "the kernel's log is not there" verdict "$ktap" ''
+expect 'a test that prints the end marker does not end the tests' 1 'the guest ended before' verdict "$(sed 's/^snplab: end/# &/' <<<"$ktap")" "$boot"
+expect 'KUnit skipped: no pass' 4 'nothing here tested snp_launch_update_vmsa' verdict "$(sed 's/^ok 1.*/& # SKIP not this tree/' <<<"$ktap")" "$boot"
+expect 'a banner with a warning in its middle is no report' 0 '^PASS' verdict "$ktap" "$boot"$'\n''[    0.1] Spectre V2 : WARNING: see the documentation'
+verdict "$ktap" "$boot" >/dev/null
+ln -s json "$tmp/link"
+check 'JSON to what a link names' bash -c 'python3 "$1/lab/verdict.py" "$2/logs" --tests kunit,state_test --json "$2/link" >/dev/null && [ -L "$2/link" ] && [ -s "$2/json" ]' x "$top" "$tmp"
+check 'JSON to a device leaves it one' bash -c 'python3 "$1/lab/verdict.py" "$2/logs" --tests kunit,state_test --json /dev/null >/dev/null; [ -c /dev/null ]' x "$top" "$tmp"
+expect 'what is no report is none' 0 '^PASS' verdict "$ktap" "$boot"$'\n''[ 0.1] random: debug warning: not a report'
 finish

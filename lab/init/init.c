@@ -199,6 +199,10 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	if (pipe(fds))
 		return 1;
 	pid = fork();
+	if (pid < 0) {
+		snprintf(reason, size, "fork: %s", strerror(errno));
+		return 1;
+	}
 	if (!pid) {
 		setpgid(0, 0);
 		dup2(fds[1], 1);
@@ -360,7 +364,8 @@ int main(void)
 		tests = cmdline_value("snplab.tests");
 		timeout = cmdline_value("snplab.timeout");
 		run_tests(tests ? tests : "", timeout && atoi(timeout) > 0 ? atoi(timeout) : 120);
-		fprintf(report, "# snplab: end of tests\n");
+		/* Not as a comment: every line of a test's own begins like one. */
+		fprintf(report, "snplab: end of tests\n");
 	}
 	power_off();
 }
