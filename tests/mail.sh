@@ -3,11 +3,12 @@
 # What ./snplab mail writes can be sent as it is: to the right people, in one thread, signed off
 # once, and git am makes the series of it again. Nothing here uses a mail server. TAP.
 # SNPLAB_TEST_LINUX=DIR[:DIR] are kernel sources to use for the series they fit.
+# shellcheck disable=SC2317  # functions that check calls
 set -uo pipefail
 
-top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-t=$(mktemp -d)
-trap 'rm -rf "$t"' EXIT
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+t=$tmp
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_CONFIG_PARAMETERS GIT_CONFIG_COUNT
 export GIT_CONFIG_GLOBAL=$t/gitconfig GIT_CONFIG_NOSYSTEM=1
 identity() {
@@ -16,22 +17,6 @@ identity() {
 	[ -z "${2:-}" ] || git config --file "$t/gitconfig" user.email "$2"
 }
 cd "$t" || exit 1
-
-count=0 failed=0
-# ok TEXT COMMAND...: COMMAND's output is shown if it fails.
-ok() {
-	local text=$1 said
-	shift
-	count=$((count + 1))
-	if said=$("$@" 2>&1); then
-		echo "ok $count - $text"
-	else
-		echo "not ok $count - $text"
-		echo "# ${said//$'\n'/$'\n'# }"
-		failed=$((failed + 1))
-	fi
-}
-skip() { count=$((count + 1)); echo "ok $count - $1 # SKIP $2"; }
 
 # --- What is asked of a folder of mails ----------------------------------------------------------
 
@@ -62,7 +47,7 @@ each() {
 	local i=0 p
 	while read -r p; do
 		i=$((i + 1))
-		"$1" "$(printf '%s/%04d-%s' "$o" $i "$p")" $i "$series/$p" || { echo "in mail $i"; return 1; }
+		"$1" "$(printf '%s/%04d-%s' "$o" "$i" "$p")" "$i" "$series/$p" || { echo "in mail $i"; return 1; }
 	done < <(list)
 }
 number() { printf '%0*d/%d' "${#n}" "$1" "$n"; }
@@ -162,30 +147,30 @@ for d in "$top"/series/*/; do
 	if [ -n "${SNPLAB_TEST_LINUX:-}" ] && [ -z "$linux" ]; then skip "$tree" 'SNPLAB_TEST_LINUX does not fit'; continue; fi
 	[ -z "$linux" ] || linux_option=(--linux "$linux")
 	identity 'A Tester' tester@example.org
-	ok "$tree: mails are written" mail
+	check "$tree: mails are written" mail
 	[ -d "$o" ] || continue
 	[ -n "$linux" ] || linux=$cache/base/$(cat "$cache/base/$tree.newest")
 	tested=$tree
-	ok "$tree: a cover letter and a mail for each patch" all_there
-	ok "$tree: subjects: prefix and number" each subject_ok
-	ok "$tree: the cover letter's subject" cover_subject
-	ok "$tree: From is the sender" each from_ok
-	ok "$tree: signed off once, last of the trailers" each signed_ok
-	ok "$tree: nothing else is changed in a patch" each nothing_else
-	ok "$tree: everybody whom get_maintainer.pl names, nobody twice" each reaches
-	ok "$tree: the cover letter goes to all of them" cover_reaches_all
-	ok "$tree: the KVM list gets it" reaches_kvm
-	ok "$tree: the patches answer the cover letter" each in_reply_ok
-	ok "$tree: the cover letter answers what it says it answers" cover_in_reply
-	[ "$tree" != 6.12.y ] || ok "$tree: that is the mail that said FAILED" answers_the_failed_mail
-	ok "$tree: each mail has an id of its own" ids
-	ok "$tree: no placeholder is left" placeholder_nowhere
-	ok "$tree: it says what it is based on, and counts its patches" says_its_base
-	ok "$tree: git am makes the series of it" same_tree
-	ok "$tree: written again: replaced, other ids" other_ids
+	check "$tree: a cover letter and a mail for each patch" all_there
+	check "$tree: subjects: prefix and number" each subject_ok
+	check "$tree: the cover letter's subject" cover_subject
+	check "$tree: From is the sender" each from_ok
+	check "$tree: signed off once, last of the trailers" each signed_ok
+	check "$tree: nothing else is changed in a patch" each nothing_else
+	check "$tree: everybody whom get_maintainer.pl names, nobody twice" each reaches
+	check "$tree: the cover letter goes to all of them" cover_reaches_all
+	check "$tree: the KVM list gets it" reaches_kvm
+	check "$tree: the patches answer the cover letter" each in_reply_ok
+	check "$tree: the cover letter answers what it says it answers" cover_in_reply
+	[ "$tree" != 6.12.y ] || check "$tree: that is the mail that said FAILED" answers_the_failed_mail
+	check "$tree: each mail has an id of its own" ids
+	check "$tree: no placeholder is left" placeholder_nowhere
+	check "$tree: it says what it is based on, and counts its patches" says_its_base
+	check "$tree: git am makes the series of it" same_tree
+	check "$tree: written again: replaced, other ids" other_ids
 	if [ -e "$(git --exec-path)/git-send-email" ] && ! git send-email --dry-run --confirm=never --smtp-server=/bin/false "$o/0000-cover-letter.patch" 2>&1 </dev/null | grep -q 'module'; then
-		ok "$tree: git send-email takes them, as the hint says" send_email_takes_them --no-thread
-		ok "$tree: git send-email threads them the same by itself" send_email_takes_them
+		check "$tree: git send-email takes them, as the hint says" send_email_takes_them --no-thread
+		check "$tree: git send-email threads them the same by itself" send_email_takes_them
 	else
 		skip "$tree: git send-email takes them" 'git send-email is not installed, or lacks Mail::Address'
 	fi
@@ -194,7 +179,7 @@ done
 # --- Refusals and odd names: with one tree -------------------------------------------------------
 
 tree=$tested
-[ -n "$tree" ] || { echo "1..$count"; exit 1; }
+[ -n "$tree" ] || { not_ok 'a series to mail' 'no kernel source fits any'; finish; }
 series=$top/series/$tree
 [ -d "$series" ] || series=$top/series/linux-$tree
 n=$(list | wc -l)
@@ -204,33 +189,33 @@ linux=$(base_for "$tree")
 snplab() { "$top/snplab" mail "$tree" --output "$o" "${linux_option[@]}"; }
 o=$t/none
 identity '' ''
-ok 'refused: no identity' refused 3 user.name snplab
+check 'refused: no identity' refused 3 user.name snplab
 identity 'A Tester' ''
-ok 'refused: no address' refused 3 user.email snplab
+check 'refused: no address' refused 3 user.email snplab
 identity '' tester@example.org
-ok 'refused: no name' refused 3 user.name snplab
+check 'refused: no name' refused 3 user.name snplab
 identity snplab snplab@localhost
-ok 'refused: the placeholder' refused 3 'of yours' snplab
+check 'refused: the placeholder' refused 3 'of yours' snplab
 identity 'A Tester' 'no address'
-ok 'refused: an address that is none' refused 3 'of yours' snplab
+check 'refused: an address that is none' refused 3 'of yours' snplab
 nothing_written() { [ ! -e "$t/none" ] && [ -z "$(find "$t" -maxdepth 1 -name '.none*')" ]; }
-ok 'a refusal writes nothing' nothing_written
+check 'a refusal writes nothing' nothing_written
 
 identity 'A Tester' tester@example.org
 o=$t/full
 mkdir "$o" && echo precious >"$o/file"
-ok 'refused: a folder that something else is in' refused 3 'left untouched' snplab
+check 'refused: a folder that something else is in' refused 3 'left untouched' snplab
 precious() { is "$(cd "$o" && echo *)" file; }
-ok 'it is left as it was' precious
+check 'it is left as it was' precious
 o=$t/edited
 edited() { mail && echo 'by hand' >>"$o/0000-cover-letter.patch" && refused 3 'was changed since' snplab && grep -q 'by hand' "$o/0000-cover-letter.patch"; }
-ok 'refused: mails that were edited are not overwritten' edited
+check 'refused: mails that were edited are not overwritten' edited
 o=$t/more
 more() { mail && echo mine >"$o/notes" && refused 3 'was changed since' snplab && [ -f "$o/notes" ]; }
-ok 'refused: a file was put beside the mails' more
+check 'refused: a file was put beside the mails' more
 o=$t/dry
 dry() { "$top/snplab" mail "$tree" --output "$o" "${linux_option[@]}" --dry-run >"$t/said" && grep -q get_maintainer.pl "$t/said" && [ ! -e "$o" ]; }
-ok 'a dry run prints commands and writes nothing' dry
+check 'a dry run prints commands and writes nothing' dry
 
 # Each of these is somebody's name.
 o=$t/names
@@ -242,9 +227,9 @@ odd_name() {
 	author=$(git mailinfo "$t/msg" /dev/null <"$m" | sed -n 's/^Author: //p')
 	is "$author" "$1" && grep -qxF "Signed-off-by: $1 <tester@example.org>" "$t/msg" && is "$(LC_ALL=C sed '/^$/q' "$m" | LC_ALL=C grep -c '[^ -~[:space:]]')" 0
 }
-ok 'a name that is not ASCII' odd_name 'Jürgen Groß'
-ok 'a name with a full stop and a comma' odd_name 'J. R. Tester, Jr.'
-ok 'a name in another script' odd_name '山田 太郎'
+check 'a name that is not ASCII' odd_name 'Jürgen Groß'
+check 'a name with a full stop and a comma' odd_name 'J. R. Tester, Jr.'
+check 'a name in another script' odd_name '山田 太郎'
 
 # A changed repository: a copy of it.
 copy() { rm -rf "$t/repo" && mkdir "$t/repo" && cp -r "$top/snplab" "$top/lab" "$top/series" "$t/repo/"; }
@@ -253,17 +238,16 @@ cs=$t/repo/series/$(basename "$series")
 identity 'A Tester' tester@example.org
 o=$t/copied
 signed_already() { copy && sed -i '0,/^---$/s//Signed-off-by: Else <else@example.org>\n---/' "$cs/$(list | head -n 1)" && refused 3 'has a Signed-off-by' copied; }
-ok 'refused: a patch that is signed off already' signed_already
+check 'refused: a patch that is signed off already' signed_already
 no_cover() { copy && rm "$cs/cover-letter" && refused 3 'cover letter' copied; }
-ok 'refused: no cover letter' no_cover
+check 'refused: no cover letter' no_cover
 does_not_apply() { local f; copy && f=$cs/$(list | head -n 1) && sed -i '/^@@/,$s/^ \(.*[a-z].*\)/ \1 x/' "$f" && refused 3 'does not apply' copied && [ ! -e "$o" ]; }
-ok 'refused: a series that does not apply' does_not_apply
+check 'refused: a series that does not apply' does_not_apply
 plain() { copy && printf 'KVM: A plain first line\n\nAnd a text.\n' >"$cs/cover-letter" && copied >/dev/null && is "$(header Subject "$o/0000-cover-letter.patch")" "[$(prefix) $(number 0)] KVM: A plain first line" && grep -qx 'And a text.' "$o/0000-cover-letter.patch"; }
-ok 'a cover letter whose first line is the subject' plain
+check 'a cover letter whose first line is the subject' plain
 v2() { copy && sed -i 's/^Subject: /Subject: [PATCH v2] /' "$cs/cover-letter" && copied >/dev/null && has "$(header Subject "$(mails | head -n 1)")" "[$(prefix) v2 $(number 1)] "; }
-ok 'a second version, asked for in the cover letter' v2
+check 'a second version, asked for in the cover letter' v2
 more_cc() { copy && sed -i '1i Cc: "Else, Somebody" <else@example.org>, Third <third@example.org>' "$cs/cover-letter" && copied >/dev/null && has "$(header Cc "$(mails | tail -n 1)")" '"Else, Somebody" <else@example.org>, Third <third@example.org>'; }
-ok 'Cc of the cover letter: a comma in a name' more_cc
+check 'Cc of the cover letter: a comma in a name' more_cc
 
-echo "1..$count"
-[ "$failed" = 0 ]
+finish

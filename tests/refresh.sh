@@ -3,31 +3,16 @@
 # The way from patches to commits and back loses nothing: ./snplab tree, then ./snplab refresh.
 # One round trip of each real series, then many small ones on a kernel of five files, in a copy of
 # this repository. TAP. SNPLAB_TEST_LINUX=DIR is a kernel source to use for the series it fits.
+# shellcheck disable=SC2317  # functions that check calls
 set -uo pipefail
 
-top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-t=$(mktemp -d)
-trap 'rm -rf "$t"' EXIT
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+t=$tmp
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_CONFIG_PARAMETERS GIT_CONFIG_COUNT
 export GIT_CONFIG_GLOBAL=$t/gitconfig GIT_CONFIG_NOSYSTEM=1
 git config --file "$t/gitconfig" user.name 'A Tester'
 git config --file "$t/gitconfig" user.email tester@example.org
-
-count=0 failed=0
-# ok TEXT COMMAND...: COMMAND's output is shown if it fails.
-ok() {
-	local text=$1 said
-	shift
-	count=$((count + 1))
-	if said=$("$@" 2>&1); then
-		echo "ok $count - $text"
-	else
-		echo "not ok $count - $text"
-		echo "# ${said//$'\n'/$'\n'# }"
-		failed=$((failed + 1))
-	fi
-}
-skip() { count=$((count + 1)); echo "ok $count - $1 # SKIP $2"; }
 
 # --- A small kernel, and a copy of this repository with a small series ---------------------------
 
@@ -124,47 +109,47 @@ edit_todo() { GIT_SEQUENCE_EDITOR="$1" git rebase -q -i base; }
 
 # --- Cases ---------------------------------------------------------------------------------------
 
-ok 'a series becomes commits' make_series
-ok 'tree prints the path, and nothing else' made
+check 'a series becomes commits' make_series
+check 'tree prints the path, and nothing else' made
 files_are_kept() { fresh; git diff --exit-code base~0 -- . >/dev/null; git checkout -q base && diff -r --no-dereference -x .git "$k" "$w" &&
 	diff <(cd "$k" && find . ! -type d | sed 's,^./,,' | LC_ALL=C sort) <(git ls-tree -r --name-only base | LC_ALL=C sort); }
-ok 'the base has every file as it is: ignored ones, links, modes, carriage returns' files_are_kept
+check 'the base has every file as it is: ignored ones, links, modes, carriage returns' files_are_kept
 
 again() {
 	cd "$t" && "$repo/snplab" tree 6.12.y "$t/second" --linux "$k" >/dev/null || return 1
 	[ "$(git -C "$t/second" rev-parse HEAD)" = "$(git -C "$t/pristine" rev-parse HEAD)" ]
 }
-ok 'the same series gives the same commit ids' again
+check 'the same series gives the same commit ids' again
 own_copies() { [ -z "$(find "$w" -path "$w/.git" -prune -o -type f -links +1 -print)" ] && [ ! -e "$w/.git/objects/info/alternates" ]; }
-ok 'the files are the user'\''s own, and the tree needs no cache' own_copies
+check 'the files are the user'\''s own, and the tree needs no cache' own_copies
 left_alone() {
 	local said
 	fresh; echo mine >"$w/mine.c"
 	said=$("$repo/snplab" tree 6.12.y 2>/dev/null) && [ "$said" = "$w" ] && [ "$(cat "$w/mine.c")" = mine ]
 }
-ok 'a tree that is there is left alone' left_alone
+check 'a tree that is there is left alone' left_alone
 told() {
 	fresh; sed -i 's/more/much more/' "$s/count.patch"
 	"$repo/snplab" tree 6.12.y 2>"$t/said" >/dev/null && grep -q 'has changed since' "$t/said"
 }
-ok 'a tree older than the series: said so' told
+check 'a tree older than the series: said so' told
 mkdir "$t/other" && echo precious >"$t/other/file"
 something_else() { fresh; refused 3 'left untouched' "$repo/snplab" tree 6.12.y "$t/other" --linux "$k" && [ "$(ls -A "$t/other")" = file ]; }
-ok 'another folder of that name is left untouched' something_else
+check 'another folder of that name is left untouched' something_else
 half_made() {
 	local status=0
 	fresh; sed -i 's/x += 3;/x += 4;/' "$s/count.patch"
 	"$repo/snplab" tree 6.12.y "$t/half/tree" --linux "$k" >/dev/null 2>"$t/said" || status=$?
-	[ $status = 3 ] && grep -q 'count.patch does not apply' "$t/said" && [ -z "$(ls -A "$t/half")" ]
+	[ "$status" = 3 ] && grep -q 'count.patch does not apply' "$t/said" && [ -z "$(ls -A "$t/half")" ]
 }
-ok 'a patch that does not apply leaves no half-made tree' half_made
+check 'a patch that does not apply leaves no half-made tree' half_made
 spaces() { fresh; "$repo/snplab" tree 6.12.y "$t/with a space/tree" --linux "$k" >/dev/null && refresh "$t/with a space/tree" && unchanged; }
-ok 'a path with a space' spaces
+check 'a path with a space' spaces
 
 no_change() { fresh; refresh && unchanged; }
-ok 'no change: not a byte' no_change
+check 'no change: not a byte' no_change
 twice() { fresh; "$repo/snplab" tree 6.12.y "$t/third" --linux "$k" >/dev/null && refresh "$t/third" && unchanged; }
-ok 'a tree made from what refresh wrote: not a byte' twice
+check 'a tree made from what refresh wrote: not a byte' twice
 
 hostile() {
 	fresh
@@ -233,78 +218,78 @@ hostile() {
 	) || return 1
 	unchanged && [ "$(git -C "$t/hostile-tree" rev-parse HEAD)" = "$(git -C "$t/pristine" rev-parse HEAD)" ]
 }
-ok 'a hostile git configuration changes nothing' hostile
+check 'a hostile git configuration changes nothing' hostile
 no_identity() { fresh; GIT_CONFIG_GLOBAL=/dev/null HOME=$t/nowhere refresh && unchanged; }
-ok 'no identity is needed' no_identity
+check 'no identity is needed' no_identity
 
 reworded() { fresh; git commit -q --amend -m $'kernel: Add new, under another title\n\nA text.'; refresh && changed_files ' M add-new.patch' &&
 	grep -q '^Subject: \[PATCH\] kernel: Add new, under another title$' "$s/add-new.patch" &&
 	grep -q '^Seen on a Tuesday\.$' "$s/add-new.patch" && grep -q '^Forwarded: no$' "$s/add-new.patch" &&
 	grep -q '^Date: Tue, 1 Jan 2019 12:00:00 +0100$' "$s/add-new.patch"; }
-ok 'an amended message: one file, its name, its notes, its headers and its date stay' reworded
+check 'an amended message: one file, its name, its notes, its headers and its date stay' reworded
 code() { fresh; sed -i 's/x += 9/x += 90/' kernel/a.c; git commit -q -a --fixup=HEAD~2 && GIT_SEQUENCE_EDITOR=true git rebase -q -i --autosquash base && refresh &&
 	changed_files ' M count.patch' && same_tree; }
-ok 'changed code, squashed into its commit: one file' code
+check 'changed code, squashed into its commit: one file' code
 added() { fresh; sed -i 's/y \*= 2/y *= 20/' kernel/c.c; git commit -qam $'KVM: SEV: kernel/c: Multiply_by 20 (at last), which makes a long subject longer'; refresh &&
 	changed_files ' M series ?? kvm-sev-kernel-c-multiply-by-20-at-last-which-makes-a-long.patch' && same_tree &&
 	list_diff '+kvm-sev-kernel-c-multiply-by-20-at-last-which-makes-a-long.patch'; }
-ok 'a new commit: a file named after its subject, and a line' added
+check 'a new commit: a file named after its subject, and a line' added
 first() { fresh; git checkout -q --detach base && sed -i 's/y \*= 2/y *= 20/' kernel/c.c && git commit -qam 'kernel: First' && git cherry-pick base..snplab/6.12.y >/dev/null && refresh &&
 	changed_files ' M series ?? kernel-first.patch' && entries 'kernel-first.patch count.patch multiply.patch add-new.patch' && [ "$(head -n 1 "$s/series")" = '# The head comment.' ]; }
-ok 'a new first commit, the others picked again (their notes lost): only a file and a line' first
+check 'a new first commit, the others picked again (their notes lost): only a file and a line' first
 same_title() { fresh; sed -i 's/y \*= 2/y *= 20/' kernel/c.c; git commit -qam 'kernel: Add new'; refresh && changed_files ' M series ?? kernel-add-new.patch'; }
-ok 'a second commit of the same title gets a name of its own' same_title
+check 'a second commit of the same title gets a name of its own' same_title
 dropped() { fresh; edit_todo "sed -i 2d"; refresh && changed_files ' D multiply.patch  M series' && list_diff '-multiply.patch' && same_tree; }
-ok 'a dropped commit: its file and its line go, comments stay' dropped
+check 'a dropped commit: its file and its line go, comments stay' dropped
 # A stable order of lines in the patch itself is not asked: only the list changes.
 reordered() { fresh; edit_todo "sed -i -e '1{h;d}' -e '2{G}'"; refresh && changed_files ' M series' && list_diff '-count.patch|+count.patch' && same_tree && entries 'multiply.patch count.patch add-new.patch'; }
-ok 'reordered: one line moves' reordered
+check 'reordered: one line moves' reordered
 moved_line() { fresh; edit_todo "sed -i -e '3{p;d}' -e '1{h;d}' -e '2{G}'"; refresh; fresh; edit_todo "sed -i -n -e '1h;2H;3{p;g;p}'"; refresh && changed_files ' M series' &&
 	list_diff '+add-new.patch # last|-add-new.patch # last'; }
-ok 'what stands on a list line moves with it' moved_line
+check 'what stands on a list line moves with it' moved_line
 keeps_name() { fresh; git commit -q --amend -m 'kernel: Another'; refresh || return 1; git -C "$repo" commit -qam x; git commit -q --amend -m 'kernel: Yet another'; refresh && changed_files ' M add-new.patch'
-	local status=$?; git -C "$repo" reset -q --hard HEAD~1; return $status; }
-ok 'renamed twice, refreshed each time: the file keeps its name' keeps_name
+	local status=$?; git -C "$repo" reset -q --hard HEAD~1; return "$status"; }
+check 'renamed twice, refreshed each time: the file keeps its name' keeps_name
 emptied() { fresh; git rm -q kernel/b.c; git commit -qm 'kernel: Remove b'; refresh && same_tree; }
-ok 'a removed file' emptied
+check 'a removed file' emptied
 renamed() { fresh; git mv kernel/b.c kernel/z.c; git commit -qm 'kernel: Rename b'; refresh && same_tree && ! grep -q '^rename' "$s/kernel-rename-b.patch"; }
-ok 'a renamed file is a removed and a new one: patch(1) takes it' renamed
+check 'a renamed file is a removed and a new one: patch(1) takes it' renamed
 
 dirty() { fresh; echo 'int z;' >>kernel/a.c; refused 3 'in no commit' refresh; }
-ok 'refused: an uncommitted change' dirty
+check 'refused: an uncommitted change' dirty
 untracked() { fresh; echo 'int z;' >kernel/z.c; refused 3 'kernel/z.c' refresh; }
-ok 'refused: a new file that was forgotten' untracked
+check 'refused: a new file that was forgotten' untracked
 staged() { fresh; echo 'int z;' >>kernel/a.c; git add -A; refused 3 'in no commit' refresh; }
-ok 'refused: a staged change' staged
+check 'refused: a staged change' staged
 signed() { fresh; git commit -q --amend -s --no-edit; refused 3 'Signed-off-by' refresh; }
-ok 'refused: a Signed-off-by' signed
+check 'refused: a Signed-off-by' signed
 rebasing() { fresh; GIT_SEQUENCE_EDITOR='sed -i 1s/pick/edit/' git rebase -q -i base 2>/dev/null; refused 3 'in the middle of' refresh; }
-ok 'refused: in the middle of a rebase' rebasing
+check 'refused: in the middle of a rebase' rebasing
 merged() { fresh; git checkout -q -b side base && sed -i 's/x += 1/x += 7/' kernel/c.c && git commit -qam side && git checkout -q snplab/6.12.y && git merge -q --no-edit side && refused 3 'is a merge' refresh; }
-ok 'refused: a merge' merged
+check 'refused: a merge' merged
 no_base() { fresh; git tag -d base >/dev/null; refused 3 'no tag "base"' refresh; }
-ok 'refused: no tag "base"' no_base
+check 'refused: no tag "base"' no_base
 nothing_there() { fresh; rm -rf "$w"; refused 3 './snplab tree 6.12.y' refresh; }
-ok 'refused: no tree' nothing_there
+check 'refused: no tree' nothing_there
 foreign() { fresh; refused 3 'something else' refresh "$t/g"; }
-ok 'refused: somebody else'\''s repository' foreign
+check 'refused: somebody else'\''s repository' foreign
 no_commits() { fresh; git reset -q --hard base; refused 3 'found none' refresh; }
-ok 'refused: no commit at all' no_commits
+check 'refused: no commit at all' no_commits
 no_content() { fresh; git commit -q --allow-empty -m 'kernel: Nothing'; refused 3 'changes no file' refresh; }
-ok 'refused: an empty commit, nothing written' no_content
+check 'refused: an empty commit, nothing written' no_content
 binary() { fresh; printf 'a\0b' >kernel/bin; git add kernel/bin; git commit -qm 'kernel: Binary'; refused 3 'binary' refresh; }
-ok 'refused: a binary file, nothing written' binary
+check 'refused: a binary file, nothing written' binary
 lost_text() { fresh; git commit -q --amend -m $'kernel: Add new\n\nFirst.\n---\nThis would be lost.'; refused 3 'would not survive' refresh; }
-ok 'refused: a message that a mail would cut' lost_text
+check 'refused: a message that a mail would cut' lost_text
 lost_from() { fresh; git commit -q --amend -m $'kernel: Add new\n\nFrom: Somebody <else@example.org>\n\nText.'; refused 3 'would not survive' refresh; }
-ok 'refused: a message that begins like a header' lost_from
+check 'refused: a message that begins like a header' lost_from
 behind() { fresh; sed -i 's/So that it is more/So that it is much more/' "$s/count.patch"; git -C "$repo" commit -qam other; refused 3 'would undo that' refresh
-	local status=$?; git -C "$repo" reset -q --hard HEAD~1; return $status; }
-ok 'refused: the patches were changed since the tree was made' behind
+	local status=$?; git -C "$repo" reset -q --hard HEAD~1; return "$status"; }
+check 'refused: the patches were changed since the tree was made' behind
 by_hand() { fresh; sed -i 's/Seen on a Tuesday/Seen on a Friday/' "$s/add-new.patch"; sed -i 's/About the next/About it/' "$s/series"; cp -r "$s" "$t/by-hand"; refresh && diff -r "$s" "$t/by-hand"; }
-ok 'notes and comments edited by hand stay as they are' by_hand
+check 'notes and comments edited by hand stay as they are' by_hand
 dry() { fresh; git commit -q --amend -m 'kernel: Dry'; "$repo/snplab" refresh 6.12.y --dry-run >/dev/null && unchanged; }
-ok 'a dry run writes nothing' dry
+check 'a dry run writes nothing' dry
 
 # --- The real thing ------------------------------------------------------------------------------
 
@@ -327,9 +312,8 @@ for d in "$top"/series/*/; do
 		rm -rf "$t/real" && mkdir "$t/real" && cp -r "$top/snplab" "$top/lab" "$top/series" "$t/real/" || return 1
 		"$t/real/snplab" tree "$tree" "${linux[@]}" && "$t/real/snplab" refresh "$tree" && diff -r "$top/series" "$t/real/series"
 	}
-	ok "$tree: there and back, not a byte changed" round_trip
+	check "$tree: there and back, not a byte changed" round_trip
 	rm -rf "$t/real"
 done
 
-echo "1..$count"
-[ "$failed" = 0 ]
+finish

@@ -305,13 +305,14 @@ if wanted interrupted; then
 	mkdir "$work/slow"
 	printf '#!/bin/sh\necho $$ >>"%s"\nexec sleep 60\n' "$work/slow.pids" >"$work/slow/spatch"
 	chmod +x "$work/slow/spatch"
-	PATH=$work/slow:$PATH "$status" "$spaced" >"$work/out" 2>"$work/err" &
+	# As a terminal does it: to the whole group. A shell alone would first wait for spatch.
+	PATH=$work/slow:$PATH setsid "$status" "$spaced" >"$work/out" 2>"$work/err" &
 	pid=$!
 	for ((i = 0; i < 100; i++)); do
 		[[ ! -s $work/slow.pids ]] || break
 		sleep 0.1
 	done
-	kill "$pid" || true
+	kill -TERM -- "-$pid" || true
 	rc=0
 	wait "$pid" || rc=$?
 	problems=()
