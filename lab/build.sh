@@ -93,7 +93,7 @@ modules_with_needs() {
 	local work=$1 name file dep deps
 	shift
 	for name; do
-		file=$(find "$work/src/obj" -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" | head -n 1)
+		file=$(find "$work/src/obj" \( -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" \) -print -quit)
 		# Built in, or not in this configuration: what needs it says so when it is loaded.
 		[ -n "$file" ] || continue
 		deps=$(modinfo -F depends "$file")

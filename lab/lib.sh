@@ -110,7 +110,7 @@ stage() {
 # run COMMAND...: for what --dry-run shows instead of doing it.
 run() {
 	if [ -n "$dry_run" ]; then
-		printf '      %s\n' "$(quote "$@")"
+		note "$(quote "$@")"
 	else
 		printf '+ %s\n' "$(quote "$@")"
 		"$@"

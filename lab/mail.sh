@@ -78,7 +78,8 @@ mails_in() { (cd "$1" && find . -type f ! -path './.snplab/*' -printf '%P\n' | L
 no_sign_off() {
 	local p
 	while read -r p; do
-		if sed '/^---$/,$d' "$p" | grep -qi '^Signed-off-by:'; then
+		# Not grep -q: it would end sed by SIGPIPE, and pipefail would take that for "not found".
+		if sed '/^---$/,$d' "$p" | grep -i '^Signed-off-by:' >/dev/null; then
 			setup_error "$(patch_name "$p") has a Signed-off-by: patches in this repository carry none" \
 				'take it out; mail adds yours'
 		fi

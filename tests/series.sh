@@ -34,7 +34,7 @@ sparse_for() { # FILE...
 
 maintained() {
 	(cd "$1" && perl scripts/get_maintainer.pl --no-tree --no-git --no-git-fallback --no-rolestats -f "$2") |
-		grep -q 'kvm@vger.kernel.org'
+		grep 'kvm@vger.kernel.org' >/dev/null
 }
 
 for tree in 6.12.y mainline; do
