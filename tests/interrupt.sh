@@ -63,17 +63,17 @@ judge() {
 interrupted 'ls -d "$fresh"/base/.linux-source-6.12*'
 judge 'in the middle of a download'
 check 'no base has got its name' test -z "$(find "$fresh/base" -mindepth 1 -maxdepth 1 -not -name '.*' 2>/dev/null)"
-interrupted 'ls "$fresh"/base/.linux-source-6.12*/linux-source-6.12/kernel'
+interrupted 'ls "$fresh/base"/.linux-source-6.12*/linux-source-6.12/kernel'
 judge 'in the middle of unpacking'
 check 'no base has got its name' test -z "$(find "$fresh/base" -mindepth 1 -maxdepth 1 -not -name '.*' 2>/dev/null)"
-interrupted 'ls "$fresh"/work/6.12.y/src/obj/kernel/*.o'
+interrupted 'ls "$fresh/work/6.12.y"/src/obj/kernel/*.o'
 judge 'in the middle of a build'
 # A disk that fills up in the middle of a build: said, and after there is room again the next run works.
 if [ -n "$mounted" ]; then
 	env XDG_CACHE_HOME="$tmp/cache" "$top/snplab" run --test kunit >"$tmp/log" 2>&1 &
 	pid=$!
 	for ((i = 0; i < 1200; i++)); do
-		if ls "$fresh"/work/6.12.y/src/obj/mm/*.o >/dev/null 2>&1; then break; fi
+		if ls "$fresh/work/6.12.y"/src/obj/mm/*.o >/dev/null 2>&1; then break; fi
 		sleep 0.1
 	done
 	# Not fallocate: the build goes on meanwhile, and it is all or nothing.
