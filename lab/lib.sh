@@ -35,13 +35,17 @@ say() { printf '%s\n' "$*" >&"$out" || true; }
 note() { say "      $*"; }
 
 # die STATUS MESSAGE [HINT]...: what was expected and found; then what to do about it.
-# Inside a stage the text waits in a file until the stage's line is closed.
+# Inside a stage the text waits in a file until the stage's line is closed; on a full disk it cannot, and
+# goes straight to the user.
 die() {
-	local status=$1 hint
-	[ -z "${stage_error:-}" ] || exec 2>"$stage_error"
-	printf 'snplab: %s\n' "$2" >&2
+	local status=$1 text="snplab: $2" hint
 	shift 2
-	for hint; do printf '        hint: %s\n' "$hint" >&2; done
+	for hint; do text+=$'\n'"        hint: $hint"; done
+	if [ -z "${stage_error:-}" ]; then
+		printf '%s\n' "$text" >&2
+	elif ! printf '%s\n' "$text" 2>/dev/null >"$stage_error"; then
+		printf '\n%s\n' "$text" >&"${stage_stderr:-2}"
+	fi
 	exit "$status"
 }
 setup_error() { die $EX_SETUP "$@"; }
@@ -72,9 +76,9 @@ stage() {
 	(
 		trap - INT TERM HUP EXIT
 		# shellcheck disable=SC2030  # this stage's alone
-		stage_error=$stage_log.error
+		stage_error=$stage_log.error stage_stderr=4
 		"$@"
-	) >>"$stage_log" 2>&1 </dev/null &
+	) 4>&2 >>"$stage_log" 2>&1 </dev/null &
 	stage_job=$!
 	set +m
 	while stage_wait 5; do
