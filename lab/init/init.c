@@ -4,7 +4,10 @@
  * each as KTAP on the second serial port while the kernel's log goes to the first, powers off.
  *
  * Command line: snplab.tests=NAME,NAME,...   "kunit" is every KUnit suite that ran when the modules
- *                                            were loaded; another name is a program in /tests
+ *                                            were loaded; another name is a program in /tests, with
+ *                                            arguments behind colons: NAME:-n:200
+ *                                            "@FILE": the names are in /tests/FILE, one a line (the
+ *                                            kernel's command line has room for 2,047 characters)
  *               snplab.timeout=SECONDS       for each test (default 120)
  *               snplab.shell                 a shell on the console instead
  *
@@ -32,6 +35,7 @@
 
 #define KSFT_SKIP	4
 #define MAX_TESTS	128
+#define MAX_ARGS	8
 #define KUNIT_RESULTS	"/sys/kernel/debug/kunit"
 
 static FILE *report;
@@ -179,18 +183,20 @@ static void pass_on(char *line, char *reason, size_t size)
 		snprintf(reason, size, "\1%s", line);
 }
 
-/* Runs /tests/NAME for at most timeout seconds. Returns its kselftest status; 124 for the time-out. */
+/* Runs /tests/NAME[:ARGUMENT]... for at most timeout seconds. Returns its kselftest status; 124 for the time-out. */
 static int run_program(const char *name, int timeout, char *reason, size_t size)
 {
-	char path[256], line[1024];
+	char path[256], line[1024], *argv[MAX_ARGS + 1] = { NULL }, *save;
 	double end = now() + timeout;
-	int fds[2], status, r;
+	int fds[2], status, r, argc = 0;
 	bool timed_out = false;
 	size_t len = 0;
 	pid_t pid;
 	char c;
 
 	snprintf(path, sizeof(path), "/tests/%s", name);
+	for (save = strtok(path, ":"); save && argc < MAX_ARGS; save = strtok(NULL, ":"))
+		argv[argc++] = save;
 	if (access(path, X_OK)) {
 		snprintf(reason, size, "this tree has no such test");
 		return KSFT_SKIP;
@@ -209,7 +215,7 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 		dup2(fds[1], 2);
 		close(fds[0]);
 		close(fds[1]);
-		execl(path, path, NULL);
+		execv(path, argv);
 		fprintf(stderr, "%s: %s\n", path, strerror(errno));
 		_exit(1);
 	}
@@ -269,13 +275,32 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	return WEXITSTATUS(status);
 }
 
+/* What /tests/NAME says; a file that cannot be read is no test at all, which the reader of the plan sees. */
+static char *names_in_file(const char *name)
+{
+	static char names[MAX_TESTS * 64];
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/tests/%s", name);
+	f = fopen(path, "r");
+	if (!f || !fread(names, 1, sizeof(names) - 1, f))
+		fprintf(report, "# init: %s: expected names of tests, one a line: %s\n", path,
+			f ? "found nothing" : strerror(errno));
+	if (f)
+		fclose(f);
+	return names;
+}
+
 static void run_tests(char *names, int timeout)
 {
 	char *tests[MAX_TESTS], *save, *t, reason[512];
 	int n = 0, i, r;
 	double start;
 
-	for (t = strtok_r(names, ",", &save); t && n < MAX_TESTS; t = strtok_r(NULL, ",", &save))
+	if (names[0] == '@')
+		names = names_in_file(names + 1);
+	for (t = strtok_r(names, ",\n", &save); t && n < MAX_TESTS; t = strtok_r(NULL, ",\n", &save))
 		tests[n++] = t;
 	fprintf(report, "1..%d\n", n);
 	for (i = 0; i < n; i++) {
@@ -354,9 +379,12 @@ int main(void)
 	}
 	setvbuf(report, NULL, _IOLBF, 0);
 	uname(&u);
-	fprintf(report, "KTAP version 1\n# linux %s, %ld CPUs\n", u.release, sysconf(_SC_NPROCESSORS_ONLN));
+	fprintf(report, "KTAP version 1\n# linux %s, %ld CPUs, init after %.1f s\n", u.release,
+		sysconf(_SC_NPROCESSORS_ONLN), now());
 	fflush(report);
 	load_modules();
+	fprintf(report, "# modules after %.1f s\n", now());
+	fflush(report);
 
 	if (cmdline_value("snplab.shell")) {
 		shell();
