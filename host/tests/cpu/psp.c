@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The PSP's mailbox, polled, and the firmware's commands (ABI 56860). */
+#include "lib.h"
+
+#define REG_CMD		0x10980
+#define REG_LO		0x109e0
+#define REG_HI		0x109e4
+
+static volatile u8 *mmio;
+
+static u32 pci_read(u32 devfn, u32 off)
+{
+	outl(0xcf8, 0x80000000u | devfn << 8 | off);
+	return inl(0xcfc);
+}
+
+static void pci_write(u32 devfn, u32 off, u32 v)
+{
+	outl(0xcf8, 0x80000000u | devfn << 8 | off);
+	outl(0xcfc, v);
+}
+
+void psp_find(void)
+{
+	for (u32 d = 0; d < 0x10000; d++) {
+		u64 bar;
+
+		if (pci_read(d, 0) != 0x14ca1022)
+			continue;
+		bar = pci_read(d, 0x18);
+		if ((bar & 6) == 4)
+			bar |= (u64)pci_read(d, 0x1c) << 32;
+		bar &= ~0xfull;
+		pci_write(d, 4, pci_read(d, 4) | 6);
+		mmio = (volatile u8 *)bar;
+		ok(bar != 0, "PCI 1022:14ca is there, BAR 2 at %#lx", bar);
+		return;
+	}
+	bail("no PCI device 1022:14ca: run with the amd-psp device");
+}
+
+u32 psp(u32 cmd, void *buf)
+{
+	u64 t = rdtsc();
+	u32 v;
+
+	*(volatile u32 *)(mmio + REG_LO) = (u64)buf;
+	*(volatile u32 *)(mmio + REG_HI) = (u64)buf >> 32;
+	*(volatile u32 *)(mmio + REG_CMD) = cmd << 16;
+	for (;;) {
+		v = *(volatile u32 *)(mmio + REG_CMD);
+		if (v & BIT(31))
+			return v & 0xffff;
+		if (rdtsc() - t > 20000000000ull)
+			bail("PSP: command %#x not done", cmd);
+		pause();
+	}
+}
+
+/* command buffers: one page, never assigned */
+static u64 buf[512] __attribute__((aligned(4096)));
+
+static void clear(void)
+{
+	memset(buf, 0, sizeof(buf));
+}
+
+u32 snp_init(void)
+{
+	static struct {
+		u32 n, rsvd;
+		struct {
+			u64 base;
+			u32 pages, rsvd;
+		} r[1];
+	} list __attribute__((aligned(4096)));
+
+	/* one HV-fixed page, so that its state can be looked at */
+	list.n = 1;
+	list.r[0].base = 0x1000;
+	list.r[0].pages = 1;
+	clear();
+	buf[0] = 3;			/* INIT_RMP, LIST_PADDR_EN */
+	buf[1] = (u64)&list;
+	return psp(CMD_SNP_INIT_EX, buf);
+}
+
+u32 fw_addr(u32 cmd, void *page)
+{
+	clear();
+	buf[0] = (u64)page;
+	return psp(cmd, buf);
+}
+
+u32 fw_gctx_create(void *page)
+{
+	return fw_addr(CMD_SNP_GCTX_CREATE, page);
+}
+
+u32 fw_activate(void *gctx, u32 asid)
+{
+	clear();
+	buf[0] = (u64)gctx;
+	buf[1] = asid;
+	return psp(CMD_SNP_ACTIVATE, buf);
+}
+
+u32 fw_launch_start(void *gctx, u64 policy)
+{
+	clear();
+	buf[0] = (u64)gctx;
+	buf[1] = policy;
+	return psp(CMD_SNP_LAUNCH_START, buf);
+}
+
+u32 fw_launch_update(void *gctx, u64 pa, u32 type, bool large, u32 perms)
+{
+	clear();
+	buf[0] = (u64)gctx;
+	buf[1] = (large ? 1 : 0) | type << 1;
+	buf[2] = pa;
+	put8(buf, 25, perms);		/* VMPL1 */
+	put8(buf, 26, perms);
+	put8(buf, 27, perms);
+	return psp(CMD_SNP_LAUNCH_UPDATE, buf);
+}
+
+u32 fw_launch_finish(void *gctx)
+{
+	clear();
+	buf[0] = (u64)gctx;
+	return psp(CMD_SNP_LAUNCH_FINISH, buf);
+}
+
+u32 fw_reclaim(u64 pa, bool large)
+{
+	clear();
+	buf[0] = pa | large;
+	return psp(CMD_SNP_PAGE_RECLAIM, buf);
+}
+
+/* The firmware writes only to pages that are its own. */
+u32 fw_dbg_decrypt(void *gctx, u64 pa, void *to)
+{
+	static u8 *page;
+	u32 rc;
+
+	if (!page)
+		page = page_alloc();
+	if (rmp_firmware((u64)page))
+		bail("dbg_decrypt: no firmware page");
+	clear();
+	buf[0] = (u64)gctx;
+	buf[1] = pa;
+	buf[2] = (u64)page;
+	rc = psp(CMD_SNP_DBG_DECRYPT, buf);
+	if (fw_reclaim((u64)page, false) || rmp_shared((u64)page, false))
+		bail("dbg_decrypt: the page is not given back");
+	memcpy(to, page, PAGE);
+	return rc;
+}
+
+static void wbinvd(void *unused)
+{
+	(void)unused;
+	asm volatile("wbinvd" ::: "memory");
+}
+
+/* before an ASID is used again: WBINVD on all CPUs, then DF_FLUSH */
+void flush_asids(void)
+{
+	u32 rc;
+
+	on_all(wbinvd, NULL);
+	rc = psp(CMD_SNP_DF_FLUSH, NULL);
+	if (rc)
+		bail("SNP_DF_FLUSH: status %#x", rc);
+}

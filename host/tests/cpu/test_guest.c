@@ -1,0 +1,2 @@
+#include "lib.h"
+void t_guest(void) {}
