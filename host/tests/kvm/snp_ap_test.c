@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The GHCB page, and vCPUs that a guest starts itself.
+ *
+ * Can fail because: #VC or the GHCB page protocol does not carry a request or its answer (CPUID, port
+ * I/O, MSRs, page state changes of several pages); RMPADJUST gives a permission that its caller has
+ * not, or makes no VMSA; VMRUN does not load what the guest wrote into a VMSA, register by register,
+ * runs one that is none, or keeps one in use that no vCPU runs any more.
+ *
+ * vCPU 0 does the steps below in their order, and ends at the first that fails; vCPU 1 is what it
+ * creates, destroys and creates again, as an operating system does to take a CPU offline and back.
+ */
+#include "snp_guest.h"
+
+/* The GHCB page: what of its save area is used here. Each 8 bytes have a bit in the valid bitmap. */
+#define GHCB_RAX		0x1f8
+#define GHCB_RCX		0x308
+#define GHCB_RDX		0x310
+#define GHCB_RBX		0x318
+#define GHCB_SW_EXIT_CODE	0x390
+#define GHCB_SW_EXIT_INFO_1	0x398
+#define GHCB_SW_EXIT_INFO_2	0x3a0
+#define GHCB_SW_SCRATCH		0x3a8
+#define GHCB_VALID_BITMAP	0x3f0
+#define GHCB_SHARED_BUFFER	0x800
+#define GHCB_PROTOCOL_VERSION	0xffa
+
+#define VMGEXIT_PSC		0x80000010ull
+#define VMGEXIT_AP_CREATION	0x80000013ull
+#define AP_CREATE		1
+#define AP_DESTROY		2
+
+#define HV_FT_SNP		BIT_ULL(0)
+#define HV_FT_AP_CREATION	BIT_ULL(1)
+
+/* The VMSA, as the architecture lays it out. */
+#define VMSA_SEGMENT(n)		((n) * 16)
+#define VMSA_EFER		0x0d0
+#define VMSA_CR4		0x148
+#define VMSA_CR3		0x150
+#define VMSA_CR0		0x158
+#define VMSA_DR7		0x160
+#define VMSA_DR6		0x168
+#define VMSA_RFLAGS		0x170
+#define VMSA_RIP		0x178
+#define VMSA_RSP		0x1d8
+#define VMSA_RAX		0x1f8
+#define VMSA_KERNEL_GS_BASE	0x220
+#define VMSA_PAT		0x268
+#define VMSA_RCX		0x308
+#define VMSA_RDX		0x310
+#define VMSA_RBX		0x318
+#define VMSA_RBP		0x328
+#define VMSA_RSI		0x330
+#define VMSA_RDI		0x338
+#define VMSA_R8			0x340
+#define VMSA_SEV_FEATURES	0x3b0
+#define VMSA_XCR0		0x3e8
+#define VMSA_MXCSR		0x408
+#define VMSA_FCW		0x410
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_GDTR, SEG_LDTR, SEG_IDTR, SEG_TR };
+
+#define FEATURE_SNP_ACTIVE	BIT_ULL(0)
+
+#define RMPADJUST_FAIL_INPUT		1
+#define RMPADJUST_FAIL_PERMISSION	2
+#define RMPADJUST_FAIL_IN_USE		3
+#define PERMISSION_READ			BIT_ULL(8)
+
+#define CPUID_LEAF	0x8000001f
+#define TEST_PORT	0x5a
+#define PSC_PAGES	3
+
+static const char * const steps[] = {
+	"the hypervisor has SNP and AP creation",
+	"a GHCB is registered",
+	"#VC for CPUID, answered by the GHCB MSR protocol",
+	"CPUID by the GHCB page",
+	"#VC for port I/O; OUT and IN by the GHCB page",
+	"an MSR by the GHCB page",
+	"page state changes by the GHCB page",
+	"RMPADJUST makes a VMSA",
+	"AP creation: the vCPU runs with the VMSA's registers",
+	"AP destruction: the vCPU stops",
+	"a VMSA that no vCPU runs is taken back",
+	"AP creation again, with another VMSA",
+	"RMPADJUST refuses what it must",
+};
+#define NR_STEPS	((int)ARRAY_SIZE(steps))
+
+/* Shared; a page for each vCPU. */
+struct ap_area {
+	struct snp_report report;
+	u64 done;			/* vCPU 0: the steps that are */
+	u32 cpuid[4];			/* what vCPU 0 found */
+	u64 out_value, in_value;	/* host: what it got and gave on TEST_PORT */
+	u64 runs;			/* vCPU 1: how often it was created */
+	u64 beats;			/* vCPU 1: goes up as long as it runs */
+	u64 stop;			/* vCPU 0 to vCPU 1 */
+};
+
+/* For the guest: addresses; written before the launch, so part of what is measured. */
+static struct {
+	struct ap_area *area[2];
+	u8 *ghcb;
+	u64 ghcb_gpa;
+	u8 *vmsa[2];
+	u64 vmsa_gpa[2];
+	u64 stack;
+	u8 *private[PSC_PAGES], *shared[PSC_PAGES];
+	u64 gpa[PSC_PAGES];
+	u64 tsc_per_second;
+} guest;
+
+/* What the #VC handler has seen. Private memory of vCPU 0's. */
+static u64 nr_vc_cpuid, nr_vc_ioio;
+
+#define GET(page, offset)	(*(volatile u64 *)((page) + (offset)))
+
+/* --- In the guest ------------------------------------------------------------------------------ */
+
+static void clear_page(u8 *page)
+{
+	int i;
+
+	for (i = 0; i < PAGE_SIZE; i += 8)
+		GET(page, i) = 0;
+}
+
+static void ghcb_put(int field, u64 value)
+{
+	GET(guest.ghcb, field) = value;
+	guest.ghcb[GHCB_VALID_BITMAP + field / 64] |= 1 << (field / 8 % 8);
+}
+
+static u64 ghcb_answer(int field)
+{
+	snp_expect("GHCB field is valid after the exit",
+		   !!(guest.ghcb[GHCB_VALID_BITMAP + field / 64] & (1 << (field / 8 % 8))), 1);
+	return GET(guest.ghcb, field);
+}
+
+static void ghcb_exit(u64 code, u64 info1, u64 info2)
+{
+	ghcb_put(GHCB_SW_EXIT_CODE, code);
+	ghcb_put(GHCB_SW_EXIT_INFO_1, info1);
+	ghcb_put(GHCB_SW_EXIT_INFO_2, info2);
+	*(u16 *)(guest.ghcb + GHCB_PROTOCOL_VERSION) = 2;
+	wrmsr(MSR_AMD64_SEV_ES_GHCB, guest.ghcb_gpa);
+	snp_vmgexit();
+	snp_expect("GHCB exit's result (low half of SW_EXITINFO1)",
+		   (u32)GET(guest.ghcb, GHCB_SW_EXIT_INFO_1), 0);
+}
+
+static void handle_vc(struct ex_regs *regs)
+{
+	u64 r[4], i;
+
+	switch (regs->error_code) {
+	case SNP_EXIT_CPUID:
+		nr_vc_cpuid++;
+		for (i = 0; i < 4; i++) {
+			r[i] = snp_msr_request((u64)(u32)regs->rax << 32 | i << 30 | SNP_MSR_CPUID_REQ);
+			snp_expect("CPUID by the GHCB MSR", SNP_MSR_INFO(r[i]), SNP_MSR_CPUID_RESP);
+		}
+		regs->rax = r[0] >> 32;
+		regs->rbx = r[1] >> 32;
+		regs->rcx = r[2] >> 32;
+		regs->rdx = r[3] >> 32;
+		regs->rip += 2;
+		break;
+	case SNP_EXIT_IOIO:
+		/* Counted only: OUT with an immediate port has two bytes. */
+		nr_vc_ioio++;
+		regs->rip += 2;
+		break;
+	default:
+		snp_fail("a #VC that nobody asked for, error code", regs->error_code, 0);
+	}
+}
+
+static void begin(int step)
+{
+	struct ap_area *area = guest.area[0];
+
+	area->done = step;
+	area->report.round = step;
+	WRITE_ONCE(area->report.step, steps[step]);
+}
+
+static void wait_until(const char *what, volatile u64 *value, u64 least)
+{
+	u64 end = rdtsc() + 10 * guest.tsc_per_second;
+
+	while (*value < least) {
+		cpu_relax();
+		if (rdtsc() > end)
+			snp_fail(what, *value, least);
+	}
+}
+
+static void pause_for(u64 milliseconds)
+{
+	u64 end = rdtsc() + milliseconds * guest.tsc_per_second / 1000;
+
+	while (rdtsc() < end)
+		cpu_relax();
+}
+
+static void test_cpuid(void)
+{
+	u32 *found = guest.area[0]->cpuid;
+	u32 eax = CPUID_LEAF, ebx, ecx = 0, edx;
+
+	begin(2);
+	asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	snp_expect("#VCs for CPUID", nr_vc_cpuid, 1);
+	found[0] = eax;
+	found[1] = ebx;
+	found[2] = ecx;
+	found[3] = edx;
+
+	begin(3);
+	clear_page(guest.ghcb);
+	ghcb_put(GHCB_RAX, CPUID_LEAF);
+	ghcb_put(GHCB_RCX, 0);
+	ghcb_exit(SNP_EXIT_CPUID, 0, 0);
+	snp_expect("CPUID's EAX by the page", (u32)ghcb_answer(GHCB_RAX), eax);
+	snp_expect("CPUID's EBX by the page", (u32)ghcb_answer(GHCB_RBX), ebx);
+	snp_expect("CPUID's ECX by the page", (u32)ghcb_answer(GHCB_RCX), ecx);
+	snp_expect("CPUID's EDX by the page", (u32)ghcb_answer(GHCB_RDX), edx);
+}
+
+static void test_io(void)
+{
+	/* SW_EXITINFO1 as for the IOIO intercept: port 31:16, one byte wide, bit 0 for IN. */
+	const u64 byte = BIT_ULL(4), in = BIT_ULL(0), port = (u64)TEST_PORT << 16;
+
+	begin(4);
+	asm volatile("outb %%al, $0x80" :: "a"(0));
+	snp_expect("#VCs for port I/O", nr_vc_ioio, 1);
+	clear_page(guest.ghcb);
+	ghcb_put(GHCB_RAX, 0xa7);
+	ghcb_exit(SNP_EXIT_IOIO, port | byte, 0);
+	clear_page(guest.ghcb);
+	ghcb_put(GHCB_RAX, 0);
+	ghcb_exit(SNP_EXIT_IOIO, port | byte | in, 0);
+	snp_expect("IN by the page", (u8)ghcb_answer(GHCB_RAX), 0x3c);
+}
+
+static void test_msr(void)
+{
+	begin(5);
+	clear_page(guest.ghcb);
+	ghcb_put(GHCB_RCX, MSR_IA32_APICBASE);
+	ghcb_exit(SNP_EXIT_MSR, 0, 0);
+	snp_expect("APIC_BASE by the page, without its flags", (u32)ghcb_answer(GHCB_RAX) & ~0xfff,
+		   0xfee00000);
+	snp_expect("APIC_BASE's BSP flag", !!(ghcb_answer(GHCB_RAX) & MSR_IA32_APICBASE_BSP), 1);
+}
+
+static void change_pages(u64 operation)
+{
+	int i;
+
+	clear_page(guest.ghcb);
+	/* Header: current entry 15:0, last entry 31:16; an entry: gfn 51:12, operation 55:52. */
+	GET(guest.ghcb, GHCB_SHARED_BUFFER) = (u64)(PSC_PAGES - 1) << 16;
+	for (i = 0; i < PSC_PAGES; i++)
+		GET(guest.ghcb, GHCB_SHARED_BUFFER + 8 + 8 * i) = guest.gpa[i] | operation << 52;
+	ghcb_put(GHCB_SW_SCRATCH, guest.ghcb_gpa + GHCB_SHARED_BUFFER);
+	ghcb_exit(VMGEXIT_PSC, 0, 0);
+	snp_expect("error of the page state change", GET(guest.ghcb, GHCB_SW_EXIT_INFO_2), 0);
+	snp_expect("next entry of the page state change",
+		   (u16)GET(guest.ghcb, GHCB_SHARED_BUFFER), PSC_PAGES);
+}
+
+static void test_psc(void)
+{
+	int i;
+
+	begin(6);
+	for (i = 0; i < PSC_PAGES; i++)
+		snp_expect("PVALIDATE that rescinds", snp_pvalidate((u64)guest.private[i], false), 0);
+	change_pages(SNP_PSC_SHARED);
+	for (i = 0; i < PSC_PAGES; i++)
+		GET(guest.shared[i], 0x10) = 0x1234 + i;
+	for (i = 0; i < PSC_PAGES; i++)
+		snp_expect("shared page", GET(guest.shared[i], 0x10), 0x1234 + i);
+	change_pages(SNP_PSC_PRIVATE);
+	for (i = 0; i < PSC_PAGES; i++) {
+		snp_expect("PVALIDATE", snp_pvalidate((u64)guest.private[i], true), 0);
+		GET(guest.private[i], 0x20) = 0x5678 + i;
+	}
+	for (i = 0; i < PSC_PAGES; i++)
+		snp_expect("private page", GET(guest.private[i], 0x20), 0x5678 + i);
+}
+
+static void test_rmpadjust(void)
+{
+	u64 page = (u64)guest.private[0];
+
+	begin(12);
+	snp_expect("RMPADJUST for VMPL 0, the caller's own", snp_rmpadjust(page, PERMISSION_READ),
+		   RMPADJUST_FAIL_PERMISSION);
+	snp_expect("RMPADJUST for VMPL 4, which there is not", snp_rmpadjust(page, PERMISSION_READ | 4),
+		   RMPADJUST_FAIL_INPUT);
+	snp_expect("RMPADJUST for VMPL 1", snp_rmpadjust(page, PERMISSION_READ | 1), 0);
+}
+
+#define AP_VALUE(run, n)	(0x1111000000000000ull * (run) + 0x0101010101010101ull * (n))
+#define AP_FS_BASE(run)		(0x7000 + 0x1000 * (run))
+
+static void set_segment(u8 *vmsa, int n, u16 selector, u16 attributes, u32 limit, u64 base)
+{
+	GET(vmsa, VMSA_SEGMENT(n)) = selector | (u64)attributes << 16 | (u64)limit << 32;
+	GET(vmsa, VMSA_SEGMENT(n) + 8) = base;
+}
+
+/* Entry of vCPU 1: all registers into memory, before compiled code uses them. */
+extern char ap_entry[];
+/* Not static: the compiler must not know that no C code writes them. */
+extern u64 ap_registers[18];
+u64 ap_registers[18];
+asm(".pushsection .text\n"
+    "ap_entry:\n"
+    "	mov %rax, ap_registers\n	mov %rcx, ap_registers+8\n	mov %rdx, ap_registers+16\n"
+    "	mov %rbx, ap_registers+24\n	mov %rsp, ap_registers+32\n	mov %rbp, ap_registers+40\n"
+    "	mov %rsi, ap_registers+48\n	mov %rdi, ap_registers+56\n"
+    "	mov %r8, ap_registers+64\n	mov %r9, ap_registers+72\n	mov %r10, ap_registers+80\n"
+    "	mov %r11, ap_registers+88\n	mov %r12, ap_registers+96\n	mov %r13, ap_registers+104\n"
+    "	mov %r14, ap_registers+112\n	mov %r15, ap_registers+120\n"
+    "	pushfq\n	popq ap_registers+128\n"
+    "	stmxcsr ap_registers+136\n"
+    "	cld\n"
+    "	call ap_code\n"
+    "	ud2\n"
+    ".popsection\n");
+
+static const int vmsa_gpr[16] = {
+	VMSA_RAX, VMSA_RCX, VMSA_RDX, VMSA_RBX, VMSA_RSP, VMSA_RBP, VMSA_RSI, VMSA_RDI,
+	VMSA_R8, VMSA_R8 + 8, VMSA_R8 + 16, VMSA_R8 + 24,
+	VMSA_R8 + 32, VMSA_R8 + 40, VMSA_R8 + 48, VMSA_R8 + 56,
+};
+
+static void build_vmsa(u8 *vmsa, u64 run)
+{
+	struct desc_ptr gdt = get_gdt(), idt = get_idt();
+	int i;
+
+	clear_page(vmsa);
+	for (i = SEG_ES; i <= SEG_GS; i++)
+		set_segment(vmsa, i, i == SEG_CS ? get_cs() : get_ds(), i == SEG_CS ? 0xa9b : 0xc93, ~0u, 0);
+	set_segment(vmsa, SEG_FS, 0, 0xc93, ~0u, AP_FS_BASE(run));
+	set_segment(vmsa, SEG_GS, 0, 0xc93, ~0u, (u64)guest.area[1]);
+	set_segment(vmsa, SEG_GDTR, 0, 0, gdt.size, gdt.address);
+	set_segment(vmsa, SEG_IDTR, 0, 0, idt.size, idt.address);
+	set_segment(vmsa, SEG_LDTR, 0, 0x082, 0, 0);
+	set_segment(vmsa, SEG_TR, 0, 0x08b, 0xffff, 0);
+	GET(vmsa, VMSA_EFER) = rdmsr(MSR_EFER) | EFER_SVME;
+	GET(vmsa, VMSA_CR4) = get_cr4();
+	GET(vmsa, VMSA_CR3) = get_cr3();
+	GET(vmsa, VMSA_CR0) = get_cr0();
+	GET(vmsa, VMSA_DR7) = 0x400;
+	GET(vmsa, VMSA_DR6) = 0xffff0ff0;
+	GET(vmsa, VMSA_RFLAGS) = X86_EFLAGS_FIXED | X86_EFLAGS_CF | X86_EFLAGS_DF;
+	GET(vmsa, VMSA_RIP) = (u64)ap_entry;
+	for (i = 0; i < ARRAY_SIZE(vmsa_gpr); i++)
+		GET(vmsa, vmsa_gpr[i]) = AP_VALUE(run, i);
+	GET(vmsa, VMSA_RSP) = guest.stack;
+	GET(vmsa, VMSA_KERNEL_GS_BASE) = 0xfeed000 + run;
+	GET(vmsa, VMSA_PAT) = 0x0007040600070406ull;
+	GET(vmsa, VMSA_SEV_FEATURES) = FEATURE_SNP_ACTIVE;
+	GET(vmsa, VMSA_XCR0) = XFEATURE_MASK_FP;
+	GET(vmsa, VMSA_MXCSR) = 0x1f80 | (run << 13);	/* rounding: another one in each run */
+	GET(vmsa, VMSA_FCW) = 0x37f;
+}
+
+static void ap_code(void);
+static void __attribute__((used)) ap_code(void)
+{
+	struct ap_area *area = guest.area[1];
+	u64 i, run = area->runs + 1;
+
+	WRITE_ONCE(area->report.step, "registers of a VMSA that the guest built");
+	area->report.round = run;
+	for (i = 0; i < ARRAY_SIZE(vmsa_gpr); i++)
+		if (i != 4)
+			snp_expect("a general register, of the new vCPU", ap_registers[i], AP_VALUE(run, i));
+	snp_expect("RSP of the new vCPU", ap_registers[4], guest.stack);
+	snp_expect("RFLAGS of the new vCPU", ap_registers[16] & 0xfff,
+		   X86_EFLAGS_FIXED | X86_EFLAGS_CF | X86_EFLAGS_DF);
+	snp_expect("MXCSR of the new vCPU", (u32)ap_registers[17], 0x1f80 | (run << 13));
+	snp_expect("FS base of the new vCPU", rdmsr(MSR_FS_BASE), AP_FS_BASE(run));
+	snp_expect("KERNEL_GS_BASE of the new vCPU", rdmsr(MSR_KERNEL_GS_BASE), 0xfeed000 + run);
+	WRITE_ONCE(area->report.step, "running");
+	WRITE_ONCE(area->runs, run);
+	while (!READ_ONCE(area->stop))
+		WRITE_ONCE(area->beats, area->beats + 1);
+	snp_terminate(SNP_TERM_PASSED, area->report.id);
+}
+
+static void make_vmsa(int n)
+{
+	build_vmsa(guest.vmsa[n], n + 1);
+	/* For VMPL 1: permissions are given to a lower level, the VMSA is this level's. */
+	snp_expect("RMPADJUST that makes a VMSA", snp_rmpadjust((u64)guest.vmsa[n], SNP_RMPADJUST_VMSA | 1), 0);
+}
+
+static void ap_request(u64 request, u64 vmsa_gpa)
+{
+	clear_page(guest.ghcb);
+	ghcb_put(GHCB_RAX, FEATURE_SNP_ACTIVE);
+	ghcb_exit(VMGEXIT_AP_CREATION, 1ull << 32 | request, vmsa_gpa);
+}
+
+static void test_aps(void)
+{
+	struct ap_area *ap = guest.area[1];
+	u64 beats, end, r;
+
+	begin(7);
+	make_vmsa(0);
+	begin(8);
+	ap_request(AP_CREATE, guest.vmsa_gpa[0]);
+	wait_until("runs of vCPU 1", &ap->runs, 1);
+	wait_until("signs of life of vCPU 1", &ap->beats, 1000);
+
+	begin(9);
+	ap_request(AP_DESTROY, 0);
+	pause_for(200);
+	beats = READ_ONCE(ap->beats);
+	pause_for(200);
+	snp_expect("signs of life of a destroyed vCPU", READ_ONCE(ap->beats), beats);
+
+	begin(10);
+	end = rdtsc() + 10 * guest.tsc_per_second;
+	while ((r = snp_rmpadjust((u64)guest.vmsa[0], 1)) == RMPADJUST_FAIL_IN_USE && rdtsc() < end)
+		cpu_relax();
+	snp_expect("RMPADJUST that takes a VMSA back", r, 0);
+	clear_page(guest.vmsa[0]);
+
+	begin(11);
+	make_vmsa(1);
+	ap_request(AP_CREATE, guest.vmsa_gpa[1]);
+	wait_until("runs of vCPU 1", &ap->runs, 2);
+	wait_until("signs of life of vCPU 1, again", &ap->beats, beats + 1000);
+	WRITE_ONCE(ap->stop, 1);
+}
+
+static void guest_code(void)
+{
+	u64 r;
+
+	snp_guest_init(&guest.area[0]->report);
+	begin(0);
+	r = snp_msr_request(SNP_MSR_HV_FT_REQ);
+	snp_expect("answer to the request for features", SNP_MSR_INFO(r), SNP_MSR_HV_FT_RESP);
+	snp_expect("features SNP and AP creation", r >> 12 & (HV_FT_SNP | HV_FT_AP_CREATION),
+		   HV_FT_SNP | HV_FT_AP_CREATION);
+	begin(1);
+	snp_expect("answer to the GHCB's registration", snp_msr_request(guest.ghcb_gpa | SNP_MSR_REG_GPA_REQ),
+		   guest.ghcb_gpa | SNP_MSR_REG_GPA_RESP);
+	test_cpuid();
+	test_io();
+	test_msr();
+	test_psc();
+	test_aps();
+	test_rmpadjust();
+	guest.area[0]->done = NR_STEPS;
+	snp_terminate(SNP_TERM_PASSED, 0);
+}
+
+/* --- On the host ------------------------------------------------------------------------------- */
+
+static bool ap_exit(struct snp_vcpu *v)
+{
+	struct ap_area *area = (struct ap_area *)v->report;
+	struct kvm_run *run = v->vcpu->run;
+	u8 *data = (u8 *)run + run->io.data_offset;
+
+	if (run->exit_reason != KVM_EXIT_IO || run->io.port != TEST_PORT || run->io.size != 1)
+		return snp_default_exit(v);
+	if (run->io.direction == KVM_EXIT_IO_OUT)
+		area->out_value = *data;
+	else
+		*data = area->in_value;
+	return true;
+}
+
+static u64 check_cpuid(struct snp_vcpu *v)
+{
+	const struct kvm_cpuid_entry2 *e = vcpu_get_cpuid_entry(v->vcpu, CPUID_LEAF);
+	u32 *found = ((struct ap_area *)v->report)->cpuid;
+
+	if (found[0] == e->eax && found[1] == e->ebx && found[2] == e->ecx && found[3] == e->edx)
+		return true;
+	ksft_print_msg("CPUID 0x%x: expected %x %x %x %x, found %x %x %x %x\n", CPUID_LEAF,
+		       e->eax, e->ebx, e->ecx, e->edx, found[0], found[1], found[2], found[3]);
+	return false;
+}
+
+int main(int argc, char *argv[])
+{
+	struct kvm_mp_state halted = { .mp_state = KVM_MP_STATE_HALTED };
+	struct snp_vcpu v[2] = {};
+	struct kvm_vcpu *vcpus[2];
+	struct ap_area *area[2];
+	struct kvm_vm *vm;
+	gva_t gva;
+	int i;
+
+	snp_require_snp();
+	ksft_print_header();
+	ksft_set_plan(NR_STEPS + 3);
+	snp_limit(60, "creating and launching the VM");
+	vm = snp_create_vm(KVM_X86_SNP_VM, 2, guest_code, vcpus, handle_vc);
+	for (i = 0; i < 2; i++) {
+		v[i].vcpu = vcpus[i];
+		v[i].on_exit = ap_exit;
+		v[i].report = snp_alloc_report(vm, i, &gva);
+		area[i] = (struct ap_area *)v[i].report;
+		guest.area[i] = (struct ap_area *)gva;
+		guest.vmsa[i] = (u8 *)vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
+		guest.vmsa_gpa[i] = snp_gpa(vm, (u64)guest.vmsa[i]);
+	}
+	guest.ghcb = (u8 *)vm_alloc_shared(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
+	guest.ghcb_gpa = snp_gpa(vm, (u64)guest.ghcb);
+	/* As at a function's entry, when the stub calls. */
+	guest.stack = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR) + PAGE_SIZE;
+	for (i = 0; i < PSC_PAGES; i++) {
+		gva = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
+		guest.private[i] = (u8 *)gva;
+		guest.shared[i] = (u8 *)snp_map_shared_alias(vm, gva);
+		guest.gpa[i] = snp_gpa(vm, gva);
+	}
+	guest.tsc_per_second = guest_tsc_khz * 1000;
+	sync_global_to_guest(vm, guest);
+	area[0]->in_value = 0x3c;
+	/* Not to run what KVM made of it, but what vCPU 0 will. */
+	vcpu_mp_state_set(vcpus[1], &halted);
+	vm_sev_launch(vm, snp_default_policy(), NULL);
+
+	snp_limit(120, "running the vCPUs");
+	snp_start(&v[1]);
+	snp_start(&v[0]);
+	/* Whatever becomes of vCPU 0, it ends; vCPU 1 may then have to wait for ever. */
+	snp_wait_all(v, 1, 60);
+	snp_wait_all(v + 1, 1, v[0].failed ? 1 : 10);
+
+	for (i = 0; i < 2; i++)
+		if (v[i].failed)
+			ksft_print_msg("vCPU %d: %s\n", i, v[i].why);
+	for (i = 0; i < NR_STEPS; i++)
+		ksft_test_result(area[0]->done > i, "%s\n", steps[i]);
+	ksft_test_result(check_cpuid(&v[0]), "CPUID is the vCPU's own\n");
+	ksft_test_result(area[0]->out_value == 0xa7, "OUT reaches user space\n");
+	ksft_test_result(!v[0].failed && !v[1].failed, "both vCPUs ended as they meant to\n");
+	if (v[0].ended && v[1].ended)
+		kvm_vm_free(vm);
+	ksft_finished();
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How fast is a guest under SNP, compared with a plain nested guest on the same machine?
+ *
+ * The same loop over memory of the guest's (larger than a page, so that translations count) runs in
+ * an SNP VM and in a plain one, in turns, so that what else the machine does meets both. Fails if the
+ * SNP guest is slower than MIN_RATIO of the plain one: the median of the turns' ratios counts.
+ */
+#include <getopt.h>
+#include <time.h>
+
+#include "snp_guest.h"
+
+#define MEMORY_PAGES	64
+#define WORDS		(MEMORY_PAGES * PAGE_SIZE / sizeof(u64))
+#define MAX_TURNS	31
+#define MIN_RATIO	0.9
+
+struct bench_area {
+	struct snp_report report;
+	u64 *memory;
+	u64 passes;
+	u64 snp;
+	u64 tsc;
+	u64 sum;
+};
+
+/* --- In the guest ------------------------------------------------------------------------------ */
+
+static noinline u64 loop(volatile u64 *memory, u64 passes)
+{
+	u64 pass, i, x = 0x2545f4914f6cdd1dull;
+
+	for (pass = 0; pass < passes; pass++) {
+		for (i = 0; i < WORDS; i++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+			memory[(x >> 20) % WORDS] += x;
+			x += memory[i];
+		}
+	}
+	return x;
+}
+
+static void guest_code(struct bench_area *area)
+{
+	u64 start;
+
+	snp_guest_init(&area->report);
+	for (;;) {
+		start = rdtsc();
+		area->sum = loop(area->memory, area->passes);
+		area->tsc = rdtsc() - start;
+		/* A way to the host that both have: what it does there costs both the same, nearly nothing. */
+		if (area->snp)
+			snp_msr_request(SNP_TERM_REQUEST(SNP_TERM_PASSED, 0));
+		else
+			GUEST_SYNC(0);
+	}
+}
+
+/* --- On the host ------------------------------------------------------------------------------- */
+
+struct guest {
+	const char *name;
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct bench_area *area;
+	u64 ns[MAX_TURNS], tsc[MAX_TURNS];
+};
+
+static void create(struct guest *g, u32 type)
+{
+	gva_t area;
+
+	g->vm = snp_create_vm(type, 1, guest_code, &g->vcpu, NULL);
+	g->area = (struct bench_area *)snp_alloc_report(g->vm, 0, &area);
+	g->area->memory = (u64 *)vm_alloc(g->vm, MEMORY_PAGES * PAGE_SIZE, KVM_UTIL_MIN_VADDR);
+	g->area->snp = type == KVM_X86_SNP_VM;
+	vcpu_args_set(g->vcpu, 1, area);
+	if (type == KVM_X86_SNP_VM)
+		vm_sev_launch(g->vm, snp_default_policy(), NULL);
+}
+
+static u64 now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static u64 run(struct guest *g, u64 passes, u64 *tsc)
+{
+	u64 start, ns;
+
+	g->area->passes = passes;
+	start = now();
+	vcpu_run(g->vcpu);
+	ns = now() - start;
+	TEST_ASSERT(g->vcpu->run->exit_reason == (g->area->snp ? KVM_EXIT_SYSTEM_EVENT : KVM_EXIT_IO),
+		    "%s guest: unexpected exit %s", g->name, exit_reason_str(g->vcpu->run->exit_reason));
+	TEST_ASSERT(!g->area->report.failed, "%s guest: %s 0x%lx", g->name, g->area->report.failed,
+		    g->area->report.found);
+	*tsc = g->area->tsc;
+	return ns;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(const double *values, int n)
+{
+	double sorted[MAX_TURNS];
+
+	memcpy(sorted, values, n * sizeof(*values));
+	qsort(sorted, n, sizeof(*sorted), by_value);
+	return sorted[n / 2];
+}
+
+int main(int argc, char *argv[])
+{
+	struct guest plain = { .name = "plain" }, snp = { .name = "SNP" };
+	double ratio[MAX_TURNS], tsc_ratio[MAX_TURNS], m;
+	int i, opt, turns = 5;
+	u64 passes = 4, ns, tsc;
+
+	while ((opt = getopt(argc, argv, "n:h")) != -1) {
+		if (opt != 'n') {
+			printf("usage: %s [-n TURNS]\n", argv[0]);
+			return opt == 'h' ? 0 : KSFT_FAIL;
+		}
+		turns = atoi_positive("turns", optarg);
+	}
+	TEST_ASSERT(turns <= MAX_TURNS, "at most %d turns", MAX_TURNS);
+	snp_require_snp();
+	ksft_print_header();
+	ksft_set_plan(2);
+	snp_limit(100, "measuring");
+	create(&plain, KVM_X86_DEFAULT_VM);
+	create(&snp, KVM_X86_SNP_VM);
+
+	/* Once without being counted: pages are mapped, code is translated. Then as long as can be measured. */
+	run(&snp, passes, &tsc);
+	run(&plain, passes, &tsc);
+	do {
+		passes *= 2;
+		ns = run(&plain, passes, &tsc);
+	} while (ns < 200000000);
+
+	for (i = 0; i < turns; i++) {
+		plain.ns[i] = run(&plain, passes, &plain.tsc[i]);
+		snp.ns[i] = run(&snp, passes, &snp.tsc[i]);
+		ratio[i] = (double)plain.ns[i] / snp.ns[i];
+		tsc_ratio[i] = (double)plain.tsc[i] / snp.tsc[i];
+		ksft_print_msg("turn %d: plain %lu ns, TSC %lu; SNP %lu ns, TSC %lu; ratio %.3f, by TSC %.3f\n",
+			       i, plain.ns[i], plain.tsc[i], snp.ns[i], snp.tsc[i], ratio[i], tsc_ratio[i]);
+	}
+	m = median(ratio, turns);
+	ksft_print_msg("median ratio of %d turns, %lu passes: %.3f (by TSC %.3f), at least %.1f wanted\n",
+		       turns, passes, m, median(tsc_ratio, turns), MIN_RATIO);
+	ksft_test_result(m >= MIN_RATIO, "the SNP guest runs at %.1f or more of the plain guest's speed\n", MIN_RATIO);
+	/* Both have done the same number of passes but one round: a fresh one of each must agree. */
+	kvm_vm_free(plain.vm);
+	kvm_vm_free(snp.vm);
+	create(&plain, KVM_X86_DEFAULT_VM);
+	create(&snp, KVM_X86_SNP_VM);
+	run(&plain, 1, &tsc);
+	run(&snp, 1, &tsc);
+	ksft_test_result(plain.area->sum && plain.area->sum == snp.area->sum, "both compute the same\n");
+	kvm_vm_free(plain.vm);
+	kvm_vm_free(snp.vm);
+	ksft_finished();
+}
