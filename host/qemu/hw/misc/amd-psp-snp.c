@@ -1,0 +1,1082 @@
+/*
+ * AMD Secure Processor: SEV-SNP commands of the firmware
+ *
+ * Not modelled, and answered with UNSUPPORTED: SNP_ACTIVATE_EX, swapping,
+ * moving and metadata of pages, SNP_PAGE_SET_STATE, SNP_HV_REPORT_REQ,
+ * incoming migration images. An image or a VLEK that only AMD could have made
+ * is refused as one whose signature is wrong.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "amd-psp-fw.h"
+#include "hw/boards.h"
+#include "qemu/guest-random.h"
+#include "qemu/units.h"
+#include "trace.h"
+
+/* Guest policy (SNP ABI, "Guest Policy") */
+#define POLICY_ABI_MINOR        MAKE_64BIT_MASK(0, 8)
+#define POLICY_SMT              BIT_ULL(16)
+#define POLICY_ONE              BIT_ULL(17)
+#define POLICY_MIGRATE_MA       BIT_ULL(18)
+#define POLICY_DEBUG            BIT_ULL(19)
+#define POLICY_SINGLE_SOCKET    BIT_ULL(20)
+#define POLICY_KNOWN            MAKE_64BIT_MASK(0, 21)
+
+/* SNP_LAUNCH_UPDATE */
+enum {
+    TYPE_NORMAL = 1, TYPE_VMSA, TYPE_ZERO, TYPE_UNMEASURED, TYPE_SECRETS,
+    TYPE_CPUID,
+};
+#define VMPL0_PERMISSIONS       AMD_RMP_PERM_ALL
+
+/* Fields of a VMSA that the firmware fills in: not measured */
+#define VMSA_TSC_OFFSET         0x2f0
+#define VMSA_TSC_LEN            16
+
+#define RANGE_MAX               255
+#define IOMMU_PAGES_MAX         1024
+#define CPUID_MAX               64
+#define CPUID_ENTRY             48
+#define VLEK_LEN                432
+
+#define ID_BLOCK_LEN            0x60
+#define ID_AUTH_LEN             0x1000
+#define ID_ALGO_ECDSA_P384      1
+#define ID_KEY_LEN              0x404
+#define ID_CURVE_P384           2
+#define ID_BLOCK_SIG            0x040
+#define ID_KEY                  0x240
+#define ID_KEY_SIG              0x680
+#define ID_AUTHOR_KEY           0x880
+
+void psp_tcb_store(void *p, uint64_t tcb)
+{
+    stq_le_p(p, tcb);
+}
+
+/* ---- Guests ---- */
+
+PspStatus psp_guest_by_gctx(PspCall *c, unsigned offset, PspGuest **g)
+{
+    uint64_t pa = psp_arg_addr(c, offset);
+    PspPageState state;
+    bool large;
+
+    if (pa % PSP_PAGE || !psp_is_ram(c->h, pa, PSP_PAGE)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "guest context at 0x%" PRIx64 " is no page of memory",
+                          pa);
+    }
+    state = psp_page_state(psp_rmp_get(c->h, pa, &large));
+    *g = g_hash_table_lookup(c->s->contexts, &pa);
+    if (state != PAGE_CONTEXT || !*g) {
+        return psp_refuse(c, PSP_INVALID_GUEST,
+                          "page 0x%" PRIx64 " is %s, expected the Context page "
+                          "of a guest", pa, psp_page_state_name(state));
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus in_state(PspCall *c, PspGuest *g, unsigned state)
+{
+    if (g->state != state) {
+        return psp_refuse(c, PSP_INVALID_GUEST_STATE,
+                          "the guest is in state %u, expected %u", g->state,
+                          state);
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus is_active(PspCall *c, PspGuest *g)
+{
+    if (!g->asid) {
+        return psp_refuse(c, PSP_INACTIVE, "the guest has no ASID");
+    }
+    return PSP_SUCCESS;
+}
+
+static void drop_context(PspCall *c, PspGuest *g)
+{
+    bool large;
+    AmdRmpEntry e = psp_rmp_get(c->h, g->gctx, &large);
+
+    psp_asid_release(c, g);
+    if (psp_page_state(e) == PAGE_CONTEXT && !large) {
+        e.lo &= ~AMD_RMP_VMSA;
+        amd_rmp_set(c->h, g->gctx, e);
+    }
+    amd_snp_key_rewrite(c->h, g->gctx, AMD_SNP_KEY_NONE);
+    c->flush = true;
+}
+
+static gboolean drop_one(gpointer key, gpointer value, gpointer opaque)
+{
+    drop_context(opaque, value);
+    return true;
+}
+
+void psp_snp_drop_guests(PspCall *c)
+{
+    g_hash_table_foreach_remove(c->s->contexts, drop_one, c);
+}
+
+/* ---- Platform ---- */
+
+static void mark_firmware(AmdSnpHost *h, hwaddr pa)
+{
+    if (amd_rmp_covers(h, pa)) {
+        amd_rmp_set(h, pa, (AmdRmpEntry) {
+            .lo = AMD_RMP_ASSIGNED | AMD_RMP_IMMUTABLE,
+        });
+    }
+}
+
+/* Make a list of ranges HV-Fixed; check all of it before anything changes */
+static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
+{
+    uint8_t hdr[8], range[16];
+    uint32_t n;
+
+    if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, hdr, sizeof(hdr))) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "no range list at 0x%" PRIx64, list);
+    }
+    n = ldl_le_p(hdr);
+    if (n > RANGE_MAX || ldl_le_p(hdr + 4)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "range list with %u elements, expected up to %u, and "
+                          "0 in the reserved field", n, RANGE_MAX);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t base, pages;
+
+        if (!psp_read(c, list + 8 + i * 16, AMD_SNP_KEY_NONE, range,
+                      sizeof(range))) {
+            return psp_refuse(c, PSP_INVALID_ADDRESS,
+                              "the range list leaves memory");
+        }
+        base = ldq_le_p(range) & ~AMD_SNP_CBIT;
+        pages = ldl_le_p(range + 8);
+        if (base % PSP_PAGE || ldl_le_p(range + 12) ||
+            base + pages * PSP_PAGE < base) {
+            return psp_refuse(c, PSP_INVALID_PARAM,
+                              "range %u, 0x%" PRIx64 " with %" PRIu64 " pages, "
+                              "is malformed", i, base, pages);
+        }
+        while (apply && pages-- && amd_rmp_covers(c->h, base)) {
+            AmdRmpEntry e = amd_rmp_get(c->h, base);
+
+            /* Those that are Firmware pages stay so */
+            if (psp_page_state(e) == PAGE_HYPERVISOR) {
+                e.lo |= AMD_RMP_IMMUTABLE;
+                amd_rmp_set(c->h, base, e);
+            }
+            base += PSP_PAGE;
+        }
+    }
+    return PSP_SUCCESS;
+}
+
+/* Apply to the list what was checked: read again, it may have changed */
+static void init_rmp(PspCall *c, const uint64_t *list)
+{
+    g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
+    AmdSnpHost *h = c->h;
+    unsigned n;
+
+    amd_rmp_clear(h);
+    for (hwaddr pa = h->rmp_base; pa < h->rmp_end; pa += PSP_PAGE) {
+        mark_firmware(h, pa);
+    }
+    n = amd_snp_host_iommu_pages(h, pages, IOMMU_PAGES_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        mark_firmware(h, pages[i]);
+    }
+    if (list) {
+        hv_fixed(c, *list, true);
+    }
+    h->rmp_initialized = true;
+    c->flush = true;
+}
+
+static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
+{
+    AmdPspState *s = c->s;
+    const char *why;
+    PspStatus status;
+
+    if (s->sev_state != SEV_UNINIT) {
+        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
+                          "SEV is initialised: SNP comes first");
+    }
+    if (!amd_snp_host_cpus_ready(c->h, &why)) {
+        return psp_refuse(c, PSP_INVALID_CONFIG, "%s", why);
+    }
+    if (!rmp && !c->h->rmp_initialized) {
+        return psp_refuse(c, PSP_RMP_INIT_REQUIRED,
+                          "the RMP was never initialised");
+    }
+    if (list) {
+        status = hv_fixed(c, *list, false);
+        if (status) {
+            return status;
+        }
+    }
+    if (rmp) {
+        init_rmp(c, list);
+    }
+    s->snp_init = true;
+    psp_asids_dirty(c);
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_init(PspCall *c)
+{
+    return snp_init(c, true, NULL);
+}
+
+static PspStatus cmd_snp_init_ex(PspCall *c)
+{
+    uint32_t flags = psp_arg32(c, 0);
+    uint64_t list = psp_arg_addr(c, 8);
+
+    if ((flags & 3) == 2) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "a range list without initialising the RMP");
+    }
+    return snp_init(c, flags & 1, flags & 2 ? &list : NULL);
+}
+
+static PspStatus snp_shutdown(PspCall *c, bool iommu)
+{
+    AmdPspState *s = c->s;
+    AmdSnpHost *h = c->h;
+
+    if (s->sev_state != SEV_UNINIT) {
+        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
+                          "SEV is initialised: SHUTDOWN first");
+    }
+    for (int i = 0; i <= AMD_SNP_MAX_ASID; i++) {
+        if (s->asid_dirty[i]) {
+            return psp_refuse(c, PSP_DFFLUSH_REQUIRED,
+                              "ASID %d was used: WBINVD and SNP_DF_FLUSH first",
+                              i);
+        }
+    }
+    psp_snp_drop_guests(c);
+    if (iommu) {
+        g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
+        unsigned n = amd_snp_host_iommu_pages(h, pages, IOMMU_PAGES_MAX);
+
+        for (unsigned i = 0; i < n; i++) {
+            AmdRmpEntry e = amd_rmp_get(h, pages[i]);
+
+            if (amd_rmp_covers(h, pages[i]) &&
+                psp_page_state(e) == PAGE_FIRMWARE) {
+                e.lo &= ~AMD_RMP_IMMUTABLE;
+                amd_rmp_set(h, pages[i], e);
+            }
+        }
+        c->flush = true;
+    }
+    s->snp_init = false;
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_shutdown(PspCall *c)
+{
+    return snp_shutdown(c, false);
+}
+
+static PspStatus cmd_snp_shutdown_ex(PspCall *c)
+{
+    if (psp_arg32(c, 0) != c->cmd->len) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
+                          psp_arg32(c, 0), c->cmd->len);
+    }
+    return snp_shutdown(c, psp_arg32(c, 4) & 1);
+}
+
+/* A page of status: while SNP is initialised, a Firmware page, then Reclaim */
+static PspStatus status_page(PspCall *c, unsigned offset, const void *buf,
+                             size_t len)
+{
+    uint64_t pa = psp_arg_addr(c, offset);
+    PspStatus status;
+    AmdRmpEntry e;
+    bool large;
+
+    if (c->s->snp_init) {
+        status = psp_check_output_page(c, "the status page", pa);
+    } else {
+        status = psp_check_output(c, "the status", pa, len);
+    }
+    if (status) {
+        return status;
+    }
+    e = psp_rmp_get(c->h, pa, &large);
+    if (c->s->snp_init && large) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "the status page is part of a 2 MB page");
+    }
+    psp_write(c, pa, AMD_SNP_KEY_NONE, buf, len);
+    if (c->s->snp_init) {
+        e.lo &= ~AMD_RMP_IMMUTABLE;
+        amd_rmp_set(c->h, pa, e);
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_platform_status(PspCall *c)
+{
+    AmdPspState *s = c->s;
+    uint8_t out[32] = { 0 };
+
+    out[0] = PSP_API_MAJOR;
+    out[1] = PSP_API_MINOR;
+    out[2] = s->snp_init;
+    out[3] = c->h->rmp_initialized;
+    stl_le_p(out + 4, PSP_BUILD);
+    stl_le_p(out + 8, s->mask_chip_id | s->mask_chip_key << 1 |
+                      s->feature_info << 3);
+    stl_le_p(out + 12, g_hash_table_size(s->contexts));
+    psp_tcb_store(out + 16, PSP_TCB);
+    psp_tcb_store(out + 24, s->reported_tcb);
+    return status_page(c, 0, out, sizeof(out));
+}
+
+static PspStatus cmd_snp_feature_info(PspCall *c)
+{
+    uint64_t pa = psp_arg_addr(c, 8);
+    uint8_t out[16] = { 0 };
+    PspStatus status;
+
+    if (!c->s->feature_info) {
+        return psp_refuse(c, PSP_INVALID_COMMAND,
+                          "the device was made without it");
+    }
+    if (psp_arg32(c, 0) != c->cmd->len) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
+                          psp_arg32(c, 0), c->cmd->len);
+    }
+    /* Subfunction 0: none of the optional features. There are no others */
+    if (psp_arg32(c, 4)) {
+        return psp_refuse(c, PSP_INVALID_PARAM, "subfunction %u, expected 0",
+                          psp_arg32(c, 4));
+    }
+    if (pa % 8 || pa % PSP_PAGE > PSP_PAGE - sizeof(out)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no multiple of 8 within a page",
+                          pa);
+    }
+    status = psp_check_output(c, "the features", pa, sizeof(out));
+    if (!status) {
+        psp_write(c, pa, AMD_SNP_KEY_NONE, out, sizeof(out));
+    }
+    return status;
+}
+
+static bool tcb_at_most(uint64_t tcb, uint64_t limit)
+{
+    for (int shift = 0; shift < 64; shift += 8) {
+        if (extract64(tcb, shift, 8) > extract64(limit, shift, 8)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static PspStatus cmd_snp_config(PspCall *c)
+{
+    uint64_t tcb = psp_arg64(c, 0);
+
+    if (!tcb_at_most(tcb, PSP_TCB)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "TCB 0x%" PRIx64 " is above the committed one, 0x%"
+                          PRIx64, tcb, PSP_TCB);
+    }
+    /* 0 is the current one */
+    c->s->reported_tcb = tcb ? tcb : PSP_TCB;
+    c->s->mask_chip_id = psp_arg32(c, 8) & 1;
+    c->s->mask_chip_key = psp_arg32(c, 8) & 2;
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_commit(PspCall *c)
+{
+    /* What runs is what was committed: nothing changes */
+    if (psp_arg32(c, 0) != c->cmd->len) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
+                          psp_arg32(c, 0), c->cmd->len);
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_vlek_load(PspCall *c)
+{
+    if (psp_arg32(c, 0) != c->cmd->len) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
+                          psp_arg32(c, 0), c->cmd->len);
+    }
+    if (!psp_is_ram(c->h, psp_arg_addr(c, 8), VLEK_LEN)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS, "no hashstick in memory");
+    }
+    /* It is wrapped for one chip by AMD, who have never heard of this one */
+    return psp_refuse(c, PSP_BAD_MEASUREMENT,
+                      "the hashstick was not wrapped for this chip");
+}
+
+static PspStatus cmd_snp_download_firmware(PspCall *c)
+{
+    if (!psp_is_ram(c->h, psp_arg_addr(c, 8), psp_arg32(c, 16))) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS, "no image in memory");
+    }
+    return psp_refuse(c, PSP_BAD_SIGNATURE, "no image is signed for this part");
+}
+
+/* ---- Guest life ---- */
+
+static PspStatus cmd_snp_gctx_create(PspCall *c)
+{
+    AmdPspState *s = c->s;
+    uint64_t pa = psp_arg_addr(c, 0);
+    PspPageState state;
+    AmdRmpEntry e;
+    PspGuest *g;
+    bool large;
+
+    if (pa % PSP_PAGE || !psp_is_ram(c->h, pa, PSP_PAGE)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no page of memory", pa);
+    }
+    e = psp_rmp_get(c->h, pa, &large);
+    state = psp_page_state(e);
+    if (state != PAGE_FIRMWARE) {
+        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
+                          "page 0x%" PRIx64 " is %s, expected Firmware", pa,
+                          psp_page_state_name(state));
+    }
+    if (large) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "page 0x%" PRIx64 " is part of a 2 MB page", pa);
+    }
+    if (psp_guests_full(s)) {
+        return psp_refuse(c, PSP_RESOURCE_LIMIT, "%u guests exist",
+                          PSP_MAX_GUESTS);
+    }
+    g = psp_guest_new(s, true);
+    g->gctx = pa;
+    g->state = SNP_GUEST_INIT;
+    g->launch_tcb = PSP_TCB;
+    qemu_guest_getrandom_nofail(g->vmpck, sizeof(g->vmpck));
+    qemu_guest_getrandom_nofail(g->report_id, sizeof(g->report_id));
+    memset(g->report_id_ma, 0xff, sizeof(g->report_id_ma));
+    g_hash_table_replace(s->contexts, &g->gctx, g);
+
+    e.lo |= AMD_RMP_VMSA;
+    amd_rmp_set(c->h, pa, e);
+    amd_snp_key_rewrite(c->h, pa, PSP_KEY_FIRMWARE);
+    c->flush = true;
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_decommission(PspCall *c)
+{
+    PspGuest *g;
+    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+
+    if (!status) {
+        drop_context(c, g);
+        g_hash_table_remove(c->s->contexts, &g->gctx);
+    }
+    return status;
+}
+
+static PspStatus cmd_snp_activate(PspCall *c)
+{
+    PspGuest *g;
+    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+
+    if (status) {
+        return status;
+    }
+    if (g->state == SNP_GUEST_INIT) {
+        return psp_refuse(c, PSP_INVALID_GUEST_STATE,
+                          "the guest is not being launched");
+    }
+    return psp_asid_bind(c, g, psp_arg32(c, 8), 1, AMD_SNP_MIN_SEV_ASID - 1);
+}
+
+static PspStatus cmd_snp_guest_status(PspCall *c)
+{
+    uint8_t out[32] = { 0 };
+    PspGuest *g;
+    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+
+    if (status) {
+        return status;
+    }
+    stq_le_p(out, g->policy);
+    stl_le_p(out + 8, g->asid);
+    out[12] = g->state;
+    return status_page(c, 8, out, sizeof(out));
+}
+
+static PspStatus check_policy(PspCall *c, uint64_t policy)
+{
+    const char *why = NULL;
+
+    if (policy & ~POLICY_KNOWN) {
+        why = "has reserved bits set";
+    } else if (!(policy & POLICY_ONE)) {
+        why = "lacks bit 17, which must be one";
+    } else if ((policy & 0xffff) > (PSP_API_MAJOR << 8 | PSP_API_MINOR)) {
+        why = "asks for a newer ABI than this";
+    } else if (!(policy & POLICY_SMT) && psp_smt(c->s)) {
+        why = "forbids SMT, which is on";
+    } else if ((policy & POLICY_SINGLE_SOCKET) &&
+               current_machine->smp.sockets > 1) {
+        why = "wants a single socket, and the guest could be activated on all";
+    }
+    if (why) {
+        return psp_refuse(c, PSP_POLICY_FAILURE, "policy 0x%" PRIx64 " %s",
+                          policy, why);
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_launch_start(PspCall *c)
+{
+    uint64_t policy = psp_arg64(c, 8);
+    bool ma_en = psp_arg32(c, 24) & 1;
+    PspGuest *g, *ma = NULL;
+    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+
+    if (!status) {
+        status = in_state(c, g, SNP_GUEST_INIT);
+    }
+    if (!status) {
+        status = check_policy(c, policy);
+    }
+    if (!status && ma_en) {
+        if (!(policy & POLICY_MIGRATE_MA)) {
+            return psp_refuse(c, PSP_POLICY_FAILURE,
+                              "policy 0x%" PRIx64 " allows no migration agent",
+                              policy);
+        }
+        status = psp_guest_by_gctx(c, 16, &ma);
+        if (!status && (ma == g || ma->state != SNP_GUEST_RUNNING)) {
+            return psp_refuse(c, PSP_INVALID_GUEST,
+                              "the migration agent is not a running guest");
+        }
+    }
+    if (status) {
+        return status;
+    }
+    if (psp_arg32(c, 24) & 2) {
+        return psp_refuse(c, PSP_UNSUPPORTED,
+                          "incoming migration images are not modelled");
+    }
+    g->policy = policy;
+    g->state = SNP_GUEST_LAUNCH;
+    memcpy(g->gosvw, c->buf + 32, sizeof(g->gosvw));
+    if (ma) {
+        memcpy(g->report_id_ma, ma->report_id, sizeof(g->report_id_ma));
+    }
+    return PSP_SUCCESS;
+}
+
+/* ---- SNP_LAUNCH_UPDATE ---- */
+
+static void measure(PspGuest *g, unsigned type, uint32_t permissions,
+                    uint64_t gpa, const uint8_t *page)
+{
+    uint8_t info[0x70] = { 0 };
+
+    memcpy(info, g->ld, 48);
+    if (type == TYPE_VMSA) {
+        uint8_t vmsa[PSP_PAGE];
+
+        memcpy(vmsa, page, PSP_PAGE);
+        memset(vmsa + VMSA_TSC_OFFSET, 0, VMSA_TSC_LEN);
+        psp_sha384(vmsa, PSP_PAGE, info + 0x30);
+    } else if (type == TYPE_NORMAL) {
+        psp_sha384(page, PSP_PAGE, info + 0x30);
+    }
+    stw_le_p(info + 0x60, sizeof(info));
+    info[0x62] = type;
+    stl_le_p(info + 0x64, permissions);
+    stq_le_p(info + 0x68, gpa);
+    psp_sha384(info, sizeof(info), g->ld);
+}
+
+static void make_secrets(PspCall *c, PspGuest *g, uint8_t *page)
+{
+    uint32_t regs[4];
+
+    memset(page, 0, PSP_PAGE);
+    amd_snp_host_cpuid(c->h, 1, 0, regs);
+    stl_le_p(page, 3);                              /* version */
+    /* family, model and stepping */
+    stl_le_p(page + 0x08, regs[0]);
+    memcpy(page + 0x10, g->gosvw, sizeof(g->gosvw));
+    memcpy(page + 0x20, g->vmpck, sizeof(g->vmpck));
+}
+
+/*
+ * Of these registers, every bit is a feature: the guest may not be told of one
+ * that the processor lacks. What else CPUID says is not checked.
+ */
+static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
+{
+    enum { EAX, EBX, ECX, EDX };
+
+    switch (leaf) {
+    case 1:
+        /* The hypervisor bit is for the hypervisor, OSXSAVE follows CR4 */
+        return reg == ECX ? ~(BIT(31) | BIT(27)) : reg == EDX ? ~0u : 0;
+    case 7:
+        return subleaf == 0 && reg != EAX ? ~0u : 0;
+    case 0xd:
+        return subleaf == 0 && (reg == EAX || reg == EDX) ? ~0u :
+               subleaf == 1 && reg == EAX ? ~0u : 0;
+    case 0x80000001:
+        return reg == ECX || reg == EDX ? ~0u : 0;
+    case 0x80000008:
+        return reg == EBX ? ~0u : 0;
+    case 0x80000021:
+        return reg == EAX ? ~0u : 0;
+    default:
+        return 0;
+    }
+}
+
+/* True if @page is fit for a guest; otherwise it is made so */
+static bool check_cpuid(PspCall *c, uint8_t *page)
+{
+    uint32_t n = ldl_le_p(page);
+    bool ok = true;
+
+    if (n > CPUID_MAX) {
+        psp_refuse(c, PSP_INVALID_PARAM, "CPUID page has %u entries, expected "
+                   "up to %u", n, CPUID_MAX);
+        stl_le_p(page, CPUID_MAX);
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *e = page + 16 + i * CPUID_ENTRY;
+        uint32_t leaf = ldl_le_p(e), subleaf = ldl_le_p(e + 4), regs[4];
+
+        amd_snp_host_cpuid(c->h, leaf, subleaf, regs);
+        for (int r = 0; r < 4; r++) {
+            uint32_t have = ldl_le_p(e + 24 + r * 4);
+            uint32_t extra = have & ~regs[r] &
+                             cpuid_feature_bits(leaf, subleaf, r);
+
+            if (extra) {
+                psp_refuse(c, PSP_INVALID_PARAM, "CPUID 0x%x.%u register %d: "
+                           "features 0x%x are not the processor's", leaf,
+                           subleaf, r, extra);
+                stl_le_p(e + 24 + r * 4, have & ~extra);
+                ok = false;
+            }
+        }
+    }
+    return ok;
+}
+
+static PspStatus cmd_snp_launch_update(PspCall *c)
+{
+    uint32_t flags = psp_arg32(c, 8), perms = psp_arg32(c, 24);
+    uint64_t pa = psp_arg_addr(c, 16);
+    bool want_large = flags & 1, large;
+    unsigned type = extract32(flags, 1, 3);
+    uint64_t size = want_large ? 2 * MiB : PSP_PAGE;
+    uint8_t page[PSP_PAGE];
+    PspPageState state;
+    PspStatus status;
+    AmdRmpEntry e;
+    PspGuest *g;
+
+    status = psp_guest_by_gctx(c, 0, &g);
+    if (status) {
+        return status;
+    }
+    if (pa % size || !psp_is_ram(c->h, pa, size)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no page of memory", pa);
+    }
+    e = psp_rmp_get(c->h, pa, &large);
+    state = psp_page_state(e);
+    if (state != PAGE_PRE_GUEST) {
+        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
+                          "page 0x%" PRIx64 " is %s, expected Pre-Guest", pa,
+                          psp_page_state_name(state));
+    }
+    if (large != want_large) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "page 0x%" PRIx64 " is one of %s, expected %s", pa,
+                          large ? "2 MB" : "4 KB", want_large ? "2 MB"
+                                                              : "4 KB");
+    }
+    if (type < TYPE_NORMAL || type > TYPE_CPUID) {
+        return psp_refuse(c, PSP_INVALID_PARAM, "page type %u, expected 1 to 6",
+                          type);
+    }
+    if (large && (type == TYPE_VMSA || type >= TYPE_SECRETS)) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "a page of type %u has 4 KB", type);
+    }
+    if (flags & BIT(4)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "a page of an incoming migration image, in a launch "
+                          "without one");
+    }
+    status = in_state(c, g, SNP_GUEST_LAUNCH);
+    if (!status) {
+        status = is_active(c, g);
+    }
+    if (status) {
+        return status;
+    }
+    if (amd_rmp_asid(e.lo) != g->asid) {
+        return psp_refuse(c, PSP_INVALID_PAGE_OWNER,
+                          "page 0x%" PRIx64 " has ASID %u, the guest has %u",
+                          pa, amd_rmp_asid(e.lo), g->asid);
+    }
+
+    for (uint64_t o = 0; o < size; o += PSP_PAGE) {
+        if (type == TYPE_SECRETS) {
+            make_secrets(c, g, page);
+        } else if (type == TYPE_ZERO) {
+            memset(page, 0, PSP_PAGE);
+        } else {
+            psp_read(c, pa + o, AMD_SNP_KEY_NONE, page, PSP_PAGE);
+        }
+        if (type == TYPE_CPUID && !check_cpuid(c, page)) {
+            /* Left for the host to see what would have been right */
+            psp_write(c, pa, AMD_SNP_KEY_NONE, page, PSP_PAGE);
+            return PSP_INVALID_PARAM;
+        }
+        measure(g, type, perms, (e.lo & AMD_RMP_GPA_MASK) + o, page);
+        psp_write(c, pa + o, g->asid, page, PSP_PAGE);
+    }
+    e.lo &= ~AMD_RMP_IMMUTABLE;
+    e.lo |= AMD_RMP_VALIDATED | (type == TYPE_VMSA ? AMD_RMP_VMSA : 0);
+    /* Permissions of VMPL1 to VMPL3 are where the command has them */
+    e.hi = deposit64(e.hi, 0, 32, perms | VMPL0_PERMISSIONS);
+    psp_rmp_set(c->h, pa, large, e);
+    c->flush = true;
+    return PSP_SUCCESS;
+}
+
+/* ---- SNP_LAUNCH_FINISH ---- */
+
+static PspStatus check_id_block(PspCall *c, PspGuest *g)
+{
+    g_autofree uint8_t *auth = g_malloc(ID_AUTH_LEN);
+    uint8_t block[ID_BLOCK_LEN];
+    bool author = psp_arg32(c, 24) & 2;
+
+    if (!psp_read(c, psp_arg_addr(c, 8), AMD_SNP_KEY_NONE, block,
+                  sizeof(block)) ||
+        !psp_read(c, psp_arg_addr(c, 16), AMD_SNP_KEY_NONE, auth,
+                  ID_AUTH_LEN)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "ID block or its authentication is not in memory");
+    }
+    if (memcmp(block, g->ld, sizeof(g->ld))) {
+        return psp_refuse(c, PSP_BAD_MEASUREMENT,
+                          "launch digest and ID block differ");
+    }
+    if (ldq_le_p(block + 0x58) != g->policy) {
+        return psp_refuse(c, PSP_POLICY_FAILURE,
+                          "policy 0x%" PRIx64 ", the ID block has 0x%" PRIx64,
+                          g->policy, ldq_le_p(block + 0x58));
+    }
+    if (ldl_le_p(block + 0x50) != 1) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "ID block version %u, expected 1",
+                          ldl_le_p(block + 0x50));
+    }
+    if (ldl_le_p(auth) != ID_ALGO_ECDSA_P384 ||
+        (author && ldl_le_p(auth + 4) != ID_ALGO_ECDSA_P384) ||
+        ldl_le_p(auth + ID_KEY) != ID_CURVE_P384 ||
+        (author && ldl_le_p(auth + ID_AUTHOR_KEY) != ID_CURVE_P384)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "algorithm or curve of a key is not ECDSA P-384");
+    }
+    if (!psp_crypto_available()) {
+        return psp_refuse(c, PSP_UNSUPPORTED, "QEMU is built without GnuTLS, "
+                          "which it takes to verify an ID block");
+    }
+    if (!psp_verify(auth + ID_KEY + 4, block, sizeof(block),
+                    auth + ID_BLOCK_SIG)) {
+        return psp_refuse(c, PSP_BAD_SIGNATURE,
+                          "the ID key has not signed the ID block");
+    }
+    if (author && !psp_verify(auth + ID_AUTHOR_KEY + 4, auth + ID_KEY,
+                              ID_KEY_LEN, auth + ID_KEY_SIG)) {
+        return psp_refuse(c, PSP_BAD_SIGNATURE,
+                          "the author key has not signed the ID key");
+    }
+    memcpy(g->family_id, block + 0x30, sizeof(g->family_id));
+    memcpy(g->image_id, block + 0x40, sizeof(g->image_id));
+    g->guest_svn = ldl_le_p(block + 0x54);
+    psp_sha384(auth + ID_KEY, ID_KEY_LEN, g->id_key_digest);
+    if (author) {
+        psp_sha384(auth + ID_AUTHOR_KEY, ID_KEY_LEN, g->author_key_digest);
+        g->author_key_en = true;
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_launch_finish(PspCall *c)
+{
+    uint32_t flags = psp_arg32(c, 24);
+    g_autoptr(GString) hex = NULL;
+    PspGuest *g;
+    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+
+    if (!status) {
+        status = in_state(c, g, SNP_GUEST_LAUNCH);
+    }
+    if (!status) {
+        status = is_active(c, g);
+    }
+    if (!status && (flags & 3) == 2) {
+        status = psp_refuse(c, PSP_INVALID_PARAM,
+                            "an author key without an ID block");
+    }
+    if (!status && (flags & 1)) {
+        status = check_id_block(c, g);
+    }
+    if (status) {
+        return status;
+    }
+    memcpy(g->host_data, c->buf + 32, sizeof(g->host_data));
+    g->vcek_disabled = flags & 4;
+    g->state = SNP_GUEST_RUNNING;
+    hex = g_string_new(NULL);
+    for (int i = 0; i < sizeof(g->ld); i++) {
+        g_string_append_printf(hex, "%02x", g->ld[i]);
+    }
+    trace_amd_psp_launch_digest(g->asid, hex->str);
+    return PSP_SUCCESS;
+}
+
+/* ---- Debugging ---- */
+
+static PspStatus debug(PspCall *c, bool decrypt)
+{
+    uint64_t src = psp_arg_addr(c, 8), dst = psp_arg_addr(c, 16);
+    uint64_t guest = decrypt ? src : dst, host = decrypt ? dst : src;
+    uint8_t page[PSP_PAGE];
+    PspPageState state;
+    AmdRmpEntry e;
+    PspGuest *g;
+    bool large;
+    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+
+    if (!status && g->state == SNP_GUEST_INIT) {
+        status = psp_refuse(c, PSP_INVALID_GUEST_STATE,
+                            "the guest is not being launched");
+    }
+    if (!status) {
+        status = is_active(c, g);
+    }
+    if (status) {
+        return status;
+    }
+    if (!(g->policy & POLICY_DEBUG)) {
+        return psp_refuse(c, PSP_POLICY_FAILURE,
+                          "policy 0x%" PRIx64 " forbids debugging", g->policy);
+    }
+    if (guest % PSP_PAGE || host % PSP_PAGE ||
+        !psp_is_ram(c->h, guest, PSP_PAGE) ||
+        !psp_is_ram(c->h, host, PSP_PAGE)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " or 0x%" PRIx64 " is no page of memory",
+                          src, dst);
+    }
+    e = psp_rmp_get(c->h, guest, &large);
+    state = psp_page_state(e);
+    if (state != PAGE_GUEST_VALID && state != PAGE_GUEST_INVALID &&
+        state != PAGE_PRE_GUEST) {
+        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
+                          "page 0x%" PRIx64 " is %s, expected a guest's", guest,
+                          psp_page_state_name(state));
+    }
+    if (amd_rmp_asid(e.lo) != g->asid) {
+        return psp_refuse(c, PSP_INVALID_PAGE_OWNER,
+                          "page 0x%" PRIx64 " has ASID %u, the guest has %u",
+                          guest, amd_rmp_asid(e.lo), g->asid);
+    }
+    if (decrypt) {
+        status = psp_check_output_page(c, "the destination", dst);
+        if (status) {
+            return status;
+        }
+    }
+    psp_read(c, src, decrypt ? g->asid : AMD_SNP_KEY_NONE, page, PSP_PAGE);
+    psp_write(c, dst, decrypt ? AMD_SNP_KEY_NONE : g->asid, page, PSP_PAGE);
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_snp_dbg_decrypt(PspCall *c)
+{
+    return debug(c, true);
+}
+
+static PspStatus cmd_snp_dbg_encrypt(PspCall *c)
+{
+    return debug(c, false);
+}
+
+/* ---- Pages ---- */
+
+static PspStatus cmd_snp_page_reclaim(PspCall *c)
+{
+    uint64_t arg = psp_arg_addr(c, 0), pa = QEMU_ALIGN_DOWN(arg, PSP_PAGE);
+    bool want_large = arg & 1, large;
+    PspPageState state;
+    AmdRmpEntry e;
+
+    if (arg & (PSP_PAGE - 2)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "0x%" PRIx64 " has reserved bits set", arg);
+    }
+    if ((want_large && pa % (2 * MiB)) || !amd_rmp_covers(c->h, pa) ||
+        (pa >= c->h->rmp_base && pa <= c->h->rmp_end)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no page that can be reclaimed", pa);
+    }
+    e = psp_rmp_get(c->h, pa, &large);
+    if (!(e.lo & AMD_RMP_IMMUTABLE)) {
+        return PSP_SUCCESS;
+    }
+    if (large != want_large) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "page 0x%" PRIx64 " is one of %s, expected %s", pa,
+                          large ? "2 MB" : "4 KB", want_large ? "2 MB"
+                                                              : "4 KB");
+    }
+    state = psp_page_state(e);
+    if (state == PAGE_CONTEXT || state == PAGE_HV_FIXED) {
+        return psp_refuse(c, PSP_INVALID_PAGE_STATE, "page 0x%" PRIx64 " is %s",
+                          pa, psp_page_state_name(state));
+    }
+    e.lo &= ~AMD_RMP_IMMUTABLE;
+    psp_rmp_set(c->h, pa, large, e);
+    c->flush = true;
+    return PSP_SUCCESS;
+}
+
+/* 512 pages that differ only in their consecutive gpa become one */
+static PspStatus cmd_snp_page_unsmash(PspCall *c)
+{
+    uint64_t pa = psp_arg_addr(c, 0);
+    AmdRmpEntry e;
+
+    if (pa % (2 * MiB) || !psp_is_ram(c->h, pa, 2 * MiB)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no 2 MB of memory", pa);
+    }
+    if (amd_rmp_is_2m(c->h, pa)) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "0x%" PRIx64 " is one of 2 MB already", pa);
+    }
+    e = amd_rmp_get(c->h, pa);
+    if ((psp_page_state(e) != PAGE_GUEST_VALID &&
+         psp_page_state(e) != PAGE_GUEST_INVALID) ||
+        (e.lo & AMD_RMP_VMSA) || (e.lo & AMD_RMP_GPA_MASK) % (2 * MiB)) {
+        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
+                          "page 0x%" PRIx64 " is %s, expected a guest's with a "
+                          "gpa that is a multiple of 2 MB", pa,
+                          psp_page_state_name(psp_page_state(e)));
+    }
+    for (int i = 1; i < 512; i++) {
+        AmdRmpEntry o = amd_rmp_get(c->h, pa + i * PSP_PAGE);
+
+        if (o.lo != e.lo + i * PSP_PAGE || o.hi != e.hi) {
+            return psp_refuse(c, PSP_INVALID_PAGE_STATE,
+                              "page %d of 512 differs from the first", i);
+        }
+    }
+    e.lo |= AMD_RMP_PAGESIZE_2M;
+    psp_rmp_set(c->h, pa, true, e);
+    c->flush = true;
+    return PSP_SUCCESS;
+}
+
+static PspStatus cmd_absent(PspCall *c)
+{
+    return psp_refuse(c, PSP_UNSUPPORTED, "not modelled");
+}
+
+#define SNP_ANY         (IN_UNINIT | IN_INIT)
+
+const PspCommand psp_snp_commands[] = {
+    { 0x081, "SNP_INIT", 0, IN_UNINIT, true, .handler = cmd_snp_init },
+    { 0x082, "SNP_SHUTDOWN", 0, IN_INIT, true, .handler = cmd_snp_shutdown },
+    { 0x083, "SNP_PLATFORM_STATUS", 8, SNP_ANY, true,
+      .handler = cmd_snp_platform_status },
+    { 0x084, "SNP_DF_FLUSH", 0, IN_INIT, true, .handler = psp_df_flush },
+    /* RAPL, ciphertext hiding and TIO are no features of this one */
+    { 0x085, "SNP_INIT_EX", 64, IN_UNINIT, true, .handler = cmd_snp_init_ex,
+      RESERVED({ 0, ~3u }, { 4, ~0u }, { 16, ~0u }, { 20, ~0u }, { 24, ~0u },
+               { 28, ~0u }, { 32, ~0u }, { 36, ~0u }, { 40, ~0u },
+               { 44, ~0u }, { 48, ~0u }, { 52, ~0u }, { 56, ~0u },
+               { 60, ~0u }) },
+    { 0x086, "SNP_SHUTDOWN_EX", 8, IN_INIT, true,
+      .handler = cmd_snp_shutdown_ex, RESERVED({ 4, ~1u }) },
+    { 0x090, "SNP_DECOMMISSION", 8, IN_INIT, true,
+      .handler = cmd_snp_decommission },
+    { 0x091, "SNP_ACTIVATE", 12, IN_INIT, true, .handler = cmd_snp_activate },
+    { 0x092, "SNP_GUEST_STATUS", 16, IN_INIT, true,
+      .handler = cmd_snp_guest_status },
+    { 0x093, "SNP_GCTX_CREATE", 8, IN_INIT, true,
+      .handler = cmd_snp_gctx_create },
+    { 0x094, "SNP_GUEST_REQUEST", 24, IN_INIT, true,
+      .handler = psp_snp_guest_request },
+    { 0x095, "SNP_ACTIVATE_EX", 24, IN_INIT, true, .handler = cmd_absent },
+    { 0x0a0, "SNP_LAUNCH_START", 48, IN_INIT, true,
+      .handler = cmd_snp_launch_start, RESERVED({ 24, ~3u }) },
+    { 0x0a1, "SNP_LAUNCH_UPDATE", 32, IN_INIT, true,
+      .handler = cmd_snp_launch_update,
+      RESERVED({ 8, ~0x1fu }, { 12, ~0u }, { 24, 0xf0f0f0ff }, { 28, ~0u }) },
+    { 0x0a2, "SNP_LAUNCH_FINISH", 64, IN_INIT, true,
+      .handler = cmd_snp_launch_finish, RESERVED({ 24, ~7u }, { 28, ~0u }) },
+    { 0x0b0, "SNP_DBG_DECRYPT", 24, IN_INIT, true,
+      .handler = cmd_snp_dbg_decrypt },
+    { 0x0b1, "SNP_DBG_ENCRYPT", 24, IN_INIT, true,
+      .handler = cmd_snp_dbg_encrypt },
+    { 0x0b2, "SNP_VERIFY_MITIGATION", 64, SNP_ANY, true,
+      .handler = cmd_absent },
+    { 0x0c0, "SNP_PAGE_SWAP_OUT", 0, IN_INIT, true, .handler = cmd_absent },
+    { 0x0c1, "SNP_PAGE_SWAP_IN", 0, IN_INIT, true, .handler = cmd_absent },
+    { 0x0c2, "SNP_PAGE_MOVE", 0, IN_INIT, true, .handler = cmd_absent },
+    { 0x0c3, "SNP_PAGE_MD_INIT", 0, IN_INIT, true, .handler = cmd_absent },
+    { 0x0c6, "SNP_PAGE_SET_STATE", 0, IN_INIT, true, .handler = cmd_absent },
+    { 0x0c7, "SNP_PAGE_RECLAIM", 8, IN_INIT, true,
+      .handler = cmd_snp_page_reclaim },
+    { 0x0c8, "SNP_PAGE_UNSMASH", 8, IN_INIT, true,
+      .handler = cmd_snp_page_unsmash },
+    { 0x0c9, "SNP_CONFIG", 64, IN_INIT, true, .handler = cmd_snp_config,
+      RESERVED({ 8, ~3u }, { 12, ~0u }, { 16, ~0u }, { 20, ~0u }, { 24, ~0u },
+               { 28, ~0u }, { 32, ~0u }, { 36, ~0u }, { 40, ~0u },
+               { 44, ~0u }, { 48, ~0u }, { 52, ~0u }, { 56, ~0u },
+               { 60, ~0u }) },
+    { 0x0ca, "SNP_DOWNLOAD_FIRMWARE_EX", 24, SNP_ANY, true,
+      .handler = cmd_snp_download_firmware },
+    { 0x0cb, "SNP_COMMIT", 4, SNP_ANY, true, .handler = cmd_snp_commit },
+    { 0x0cd, "SNP_VLEK_LOAD", 16, IN_INIT, true, .handler = cmd_snp_vlek_load,
+      RESERVED({ 4, ~0u }) },
+    { 0x0ce, "SNP_FEATURE_INFO", 16, SNP_ANY, true,
+      .handler = cmd_snp_feature_info },
+    { 0x0cf, "SNP_HV_REPORT_REQ", 0, IN_INIT, true, .handler = cmd_absent },
+};
+
+const unsigned psp_n_snp_commands = ARRAY_SIZE(psp_snp_commands);

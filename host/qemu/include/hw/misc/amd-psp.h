@@ -1,0 +1,229 @@
+/*
+ * AMD Secure Processor: mailbox device and SEV/SNP firmware
+ *
+ * References: SEV API (55766), called SEV API below; SEV Secure Nested Paging
+ * Firmware ABI (56860), called SNP ABI below.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_MISC_AMD_PSP_H
+#define HW_MISC_AMD_PSP_H
+
+#include "hw/i386/amd-snp-host.h"
+#include "hw/pci/pci_device.h"
+#include "qapi/qapi-types-common.h"
+#include "qemu/timer.h"
+
+#define TYPE_AMD_PSP "amd-psp"
+OBJECT_DECLARE_SIMPLE_TYPE(AmdPspState, AMD_PSP)
+
+/* What the firmware reports about itself */
+#define PSP_API_MAJOR       1
+#define PSP_API_MINOR       55
+#define PSP_BUILD           21
+
+/*
+ * TCB: boot loader, TEE, SNP and microcode SVN. The SNP SVN stays below 0x1b,
+ * from which on Linux has no SEV-ES guests beside SNP ones.
+ */
+#define PSP_TCB_BOOT        0x03
+#define PSP_TCB_TEE         0x00
+#define PSP_TCB_SNP         0x14
+#define PSP_TCB_MICROCODE   0xd1
+#define PSP_TCB             ((uint64_t)PSP_TCB_BOOT | \
+                             (uint64_t)PSP_TCB_TEE << 8 | \
+                             (uint64_t)PSP_TCB_SNP << 48 | \
+                             (uint64_t)PSP_TCB_MICROCODE << 56)
+
+/*
+ * Key tag of what the firmware keeps in memory for itself: guest contexts.
+ * No ASID, so neither the host nor any guest can read or forge it.
+ */
+#define PSP_KEY_FIRMWARE    0xfffe
+
+/* Status of a command (SNP ABI, "Status Codes") */
+typedef enum PspStatus {
+    PSP_SUCCESS                 = 0x00,
+    PSP_INVALID_PLATFORM_STATE  = 0x01,
+    PSP_INVALID_GUEST_STATE     = 0x02,
+    PSP_INVALID_CONFIG          = 0x03,
+    PSP_INVALID_LEN             = 0x04,
+    PSP_ALREADY_OWNED           = 0x05,
+    PSP_INVALID_CERTIFICATE     = 0x06,
+    PSP_POLICY_FAILURE          = 0x07,
+    PSP_INACTIVE                = 0x08,
+    PSP_INVALID_ADDRESS         = 0x09,
+    PSP_BAD_SIGNATURE           = 0x0a,
+    PSP_BAD_MEASUREMENT         = 0x0b,
+    PSP_ASID_OWNED              = 0x0c,
+    PSP_INVALID_ASID            = 0x0d,
+    PSP_WBINVD_REQUIRED         = 0x0e,
+    PSP_DFFLUSH_REQUIRED        = 0x0f,
+    PSP_INVALID_GUEST           = 0x10,
+    PSP_INVALID_COMMAND         = 0x11,
+    PSP_ACTIVE                  = 0x12,
+    PSP_HWERROR_PLATFORM        = 0x13,
+    PSP_UNSUPPORTED             = 0x15,
+    PSP_INVALID_PARAM           = 0x16,
+    PSP_RESOURCE_LIMIT          = 0x17,
+    PSP_INVALID_PAGE_SIZE       = 0x19,
+    PSP_INVALID_PAGE_STATE      = 0x1a,
+    PSP_INVALID_PAGE_OWNER      = 0x1c,
+    PSP_AEAD_OFLOW              = 0x1d,
+    PSP_RMP_INIT_REQUIRED       = 0x20,
+    PSP_INVALID_KEY             = 0x27,
+} PspStatus;
+
+/* States of the legacy platform */
+enum {
+    SEV_UNINIT, SEV_INIT, SEV_WORKING,
+};
+
+/* States of a legacy guest (SEV API, "Guest State Machine") */
+enum {
+    SEV_GUEST_UNINIT, SEV_GUEST_LUPDATE, SEV_GUEST_LSECRET, SEV_GUEST_RUNNING,
+};
+
+/* States of an SNP guest */
+enum {
+    SNP_GUEST_INIT, SNP_GUEST_LAUNCH, SNP_GUEST_RUNNING,
+};
+
+typedef struct PspGuest {
+    bool snp;
+    unsigned state;
+    uint64_t policy;
+    /* 0: not active */
+    unsigned asid;
+
+    /* SEV and SEV-ES */
+    uint32_t handle;
+    GChecksum *digest;
+    uint8_t measure[32];
+    uint8_t tik[16];
+    uint8_t tek[16];
+
+    /* SNP */
+    hwaddr gctx;
+    uint8_t ld[48];
+    uint8_t gosvw[16];
+    uint8_t vmpck[AMD_SNP_VMPLS][32];
+    uint64_t msg_count[AMD_SNP_VMPLS];
+    uint8_t report_id[32];
+    uint8_t report_id_ma[32];
+    uint8_t host_data[32];
+    uint8_t family_id[16];
+    uint8_t image_id[16];
+    uint32_t guest_svn;
+    uint8_t id_key_digest[48];
+    uint8_t author_key_digest[48];
+    bool author_key_en;
+    bool vcek_disabled;
+    uint64_t launch_tcb;
+} PspGuest;
+
+typedef struct PspCommand PspCommand;
+typedef struct PspCall PspCall;
+typedef struct PspKey PspKey;
+
+/* One failure to be injected: the @nth command from now */
+typedef struct PspFail {
+    const PspCommand *cmd;
+    uint32_t nth;
+    uint16_t status;
+} PspFail;
+
+typedef struct PspCounter {
+    uint64_t done;
+    uint64_t refused;
+    uint64_t injected;
+} PspCounter;
+
+#define PSP_N_COMMANDS  0x100
+/* Guest contexts that fit; more than there are ASIDs */
+#define PSP_MAX_GUESTS  1024
+
+struct AmdPspState {
+    PCIDevice parent_obj;
+
+    /* Mailbox */
+    MemoryRegion mmio;
+    QEMUTimer *timer;
+    uint32_t cmdresp;
+    uint32_t buf_lo;
+    uint32_t buf_hi;
+    uint32_t inten;
+    uint32_t intsts;
+    /* The command that is pending, or NULL */
+    PspCall *call;
+
+    /* Properties */
+    uint32_t delay_us;
+    OnOffAuto smt;
+    bool feature_info;
+    char *vcek_file;
+    GArray *fail;
+    PspCounter counter[PSP_N_COMMANDS];
+
+    /* Firmware */
+    AmdSnpHost *host;
+    unsigned sev_state;
+    bool sev_es;
+    bool snp_init;
+    GHashTable *guests;     /* PspGuest, by handle */
+    GHashTable *contexts;   /* PspGuest, by address of the Context page */
+    uint32_t next_handle;
+    PspGuest *asid_owner[AMD_SNP_MAX_ASID + 1];
+    /* ASIDs that need a DF_FLUSH before they may be activated */
+    bool asid_dirty[AMD_SNP_MAX_ASID + 1];
+    uint64_t reported_tcb;
+    bool mask_chip_id;
+    bool mask_chip_key;
+    uint8_t chip_id[64];
+    uint8_t chip_secret[32];
+    PspKey *vcek;
+    PspKey *cek;
+    PspKey *oca;
+    PspKey *pek;
+    PspKey *pdh;
+    /* The owner's certificates, once imported */
+    uint8_t *owner_certs;
+};
+
+/* ---- Firmware, for the mailbox; all with the BQL held ---- */
+
+/**
+ * psp_fw_init: make keys; false with @errp set on failure
+ */
+bool psp_fw_init(AmdPspState *s, Error **errp);
+void psp_fw_cleanup(AmdPspState *s);
+void psp_fw_reset(AmdPspState *s);
+
+/**
+ * psp_fw_fetch: take a command out of the mailbox
+ * @id: command
+ * @addr: address of the command buffer
+ *
+ * Reads the buffer from memory, the only time that this is done: what changes
+ * afterwards has no effect on the command.
+ */
+PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr);
+
+/**
+ * psp_fw_run: do the command; returns its status
+ * @flush: set if TLBs have to be flushed before the command may complete
+ */
+unsigned psp_fw_run(PspCall *call, bool *flush);
+void psp_fw_free(PspCall *call);
+const char *psp_fw_name(PspCall *call);
+
+/**
+ * psp_fw_set_fail: replace the list of failures to be injected
+ * @spec: "COMMAND:N:STATUS,..." or ""
+ */
+bool psp_fw_set_fail(AmdPspState *s, const char *spec, Error **errp);
+char *psp_fw_get_fail(AmdPspState *s);
+char *psp_fw_counters(AmdPspState *s);
+char *psp_fw_vcek_pem(AmdPspState *s);
+
+#endif
