@@ -1,2 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an SNP guest may do to its memory (APM 2, 15.36.6 to 15.36.10; APM 3):
+ * PVALIDATE, RMPADJUST, RMPQUERY, and accesses to pages that are not its own,
+ * not validated, of another size, or of a lower VMPL.
+ */
 #include "lib.h"
-void t_guest(void) {}
+
+/* mov $0xc0de, %eax; ret: harmless should it be fetched after all */
+#define FUNC 0x00c30000c0deb8ull
+
+static struct vm *vm, *other;
+static struct vcpu *v0, *v1;	/* VMPL 0, VMPL 1 */
+
+/* A page given to the guest after its launch. */
+static u64 give(u64 gpa)
+{
+	u64 p = (u64)page_alloc();
+
+	for (u32 i = 0; i < PAGE; i += 8)
+		put64((void *)p, i, 0xabcd000000000000 + gpa + i);
+	vm_keep(vm, (void *)p);
+	if (rmp_assign(p, gpa, vm->asid, false, false))
+		bail("RMPUPDATE to Guest-Invalid");
+	npt_map(vm, gpa, p, NPT_RWX);
+	return p;
+}
+
+#define MASK (PF_W | PF_I | PF_RMP | NPF_FINAL | NPF_TABLE | NPF_ENC | \
+	      NPF_SIZEM | NPF_VMPL | PF_P)
+
+/* The last order's exit must be #NPF with these bits; it is ended then. */
+static void is_npf(struct vcpu *v, u64 e, u64 gpa, u64 bits, const char *what)
+{
+	u64 i1 = get64(v->vmcb, VMCB_INFO1), i2 = get64(v->vmcb, VMCB_INFO2);
+
+	if (e != EXIT_NPF) {
+		ok(false, "%s: #NPF", what);
+		say("# expected exit 0x400, found %#lx (the guest saw vector %ld error %#lx, result %#lx)\n",
+		    e, get64(v->sh, SH_VEC), get64(v->sh, SH_ERR),
+		    get64(v->sh, SH_R0));
+		return;
+	}
+	is(i1 & MASK, bits, "%s: #NPF, EXITINFO1", what);
+	is(i2 & ~0xfffull, gpa, "%s: EXITINFO2", what);
+	vcpu_abort(v);
+}
+
+static void is_vc(struct vcpu *v, u64 e, u64 code, const char *what)
+{
+	is(e, EXIT_VMGEXIT, "%s: no exit", what);
+	is(get64(v->sh, SH_VEC), VEC_VC, "%s: #VC", what);
+	is(get64(v->sh, SH_ERR), code, "%s: #VC's error code", what);
+	if (e == EXIT_NPF)
+		vcpu_abort(v);
+}
+
+static void done(struct vcpu *v, u64 e, u64 r0, const char *what)
+{
+	is(e, EXIT_VMGEXIT, "%s: no exit", what);
+	is(get64(v->sh, SH_VEC), NO_FAULT, "%s: no exception", what);
+	is(get64(v->sh, SH_R0), r0, "%s: result", what);
+	if (e == EXIT_NPF)
+		vcpu_abort(v);
+}
+
+static void pvalidate(void)
+{
+	const u64 a = G_TEST;
+	u64 p = give(a), e;
+
+	is_vc(v0, vcpu_do(v0, OP_READ, a, 0, 0), VC_NOT_VALID,
+	      "read of a page not validated");
+	is_vc(v0, vcpu_do(v0, OP_WRITE, a, 1, 0), VC_NOT_VALID,
+	      "write to a page not validated");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 2, 1), 1,
+	     "PVALIDATE: page size 2: 1 FAIL_INPUT");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 1, 1), 6,
+	     "PVALIDATE: 2 MB of a 4 KB page: 6 FAIL_SIZEMISMATCH");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a + PAGE, 1, 1), 1,
+	     "PVALIDATE: 2 MB at an address not aligned: 1 FAIL_INPUT");
+	is(rmp(p) & RMP_VALIDATED, 0, "PVALIDATE: refused, nothing validated");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0, "PVALIDATE");
+	is(get64(v0->sh, SH_R1), 0, "PVALIDATE: CF clear, it was changed");
+	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1) | RMP_VALIDATED,
+	   "PVALIDATE: the entry: Guest-Valid");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0, "PVALIDATE again");
+	is(get64(v0->sh, SH_R1), 1, "PVALIDATE again: CF set, no change");
+	vcpu_do(v0, OP_WRITE, a, 0x1234, 0);
+	is(get64(v0->sh, SH_VEC), NO_FAULT, "write to a validated page");
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x1234, "and read back");
+	ok(get64((void *)p, 0) != 0x1234,
+	   "the host does not read what the guest wrote");
+	done(v0, vcpu_do(v0, OP_XADD, a, 1, 0), 0x1234, "locked add");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 0), 0, "PVALIDATE: rescind");
+	is(get64(v0->sh, SH_R1), 0, "PVALIDATE: rescind: CF clear");
+	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1),
+	   "PVALIDATE: rescind: Guest-Invalid");
+	is_vc(v0, vcpu_do(v0, OP_READ, a, 0, 0), VC_NOT_VALID,
+	      "read after rescinding");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 0), 0, "rescind again");
+	is(get64(v0->sh, SH_R1), 1, "rescind again: CF set");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0, "validate it once more");
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x1235,
+	     "the content is still the guest's");
+
+	/* RMPUPDATE takes validation away: the guest learns of any remapping */
+	rmp_shared(p, false);
+	is_npf(v0, vcpu_do(v0, OP_READ, a, 0, 0), a,
+	       PF_P | PF_RMP | NPF_FINAL | NPF_ENC,
+	       "private read of a page taken away");
+	rmp_assign(p, a, 1, false, false);
+	is_vc(v0, vcpu_do(v0, OP_READ, a, 0, 0), VC_NOT_VALID,
+	      "page taken away and given back");
+	/* PVALIDATE through a missing mapping leaves like any access */
+	npt_map(vm, a, 0, 0);
+	e = vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	is(e, EXIT_NPF, "PVALIDATE: page not in the nested table: #NPF");
+	npt_map(vm, a, p, NPT_RWX);
+	e = vcpu_run(v0);
+	done(v0, e, 0, "PVALIDATE: carried out when it is mapped");
+	e = vcpu_do(v1, OP_PVALIDATE, a, 0, 0);
+	ok(e == EXIT_VMGEXIT && (get64(v1->sh, SH_VEC) == VEC_GP ||
+	   get64(v1->sh, SH_R0) != 0), "PVALIDATE: refused at VMPL 1");
+	ok(rmp(p) & RMP_VALIDATED, "PVALIDATE: at VMPL 1 changes nothing");
+	if (e == EXIT_NPF)
+		vcpu_abort(v1);
+	done(v0, vcpu_do(v0, OP_RMPUPDATE, p, SHARED_VIEW + G_SHARED, 0), 2,
+	     "RMPUPDATE in a guest: 2 FAIL_PERMISSION");
+	done(v0, vcpu_do(v0, OP_PSMASH, p & ~(2 * MB - 1), 0, 0), 2,
+	     "PSMASH in a guest: 2 FAIL_PERMISSION");
+}
+
+static void large(void)
+{
+	const u64 a = 0x800000;
+	u64 h = (u64)huge_alloc();
+
+	if (rmp_assign(h, a, 1, true, false))
+		bail("RMPUPDATE: 2 MB");
+	npt_map_large(vm, a, h, NPT_RWX);
+	is_vc(v0, vcpu_do(v0, OP_READ, a + 5 * PAGE, 0, 0), VC_NOT_VALID,
+	      "2 MB page not validated");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 1, 1), 0, "PVALIDATE of 2 MB");
+	is(get64(v0->sh, SH_R1), 0, "PVALIDATE of 2 MB: CF clear");
+	is(rmp(h), RMP_ASSIGNED | RMP_2MB | a | RMP_ASID(1) | RMP_VALIDATED,
+	   "PVALIDATE of 2 MB: the entry");
+	vcpu_do(v0, OP_WRITE, a + 511 * PAGE, 0x2323, 0);
+	done(v0, vcpu_do(v0, OP_READ, a + 511 * PAGE, 0, 0), 0x2323,
+	     "2 MB page: write and read its last 4 KB");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 1, 1), 0, "2 MB again");
+	is(get64(v0->sh, SH_R1), 1, "PVALIDATE of 2 MB again: CF set");
+
+	is_npf(v0, vcpu_do(v0, OP_PVALIDATE, a + 3 * PAGE, 0, 0), a + 3 * PAGE,
+	       PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_SIZEM,
+	       "PVALIDATE of 4 KB in a 2 MB entry");
+	is_npf(v0, vcpu_do(v0, OP_RMPADJUST, a + 3 * PAGE, 0, 1 | 0x100),
+	       a + 3 * PAGE, PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_SIZEM,
+	       "RMPADJUST of 4 KB in a 2 MB entry");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 1, 1 | 0x300), 0,
+	     "RMPADJUST of 2 MB");
+	done(v1, vcpu_do(v1, OP_READ, a + 511 * PAGE, 0, 0), 0x2323,
+	     "RMPADJUST of 2 MB: VMPL 1 reads its last 4 KB");
+
+	/* the nested mapping is smaller than the entry */
+	npt_map_large(vm, a, 0, 0);
+	for (u32 i = 0; i < 512; i++)
+		npt_map(vm, a + i * PAGE, h + i * PAGE, NPT_RWX);
+	is_npf(v0, vcpu_do(v0, OP_READ, a + 3 * PAGE, 0, 0), a + 3 * PAGE,
+	       PF_P | PF_RMP | NPF_FINAL | NPF_ENC,
+	       "read through 4 KB of a 2 MB entry");
+	is(psmash(h), 0, "PSMASH of a guest's validated 2 MB");
+	is(rmp(h + 3 * PAGE), RMP_ASSIGNED | (a + 3 * PAGE) | RMP_ASID(1) |
+	   RMP_VALIDATED, "PSMASH keeps Validated");
+	done(v0, vcpu_do(v0, OP_READ, a + 511 * PAGE, 0, 0), 0x2323,
+	     "read through 4 KB after PSMASH");
+	done(v1, vcpu_do(v1, OP_READ, a + 511 * PAGE, 0, 0), 0x2323,
+	     "PSMASH keeps VMPL 1's permission");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a + 3 * PAGE, 0, 0), 0,
+	     "PVALIDATE of 4 KB after PSMASH");
+	is(get64(v0->sh, SH_R1), 0, "PVALIDATE of 4 KB after PSMASH: CF clear");
+	is_vc(v0, vcpu_do(v0, OP_READ, a + 3 * PAGE, 0, 0), VC_NOT_VALID,
+	      "one 4 KB page of it rescinded");
+	done(v0, vcpu_do(v0, OP_READ, a + 511 * PAGE, 0, 0), 0x2323,
+	     "the others are not");
+	for (u32 i = 0; i < 512; i++) {
+		npt_map(vm, a + i * PAGE, 0, 0);
+		rmp_shared(h + i * PAGE, false);
+	}
+}
+
+static void accesses(void)
+{
+	const u64 a = G_TEST + 0x10000, sh = SHARED_VIEW;
+	const u64 F = NPF_FINAL, PR = PF_P | PF_RMP | NPF_FINAL | NPF_ENC;
+	u64 p = give(a), q, r, e;
+	u64 *pt;
+
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vcpu_do(v0, OP_WRITE, a, 0x5ec2e7, 0);
+
+	q = (u64)page_alloc();
+	vm_keep(vm, (void *)q);
+	put64((void *)q, 0, FUNC);
+	npt_map(vm, a + PAGE, q, NPT_RWX);
+	is_npf(v0, vcpu_do(v0, OP_READ, a + PAGE, 0, 0), a + PAGE, PR,
+	       "private read of a hypervisor page");
+	is_npf(v0, vcpu_do(v0, OP_WRITE, a + PAGE, 1, 0), a + PAGE, PR | PF_W,
+	       "private write to a hypervisor page");
+	is_npf(v0, vcpu_do(v0, OP_CALL, a + PAGE, 0, 0), a + PAGE, PR | PF_I,
+	       "fetch from a hypervisor page");
+	is_npf(v0, vcpu_do(v0, OP_CALL, sh + a + PAGE, 0, 0), a + PAGE,
+	       PR | PF_I, "fetch through C=0 is private all the same");
+	done(v0, vcpu_do(v0, OP_READ, sh + a + PAGE, 0, 0), FUNC,
+	     "shared read of a hypervisor page");
+	vcpu_do(v0, OP_WRITE, sh + a + PAGE, 0xbeef, 0);
+	is(get64((void *)q, 0), 0xbeef, "shared write: the host reads it");
+
+	npt_map(vm, a + 2 * PAGE, p, NPT_RWX);
+	is_npf(v0, vcpu_do(v0, OP_READ, a + 2 * PAGE, 0, 0), a + 2 * PAGE, PR,
+	       "read of an own page at another gpa (remapping)");
+	r = (u64)vm_page(other, 0x3000, NULL, TYPE_NORMAL, 0);
+	npt_map(vm, 0x3f000, r, NPT_RWX);
+	is_npf(v0, vcpu_do(v0, OP_READ, 0x3f000, 0, 0), 0x3f000, PR,
+	       "read of another guest's page");
+	is_npf(v0, vcpu_do(v0, OP_WRITE, 0x3f000, 1, 0), 0x3f000, PR | PF_W,
+	       "write to another guest's page");
+	is_npf(v0, vcpu_do(v0, OP_WRITE, sh + 0x3f000, 1, 0), 0x3f000,
+	       PF_P | PF_RMP | F | PF_W,
+	       "shared write to another guest's page");
+	npt_map(vm, 0x3f000, 0, 0);
+
+	is_npf(v0, vcpu_do(v0, OP_WRITE, sh + a, 1, 0), a,
+	       PF_P | PF_RMP | F | PF_W,
+	       "shared write to an own private page: ENC clear");
+	e = vcpu_do(v0, OP_READ, sh + a, 0, 0);
+	is(e, EXIT_VMGEXIT, "shared read of an own private page: no fault");
+	ok(get64(v0->sh, SH_R0) != 0x5ec2e7,
+	   "shared read of an own private page: not the plaintext");
+	if (e == EXIT_NPF)
+		vcpu_abort(v0);
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x5ec2e7,
+	     "the private page has its content still");
+	is_npf(v0, vcpu_do(v0, OP_WRITE, sh, 1, 0), 0,
+	       F | PF_W, "shared write, gpa 0 not mapped");
+	npt_map(vm, a + 3 * PAGE, rmp_base, NPT_RWX);
+	is_npf(v0, vcpu_do(v0, OP_WRITE, sh + a + 3 * PAGE, 1, 0), a + 3 * PAGE,
+	       PF_P | PF_RMP | F | PF_W, "shared write to the RMP");
+	npt_map(vm, a + 3 * PAGE, (u64)v0->vmsa, NPT_RWX);
+	is_npf(v0, vcpu_do(v0, OP_WRITE, sh + a + 3 * PAGE, 1, 0), a + 3 * PAGE,
+	       PF_P | PF_RMP | F | PF_W, "shared write to the own VMSA");
+	npt_map(vm, a + 3 * PAGE, 0, 0);
+
+	/* faults of the nested table itself */
+	is_npf(v0, vcpu_do(v0, OP_READ, a + 4 * PAGE, 0, 0), a + 4 * PAGE,
+	       F | NPF_ENC, "private read, not mapped: P clear, ENC set");
+	is_npf(v0, vcpu_do(v0, OP_READ, sh + a + 4 * PAGE, 0, 0),
+	       a + 4 * PAGE, F, "shared read, not mapped: ENC clear");
+	npt_map(vm, a, p, 5);
+	is_npf(v0, vcpu_do(v0, OP_WRITE, a, 1, 0), a,
+	       PF_P | PF_W | F | NPF_ENC,
+	       "private write, mapped read-only: no RMP bit");
+	npt_map(vm, a, p, NPT_RWX);
+	npt_map(vm, a + 5 * PAGE, BIT(46), NPT_RWX);
+	is_vc(v0, vcpu_do(v0, OP_READ, sh + a + 5 * PAGE, 0, 0), EXIT_NPF,
+	      "MMIO: reserved bits in the nested table");
+	is_vc(v0, vcpu_do(v0, OP_WRITE, sh + a + 5 * PAGE, 1, 0), EXIT_NPF,
+	      "MMIO: write");
+	npt_map(vm, a + 5 * PAGE, 0, 0);
+
+	/* code through both views; guest_func is launched at a known place */
+	done(v0, vcpu_do(v0, OP_CALL, G_DATA, 0, 0), 0xc0de,
+	     "call through the private view");
+	done(v0, vcpu_do(v0, OP_CALL, sh + G_DATA, 0, 0), 0xc0de,
+	     "call through C=0: fetches are private (15.34.5)");
+
+	/* a walk of the guest's tables: always private, so RMP-checked */
+	pt = vm->npt;
+	for (u32 i = 0; i < 2; i++)
+		pt = (u64 *)(pt[0] & ~0xfffull);
+	pt = (u64 *)(pt[0] & ~0xfffull);
+	q = pt[G_PD / PAGE] & ~0xfffull;
+	rmp_shared(q, false);
+	e = vcpu_do(v0, OP_READ, a, 0, 0);
+	is(e, EXIT_NPF, "page walk: a table of the guest's was taken: #NPF");
+	is(get64(v0->vmcb, VMCB_INFO1) & (PF_RMP | NPF_FINAL | NPF_TABLE |
+	   NPF_ENC), PF_RMP | NPF_TABLE | NPF_ENC,
+	   "page walk: EXITINFO1: RMP, ENC, bit 33: in the guest's table");
+}
+
+static void vmpl(void)
+{
+	const u64 a = G_TEST + 0x20000;
+	const u64 V = PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_VMPL;
+	u64 p = give(a);
+
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vcpu_do(v0, OP_WRITE, a, FUNC, 0);
+	is_npf(v1, vcpu_do(v1, OP_READ, a, 0, 0), a, V,
+	       "VMPL 1 read of a new page: no permission");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_R << 8), 0,
+	     "RMPADJUST: VMPL 1 may read");
+	done(v1, vcpu_do(v1, OP_READ, a, 0, 0), FUNC, "VMPL 1 reads");
+	is_npf(v1, vcpu_do(v1, OP_WRITE, a, 1, 0), a, V | PF_W,
+	       "VMPL 1 write without permission");
+	is_npf(v1, vcpu_do(v1, OP_CALL, a, 0, 0), a, V | PF_I,
+	       "VMPL 1 fetch without permission");
+	vcpu_do(v0, OP_RMPQUERY, a, 0, 1);
+	is(get64(v0->sh, SH_VEC), NO_FAULT, "RMPQUERY: no exception");
+	is(get64(v0->sh, SH_R0), 0, "RMPQUERY: result");
+	is(get64(v0->sh, SH_R3) >> 8 & 0xff, PERM_R,
+	   "RMPQUERY: RDX[15:8]: VMPL 1's permissions");
+	is(get64(v0->sh, SH_R3) >> 16 & 1, 0, "RMPQUERY: RDX[16]: no VMSA");
+	is(get64(v0->sh, SH_R2) & 1, 0, "RMPQUERY: RCX: 4 KB");
+	done(v1, vcpu_do(v1, OP_RMPADJUST, a, 0, 2 | PERM_R << 8), 0,
+	     "RMPADJUST at VMPL 1: gives VMPL 2 what it has");
+	done(v1, vcpu_do(v1, OP_RMPADJUST, a, 0, 2 | (PERM_R | PERM_W) << 8), 2,
+	     "RMPADJUST at VMPL 1: 2 for a permission it lacks");
+	done(v1, vcpu_do(v1, OP_RMPADJUST, a, 0, 1 | PERM_ALL << 8), 2,
+	     "RMPADJUST at VMPL 1 of VMPL 1: 2 FAIL_PERMISSION");
+	done(v1, vcpu_do(v1, OP_RMPADJUST, a, 0, 0), 2,
+	     "RMPADJUST at VMPL 1 of VMPL 0: 2");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, PERM_ALL << 8), 2,
+	     "RMPADJUST at VMPL 0 of VMPL 0: 2");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 4), 1,
+	     "RMPADJUST of VMPL 4: 1 FAIL_INPUT");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 2, 1), 1,
+	     "RMPADJUST: page size 2: 1 FAIL_INPUT");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, G_TEST, 1, 1), 6,
+	     "RMPADJUST: 2 MB of a 4 KB page: 6 FAIL_SIZEMISMATCH");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | (PERM_R | PERM_W) << 8), 0,
+	     "RMPADJUST: VMPL 1 may write");
+	vcpu_do(v1, OP_WRITE, a, 0xd4, 0);
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0xd4, "VMPL 1 wrote");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1), 0,
+	     "RMPADJUST: VMPL 1 may nothing");
+	is_npf(v1, vcpu_do(v1, OP_READ, a, 0, 0), a, V,
+	       "VMPL 1 read after its permission is gone");
+	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1) | RMP_VALIDATED,
+	   "RMPADJUST: the entry's low word is as it was");
+}
+
+/* As a guest starts its next CPU: it builds the VMSA itself. */
+static void own_vmsa(void)
+{
+	const u64 a = G_TEST + 0x30000;
+	u64 p = give(a), e;
+	struct vcpu *v2 = vm_vcpu_bare(vm);
+	u8 *img = page_alloc();
+
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vm_vmsa_image(v2, img);
+	for (u32 i = 0; i < PAGE; i += 8)
+		vcpu_do(v0, OP_WRITE, a + i, get64(img, i), 0);
+	v2->vmsa = (u8 *)p;
+	put64(v2->vmcb, VMCB_VMSA, p);
+	e = vcpu_run(v2);
+	is(e, EXIT_INVALID, "a VMSA the guest wrote, not yet marked: refused");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | BIT(16)), 0,
+	     "RMPADJUST: marks a VMSA");
+	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1) | RMP_VALIDATED | RMP_VMSA,
+	   "RMPADJUST: the entry is a VMSA's");
+	vcpu_do(v0, OP_RMPQUERY, a, 0, 1);
+	is(get64(v0->sh, SH_R3) >> 16 & 1, 1, "RMPQUERY: RDX[16]: a VMSA");
+	e = vcpu_run(v2);
+	is(e, EXIT_VMGEXIT, "VMRUN of a VMSA built by the guest");
+	e = vcpu_do(v2, OP_SETXMM, 5, 6, 0);
+	is(e, EXIT_VMGEXIT, "and it goes on");
+	is(get64(vmsa_read(v2), SA_XMM), 5, "its state is kept there");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1), 0,
+	     "RMPADJUST: takes the mark away");
+	e = vcpu_run(v2);
+	is(e, EXIT_INVALID, "VMRUN without the mark: refused");
+	page_free(img);
+}
+
+void t_guest(void)
+{
+	extern u8 guest_func[];
+
+	section("guest memory");
+	vm = vm_new(1, POLICY_DEBUG);
+	other = vm_new(2, POLICY);
+	vm_memory(vm);
+	v0 = vm_vcpu(vm, 0);
+	v1 = vm_vcpu(vm, 1);
+	vm_page(vm, G_DATA, guest_func, TYPE_NORMAL, PERM_ALL);
+	vm_finish(vm);
+	is(vcpu_run(v0), EXIT_VMGEXIT, "the guest runs at VMPL 0");
+	is(vcpu_run(v1), EXIT_VMGEXIT, "and at VMPL 1");
+	pvalidate();
+	large();
+	section("VMPLs");
+	vmpl();
+	section("VMSA by the guest");
+	own_vmsa();
+	section("guest accesses");
+	accesses();
+	vm_destroy(other);
+	vm_destroy(vm);
+}

@@ -1,2 +1,474 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * VMRUN and #VMEXIT of SNP guests (APM 2, 15.35 and 15.36.12): which VMSA is
+ * refused, what is saved and restored, which exits are automatic.
+ */
 #include "lib.h"
-void t_vmrun(void) {}
+
+#define PATTERN 0x5afe5afe5afe5afeull
+
+static void paint(u8 *vmcb)
+{
+	for (u32 i = VMCB_SAVE; i < PAGE; i += 8)
+		put64(vmcb, i, PATTERN);
+}
+
+static u64 painted(const u8 *vmcb)
+{
+	u64 bad = 0;
+
+	for (u32 i = VMCB_SAVE; i < PAGE; i += 8)
+		bad += get64(vmcb, i) != PATTERN;
+	return bad;
+}
+
+/* VMRUN with the VMSA at pa: must be refused, and nothing be written. */
+static void refused(struct vcpu *v, u64 pa, const char *why)
+{
+	static u8 before[PAGE];
+	u64 e, spare = rmp(pa);
+
+	memcpy(before, (void *)(pa & ~0xfffull), PAGE);
+	put64(v->vmcb, VMCB_VMSA, pa);
+	put64(v->vmcb, VMCB_EXIT, 0x1234);
+	paint(v->vmcb);
+	e = vcpu_run(v);
+	is(e, EXIT_INVALID, "VMRUN of %s: VMEXIT_INVALID", why);
+	is(painted(v->vmcb), 0, "VMRUN of %s: save area untouched", why);
+	is(memcmp(before, (void *)(pa & ~0xfffull), PAGE), 0,
+	   "VMRUN of %s: the page is untouched", why);
+	is(rmp(pa), spare, "VMRUN of %s: the entry is untouched", why);
+	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);
+}
+
+static void vmsa_checks(void)
+{
+	struct vm *vm = vm_new(1, POLICY_DEBUG), *other = vm_new(2, POLICY);
+	struct vcpu *v, *w, *bad;
+	u8 *img = page_alloc(), *p, *raw;
+	u64 e;
+
+	vm_memory(vm);
+	vm_memory(other);
+	v = vm_vcpu(vm, 0);
+	w = vm_vcpu(other, 0);
+	/* a page of the guest that holds a VMSA's content but is not one */
+	vm_vmsa_image(v, img);
+	p = vm_page(vm, G_TEST, img, TYPE_NORMAL, 0);
+	/* assigned, immutable, plaintext: LAUNCH_UPDATE was left out */
+	raw = page_alloc();
+	vm_keep(vm, raw);
+	memcpy(raw, img, PAGE);
+
+	refused(v, (u64)raw, "a hypervisor page");
+	rmp_assign((u64)raw, G_TEST + PAGE, 1, false, true);
+	refused(v, (u64)raw, "a Pre-Guest page, LAUNCH_UPDATE left out");
+	fw_reclaim((u64)raw, false);
+	refused(v, (u64)raw, "a Guest-Invalid page with plain content");
+	refused(v, (u64)p, "a guest's page that is no VMSA");
+	refused(v, (u64)w->vmsa, "another guest's VMSA");
+	refused(v, (u64)vm->gctx, "a context page");
+	refused(v, rmp_base, "a page of the RMP");
+	put32(v->vmcb, VMCB_ASID, 2);
+	refused(v, (u64)v->vmsa, "the right VMSA under another ASID");
+	put32(v->vmcb, VMCB_ASID, 1);
+	put64(v->vmcb, VMCB_MISC, 6);
+	refused(v, (u64)v->vmsa, "an SEV-ES guest without nested paging");
+	put64(v->vmcb, VMCB_MISC, 7);
+	put32(v->vmcb, VMCB_ASID, cpuid(0x8000001f, 0).d);
+	refused(v, (u64)v->vmsa, "an SEV-ES guest with plain SEV's ASID");
+	put32(v->vmcb, VMCB_ASID, 0);
+	refused(v, (u64)v->vmsa, "ASID 0");
+	put32(v->vmcb, VMCB_ASID, 1);
+	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa + 0x10);
+	e = vcpu_run(v);
+	is(e, EXIT_INVALID, "VMRUN: a VMSA address not page aligned");
+	put64(v->vmcb, VMCB_VMSA, BIT(50));
+	e = vcpu_run(v);
+	is(e, EXIT_INVALID, "VMRUN: a VMSA address beyond memory");
+	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);
+
+	/* a VMSA whose content VMRUN must refuse */
+	bad = vm_vcpu_bare(vm);
+	vm_vmsa_image(bad, img);
+	put64(img, SA_EFER, EFER_LME | EFER_LMA | EFER_NXE);
+	bad->vmsa = vm_page(vm, G_TEST + 2 * PAGE, img, TYPE_VMSA, 0);
+	refused(bad, (u64)bad->vmsa, "a VMSA with EFER.SVME clear");
+	vm_vmsa_image(bad, img);
+	put64(img, SA_CR0, (get64(img, SA_CR0) | BIT(29)) & ~BIT(30));
+	bad->vmsa = vm_page(vm, G_TEST + 3 * PAGE, img, TYPE_VMSA, 0);
+	refused(bad, (u64)bad->vmsa, "a VMSA with CR0.NW and not CD");
+
+	vm_finish(vm);
+	paint(v->vmcb);
+	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);
+	put64(v->vmcb, VMCB_TLB, 1);
+	e = vcpu_run(v);
+	is(e, EXIT_VMGEXIT, "VMRUN of the right VMSA: the guest runs");
+	is(painted(v->vmcb), 0, "the VMCB's save area stays untouched (15.35.2)");
+
+	/* the page is taken away, and given again: content under no key */
+	rmp_shared((u64)v->vmsa, false);
+	refused(v, (u64)v->vmsa, "a VMSA that was taken away");
+	rmp_assign((u64)v->vmsa, G_VMSA, 1, false, false);
+	refused(v, (u64)v->vmsa, "a VMSA taken away and assigned again");
+	page_free(img);
+	vm_destroy(other);
+	vm_destroy(vm);
+}
+
+/* ---- state ------------------------------------------------------------- */
+
+static void host_state(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	static const u32 msr[] = {
+		MSR_FS_BASE, MSR_GS_BASE, MSR_KGS_BASE, MSR_STAR, MSR_LSTAR,
+		0xc0000083, 0xc0000084, 0x174, 0x175, 0x176, MSR_PAT, MSR_EFER,
+	};
+	u64 was[ARRAY_SIZE(msr)], bad = 0, cr[4], now[4], x, lo, hi;
+	u8 gdtr[10], gdtr2[10], idtr[10], idtr2[10];
+	u8 *sa;
+
+	wrmsr(MSR_KGS_BASE, 0x1111000);
+	wrmsr(MSR_FS_BASE, 0x2222000);
+	wrmsr(MSR_LSTAR, 0x3333000);
+	wrmsr(0x176, 0x4444000);
+	svm_cpu_init(NULL);
+	for (u32 i = 0; i < ARRAY_SIZE(msr); i++)
+		was[i] = rdmsr(msr[i]);
+	asm volatile("sgdt %0; sidt %1" : "=m"(gdtr), "=m"(idtr));
+	asm volatile("mov %%cr0, %0; mov %%cr3, %1; mov %%cr4, %2; mov %%cr8, %3"
+		     : "=r"(cr[0]), "=r"(cr[1]), "=r"(cr[2]), "=r"(cr[3]));
+	put64(v->sh, SH_VEC, 0x5555);
+	vcpu_do(v, OP_SETXMM, 0xaaaabbbbccccdddd, 0x1111222233334444, 0);
+	for (u32 i = 0; i < 16; i++)
+		bad += i != 0 && i != 4 && v->r.out[i] != v->r.in[i];
+	is(bad, 0, "exit: every GPR is the host save area's (type B)");
+	is(v->r.out[0], (u64)v->vmcb, "exit: RAX is VMRUN's (type A)");
+	bad = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(msr); i++) {
+		x = rdmsr(msr[i]);
+		if (x != was[i]) {
+			say("# MSR %#x: expected %#lx, found %#lx\n", msr[i],
+			    was[i], x);
+			bad++;
+		}
+	}
+	is(bad, 0, "exit: FS, GS, KernelGS, STAR, LSTAR, SYSENTER, PAT, EFER are the host's");
+	asm volatile("sgdt %0; sidt %1" : "=m"(gdtr2), "=m"(idtr2));
+	ok(!memcmp(gdtr, gdtr2, 10) && !memcmp(idtr, idtr2, 10),
+	   "exit: GDTR and IDTR are the host's");
+	asm volatile("mov %%cr0, %0; mov %%cr3, %1; mov %%cr4, %2; mov %%cr8, %3"
+		     : "=r"(now[0]), "=r"(now[1]), "=r"(now[2]), "=r"(now[3]));
+	is(memcmp(cr, now, sizeof(cr)), 0, "exit: CR0, CR3, CR4, CR8");
+	asm volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	is((u32)lo, 7, "exit: XCR0 is the host save area's (type B)");
+	ok(v->r.xmm0[0] != 0xaaaabbbbccccdddd,
+	   "exit: the guest's XMM0 is not in the host's (type C)");
+	sa = vmsa_read(v);
+	is(get64(sa, SA_XMM), 0xaaaabbbbccccdddd, "exit: XMM0 is in the VMSA");
+	is(get64(sa, SA_XMM + 8), 0x1111222233334444, "exit: all of XMM0");
+	vcpu_do(v, OP_GETXMM, 0, 0, 0);
+	is(get64(v->sh, SH_R0), 0xaaaabbbbccccdddd,
+	   "entry: the guest has its XMM0 again");
+	is(get64(v->sh, SH_R1), 0x1111222233334444, "entry: all of it");
+
+	is(vcpu_do(v, OP_RDGPRS, 0x600d0000, 0, 0), EXIT_VMGEXIT,
+	   "guest: an exit with all registers known");
+	sa = vmsa_read(v);
+	bad = get64(sa, SA_RAX) != 0x600d0000;
+	for (u32 i = 1; i < 14; i++) {
+		if (i != 4)
+			bad += get64(sa, SA_GPR + 8 * i) != 0x600d0000 + i;
+	}
+	is(bad, 0, "exit: RAX and the other GPRs are in the VMSA");
+	is(get64(sa, SA_CR3), G_PML4 | cbit, "exit: CR3 in the VMSA");
+	is(get64(sa, SA_FS + 8), 0xf5000, "exit: FS base in the VMSA");
+	is(get64(sa, SA_KGS), 0x55000, "exit: KernelGSBase in the VMSA");
+	is(get64(sa, SA_LSTAR), 0x15000, "exit: LSTAR in the VMSA");
+	is(get64(sa, SA_GDTR + 8), G_TABLES, "exit: GDTR in the VMSA");
+	is(get64(sa, SA_RIP) >= G_CODE && get64(sa, SA_RIP) < G_CODE + 0x4000,
+	   1, "exit: RIP in the VMSA");
+	vcpu_run(v);
+
+	vcpu_do(v, OP_RDMSR, MSR_FS_BASE, 0, 0);
+	is(get64(v->sh, SH_R0), 0xf5000, "entry: FS base from the VMSA");
+	vcpu_do(v, OP_RDMSR, MSR_KGS_BASE, 0, 0);
+	is(get64(v->sh, SH_R0), 0x55000, "entry: KernelGSBase from the VMSA");
+	vcpu_do(v, OP_RDMSR, MSR_LSTAR, 0, 0);
+	is(get64(v->sh, SH_R0), 0x15000, "entry: LSTAR from the VMSA");
+	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
+	is(get64(v->sh, SH_R0) & 7, 7,
+	   "guest: SEV_STATUS: SEV, SEV-ES, SNP active (15.34.10)");
+	vcpu_do(v, OP_RDCRS, 0, 0, 0);
+	is(get64(v->sh, SH_R3), G_PML4 | cbit, "guest: CR3 holds the C-bit");
+	wrmsr(MSR_FS_BASE, 0);
+	wrmsr(MSR_KGS_BASE, 0);
+	wrmsr(MSR_LSTAR, 0);
+	wrmsr(0x176, 0);
+	svm_cpu_init(NULL);
+	vm_destroy(vm);
+}
+
+/* ---- exits ------------------------------------------------------------- */
+
+static void automatic_exits(struct vcpu *v)
+{
+	u64 e, cr0, cr4;
+
+	vcpu_do(v, OP_WRMSR, MSR_GHCB, 0x123000, 0);
+	is(get64(v->sh, SH_VEC), NO_FAULT,
+	   "GHCB MSR: the guest writes it, no intercept set (15.35.6)");
+	is(get64(v->vmcb, VMCB_GHCB), 0x123000,
+	   "VMGEXIT: exit 403h leaves the GHCB MSR in the VMCB");
+	vcpu_do(v, OP_RDMSR, MSR_GHCB, 0, 0);
+	is(get64(v->sh, SH_R0), 0x123000, "GHCB MSR: the guest reads it back");
+	put64(v->vmcb, VMCB_GHCB, 0x456001);
+	vcpu_do(v, OP_RDMSR, MSR_GHCB, 0, 0);
+	is(get64(v->sh, SH_R0), 0x456001,
+	   "GHCB MSR: VMRUN loads what the host left in the VMCB");
+	is(get64(v->vmcb, VMCB_INFO1), 0, "VMGEXIT: EXITINFO1 is zero");
+	is(get64(v->vmcb, VMCB_INFO2), 0, "VMGEXIT: EXITINFO2 is zero");
+
+	e = vcpu_do(v, OP_HLT, 0, 0, 0);
+	is(e, EXIT_HLT, "HLT, intercepted: exit 78h, automatic (15.35.4)");
+	vcpu_run(v);
+	is(get64(v->sh, SH_R0), 0x417, "HLT: the guest goes on after it");
+	intercept(v, EXIT_PAUSE, true);
+	e = vcpu_do(v, OP_PAUSE, 0, 0, 0);
+	is(e, EXIT_PAUSE, "PAUSE, intercepted: exit 77h, automatic");
+	vcpu_run(v);
+	is(get64(v->sh, SH_R0), 0x418, "PAUSE: the guest goes on after it");
+	intercept(v, EXIT_PAUSE, false);
+	e = vcpu_do(v, OP_PAUSE, 0, 0, 0);
+	is(e, EXIT_VMGEXIT, "PAUSE, not intercepted: no exit");
+
+	vcpu_do(v, OP_RDCRS, 0, 0, 0);
+	cr0 = get64(v->sh, SH_R0);
+	cr4 = get64(v->sh, SH_R1);
+	intercept(v, EXIT_CR0_TRAP, true);
+	e = vcpu_do(v, OP_WRCR0, cr0 ^ 0x8, 0, 0);
+	is(e, EXIT_CR0_TRAP, "CR0 write trap: exit 90h (15.35.8)");
+	is(get64(v->vmcb, VMCB_INFO1), cr0 ^ 0x8,
+	   "CR0 write trap: EXITINFO1 is the new value");
+	is(get64(vmsa_read(v), SA_CR0), cr0 ^ 0x8,
+	   "CR0 write trap: after the write");
+	vcpu_run(v);
+	is(get64(v->sh, SH_R0), cr0 ^ 0x8,
+	   "CR0 write trap: the guest is past the write");
+	vcpu_do(v, OP_WRCR0, cr0, 0, 0);
+	vcpu_run(v);
+	intercept(v, EXIT_CR0_TRAP, false);
+	is(vcpu_do(v, OP_WRCR0, cr0, 0, 0), EXIT_VMGEXIT,
+	   "CR0 write, no trap set: no exit");
+	intercept(v, EXIT_CR0_TRAP + 4, true);
+	e = vcpu_do(v, OP_WRCR4, cr4 | BIT(7), 0, 0);
+	is(e, EXIT_CR0_TRAP + 4, "CR4 write trap: exit 94h");
+	is(get64(v->vmcb, VMCB_INFO1), cr4 | BIT(7), "CR4 write trap: value");
+	vcpu_run(v);
+	is(get64(v->sh, SH_R0), cr4 | BIT(7), "CR4 write trap: past it");
+	intercept(v, EXIT_CR0_TRAP + 4, false);
+	intercept(v, EXIT_CR0_TRAP + 8, true);
+	e = vcpu_do(v, OP_WRCR8, 5, 0, 0);
+	is(e, EXIT_CR0_TRAP + 8, "CR8 write trap: exit 98h");
+	is(get64(v->vmcb, VMCB_INFO1), 5, "CR8 write trap: value");
+	vcpu_run(v);
+	is(get64(v->sh, SH_R0), 5, "CR8 write trap: past it");
+	intercept(v, EXIT_CR0_TRAP + 8, false);
+	vcpu_do(v, OP_WRCR8, 0, 0, 0);
+	intercept(v, EXIT_EFER_TRAP, true);
+	e = vcpu_do(v, OP_WRMSR, MSR_EFER,
+		    EFER_SVME | EFER_LMA | EFER_LME | EFER_NXE | EFER_SCE, 0);
+	is(e, EXIT_EFER_TRAP, "EFER write trap: exit 8Fh");
+	ok(get64(v->vmcb, VMCB_INFO1) & EFER_SCE,
+	   "EFER write trap: EXITINFO1 is the new value");
+	ok(get64(vmsa_read(v), SA_EFER) & EFER_SCE,
+	   "EFER write trap: after the write");
+	is(vcpu_run(v), EXIT_VMGEXIT, "EFER write trap: past it");
+	is(get64(v->sh, SH_VEC), NO_FAULT, "EFER write trap: no exception");
+	intercept(v, EXIT_EFER_TRAP, false);
+}
+
+static void vc_exits(struct vcpu *v)
+{
+	static const struct {
+		const char *name;
+		u32 op, code;
+		u64 a, b;
+	} t[] = {
+		{ "CPUID", OP_CPUID, EXIT_CPUID, 0, 0 },
+		{ "RDMSR", OP_RDMSR, EXIT_MSR, 0x10, 0 },
+		{ "WRMSR", OP_WRMSR, EXIT_MSR, MSR_STAR, 0 },
+		{ "IN", OP_IN, EXIT_IOIO, 0x80, 0 },
+		{ "OUT", OP_OUT, EXIT_IOIO, 0x80, 0 },
+		{ "RDTSC", OP_RDTSC, 0x6e, 0, 0 },
+		{ "RDTSCP", OP_RDTSCP, 0x87, 0, 0 },
+		{ "RDPMC", OP_RDPMC, 0x6f, 0, 0 },
+		{ "INVD", OP_INVD, 0x76, 0, 0 },
+		{ "WBINVD", OP_WBINVD, 0x89, 0, 0 },
+		{ "INVLPG", OP_INVLPG, 0x79, 0x5000, 0 },
+		{ "INVLPGA", OP_INVLPGA, 0x7a, 0x5000, 0 },
+		{ "VMMCALL", OP_VMMCALL, 0x81, 0, 0 },
+		{ "MONITOR", OP_MONITOR, 0x8a, 0, 0 },
+		{ "MWAIT", OP_MWAIT, 0x8b, 0, 0 },
+		{ "XSETBV", OP_XSETBV, 0x8d, 0, 0 },
+		{ "DR7 write", OP_WRDR7, 0x37, 0x400, 0 },
+		{ "DR7 read", OP_RDDR7, 0x27, 0, 0 },
+	};
+
+	put64(v->vmcb, VMCB_MSRPM, (u64)msrpm_all);
+	put64(v->vmcb, VMCB_IOPM, (u64)iopm_all);
+	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
+		u64 e, n = get64(v->sh, SH_EXCS), rip;
+
+		intercept(v, t[i].code, true);
+		e = vcpu_do(v, t[i].op, t[i].a, t[i].b, 0);
+		is(e, EXIT_VMGEXIT, "%s, intercepted: not an exit", t[i].name);
+		is(get64(v->sh, SH_VEC), VEC_VC, "%s: #VC in the guest (15.35.5)",
+		   t[i].name);
+		is(get64(v->sh, SH_ERR), t[i].code, "%s: #VC's error code",
+		   t[i].name);
+		is(get64(v->sh, SH_EXCS), n + 1, "%s: one #VC", t[i].name);
+		rip = get64(v->sh, SH_RIP);
+		ok(rip > G_CODE && rip < G_CODE + 0x2000,
+		   "%s: #VC's RIP is in the guest's code", t[i].name);
+		intercept(v, t[i].code, false);
+	}
+	intercept(v, EXIT_MSR, true);
+	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
+	is(get64(v->sh, SH_VEC), NO_FAULT,
+	   "SEV_STATUS: read is never intercepted (15.34.10)");
+	intercept(v, EXIT_MSR, false);
+	put64(v->vmcb, VMCB_MSRPM, (u64)msrpm);
+	put64(v->vmcb, VMCB_IOPM, (u64)iopm);
+	vcpu_do(v, OP_RDTSC, 0, 0, 0);
+	is(get64(v->sh, SH_VEC), NO_FAULT, "RDTSC, not intercepted: no #VC");
+	vcpu_do(v, OP_CPUID, 0x8000001f, 0, 0);
+	is(get64(v->sh, SH_VEC), NO_FAULT, "CPUID, not intercepted: no #VC");
+	vcpu_do(v, OP_UD2, 0, 0, 0);
+	is(get64(v->sh, SH_VEC), VEC_UD, "the guest's own #UD is its own");
+}
+
+static void events(struct vcpu *v)
+{
+	u64 e, n, spa, addr = G_TEST + 8 * PAGE;
+
+	/* exception with error code */
+	put32(v->vmcb, VMCB_INJ_ERR, 0x88);
+	put32(v->vmcb, VMCB_INJ, BIT(31) | BIT(11) | 3 << 8 | VEC_GP);
+	e = vcpu_do(v, OP_NOP, 0, 0, 0);
+	is(e, EXIT_VMGEXIT, "EVENTINJ: #GP into the guest");
+	is(get64(v->sh, SH_VEC), VEC_GP, "EVENTINJ: the guest sees the vector");
+	is(get64(v->sh, SH_ERR), 0x88, "EVENTINJ: and the error code");
+
+	vcpu_do(v, OP_CLI, 0, 0, 0);
+	is(get32(v->vmcb, VMCB_INT_STATE) & 2, 0,
+	   "exit: int_state bit 1 clear: the guest's IF is");
+	vcpu_do(v, OP_STI, 0, 0, 0);
+	is(get32(v->vmcb, VMCB_INT_STATE) & 2, 2,
+	   "exit: int_state bit 1 set: the guest's IF is (15.35.2)");
+	n = get64(v->sh, SH_INTS);
+	put32(v->vmcb, VMCB_INJ, BIT(31) | 0 << 8 | 0x41);
+	vcpu_do(v, OP_NOP, 0, 0, 0);
+	is(get64(v->sh, SH_INTS), n + 1, "EVENTINJ: an interrupt, taken once");
+	is(get64(v->sh, SH_INTVEC), 0x41, "EVENTINJ: its vector");
+	vcpu_do(v, OP_NOP, 0, 0, 0);
+	is(get64(v->sh, SH_INTS), n + 1, "EVENTINJ: and not again");
+
+	/* virtual interrupts */
+	vcpu_do(v, OP_CLI, 0, 0, 0);
+	n = get64(v->sh, SH_INTS);
+	put32(v->vmcb, VMCB_INT_CTL, BIT(8) | 0xf << 16 | BIT(20) | BIT(24));
+	put32(v->vmcb, VMCB_INT_CTL + 4, 0x42);
+	vcpu_do(v, OP_NOP, 0, 0, 0);
+	is(get64(v->sh, SH_INTS), n, "V_IRQ: waits while IF is clear");
+	vcpu_do(v, OP_STI, 0, 0, 0);
+	is(get64(v->sh, SH_INTS), n + 1, "V_IRQ: taken when IF is set");
+	is(get64(v->sh, SH_INTVEC), 0x42, "V_IRQ: its vector");
+	is(get32(v->vmcb, VMCB_INT_CTL) & BIT(8), 0, "V_IRQ: cleared");
+	put32(v->vmcb, VMCB_INT_CTL, 0);
+	vcpu_do(v, OP_CLI, 0, 0, 0);
+
+	/* an exit between STI and the next instruction */
+	npt_map(v->vm, addr, 0, 0);
+	e = vcpu_do(v, OP_STI_READ, SHARED_VIEW + addr, 0, 0);
+	is(e, EXIT_NPF, "shadow: #NPF in the shadow of STI");
+	is(get32(v->vmcb, VMCB_INT_STATE) & 3, 3,
+	   "shadow: int_state has the shadow, and IF");
+	n = get64(v->sh, SH_INTS);
+	spa = (u64)page_alloc();
+	vm_keep(v->vm, (void *)spa);
+	put64((void *)spa, 0, 0x7e57);
+	npt_map(v->vm, addr, spa, NPT_RWX);
+	put32(v->vmcb, VMCB_INT_CTL, BIT(8) | 0xf << 16 | BIT(20) | BIT(24));
+	put32(v->vmcb, VMCB_INT_CTL + 4, 0x43);
+	e = vcpu_run(v);
+	is(e, EXIT_VMGEXIT, "shadow: the guest goes on");
+	is(get64(v->sh, SH_R0), 0x7e57, "shadow: the read is done");
+	is(get64(v->sh, SH_INTS), n + 1, "shadow: then the interrupt is taken");
+	put32(v->vmcb, VMCB_INT_CTL, 0);
+	put32(v->vmcb, VMCB_INT_STATE, 0);
+}
+
+/* An interrupt of the host's while the guest runs. */
+static void physical(struct vcpu *v)
+{
+	volatile u32 *apic = (volatile u32 *)0xfee00000ul;
+	u64 irqs = this_cpu()->irqs, e;
+
+	intercept(v, 0x60, true);
+	put32(v->vmcb, VMCB_INT_CTL, BIT(24));	/* V_INTR_MASKING */
+	put64(v->sh, SH_GO, 0);
+	vcpu_order(v, OP_SPIN, 0, 0, 0);
+	apic[0x3e0 / 4] = 0xb;
+	apic[0x320 / 4] = 0xf1;
+	apic[0x380 / 4] = 1000000;
+	/* RFLAGS.IF of the host decides under V_INTR_MASKING */
+	asm volatile("clgi; sti");
+	e = vcpu_run(v);
+	asm volatile("stgi; nop; cli" ::: "memory");
+	is(e, 0x60, "INTR: the host's timer: exit 60h, automatic");
+	ok(get64(v->sh, SH_SPINS) > 0, "INTR: the guest ran until then");
+	is(this_cpu()->irqs, irqs + 1, "INTR: the host takes it after STGI");
+	put64(v->sh, SH_GO, 1);
+	e = vcpu_run(v);
+	is(e, EXIT_VMGEXIT, "INTR: the guest goes on");
+	is(get64(v->sh, SH_R0), 0x431, "INTR: where it was");
+	put32(v->vmcb, VMCB_INT_CTL, 0);
+	intercept(v, 0x60, false);
+}
+
+static void bad_event(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	u64 e;
+
+	put32(v->vmcb, VMCB_INJ, BIT(31) | 3 << 8 | 0xf5);
+	e = vcpu_do(v, OP_NOP, 0, 0, 0);
+	is(e, EXIT_INVALID, "EVENTINJ: an exception with vector 0xf5: refused");
+	is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
+	   "a refused VMRUN leaves the VMSA as it was: the guest runs");
+	vm_destroy(vm);
+}
+
+void t_vmrun(void)
+{
+	struct vm *vm;
+
+	section("VMRUN");
+	vmsa_checks();
+	section("VMRUN state");
+	host_state();
+	section("exits");
+	vm = vm_ready(1, 1);
+	automatic_exits(&vm->vcpu[0]);
+	vc_exits(&vm->vcpu[0]);
+	section("events");
+	events(&vm->vcpu[0]);
+	physical(&vm->vcpu[0]);
+	vm_destroy(vm);
+	bad_event();
+}
