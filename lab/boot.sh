@@ -3,16 +3,42 @@
 # Boots a kernel with our init under QEMU's TCG. The kernel's log goes to the first serial port and
 # into a file, the tests' KTAP to the second and to the user, live.
 
+# SNPLAB_QEMU: another binary, which is then neither built nor asked to be an SNP host that it is not.
 qemu=${SNPLAB_QEMU:-qemu-system-x86_64}
+
+# The emulated host on QEMU's command line: the one place where its parts have their names.
+host_machine=q35 host_property=amd-snp-host host_psp=amd-psp host_object=/machine/amd-snp-host
+
+# is_snp_host: has this binary the parts?
+is_snp_host() {
+	# Read to the end: what closes the pipe early makes QEMU fail.
+	"$qemu" -machine "$host_machine,help" 2>/dev/null | grep "^ *$host_property=" >/dev/null &&
+		"$qemu" -device help 2>/dev/null | grep "\"$host_psp\"" >/dev/null
+}
+
+# host_line: fills the array host_args with what makes a QEMU that has the parts an SNP host.
+host_line() {
+	# Without the hypervisor bit, as on the bare machine: kernels believe in no RMP of a guest. An SMT
+	# topology: 6.12 refuses every launch policy without the SMT bit, later tests set it only with SMT.
+	host_args=(-machine "$host_machine,$host_property=on"
+		-cpu "EPYC-Milan,-hypervisor,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,+lbrv,+sev,+sev-es,+sev-snp"
+		-smp "4,sockets=1,cores=2,threads=2" -m 1G
+		-device amd-iommu -device "$host_psp")
+}
 
 # qemu_line KERNEL INITRD APPEND SERIAL...: fills the array qemu_args.
 qemu_line() {
-	local kernel=$1 initrd=$2 append=$3
+	local kernel=$1 initrd=$2 append=$3 host_args
 	shift 3
-	# max: Debian 12's and 13's QEMU name its SVM features differently, and it has all of them. No
-	# devices but what is asked for. panic=-1 and -no-reboot: a panic ends QEMU.
+	if [ -n "$emulated" ]; then
+		host_line
+	else
+		# max: Debian 12's and 13's QEMU name their SVM features differently, and it has all of them.
+		host_args=(-machine q35 -cpu max -smp 2 -m 1G)
+	fi
+	# No devices but what is asked for. panic=-1 and -no-reboot: a panic ends QEMU.
 	# no_timer_check: TCG on a busy host can be too slow for the IO-APIC's timer test.
-	qemu_args=("$qemu" -accel "tcg,thread=multi" -machine q35 -cpu max -smp 2 -m 1G
+	qemu_args=("$qemu" -accel "tcg,thread=multi" "${host_args[@]}"
 		-nodefaults -display none -no-reboot -no-user-config
 		-kernel "$kernel" -initrd "$initrd"
 		-append "console=ttyS0 panic=-1 no_timer_check $append" "$@")
@@ -21,11 +47,12 @@ qemu_line() {
 qemu_version() { "$qemu" --version 2>/dev/null | sed -n '1s/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
 
 # boot_tests KERNEL INITRD TESTS LOGS TIMEOUT: leaves LOGS/kernel.log, LOGS/ktap.log and, if that long
-# was not enough, LOGS/timed-out. The tests' own time-outs are the guest's.
+# was not enough, LOGS/timed-out; LOGS/host.json and LOGS/host.log, what the emulated host counted and what it
+# said of it. The tests' own time-outs are the guest's.
 boot_tests() {
-	local kernel=$1 initrd=$2 tests=$3 logs=$4 limit=$5 status=0 t0=$SECONDS
+	local kernel=$1 initrd=$2 tests=$3 logs=$4 limit=$5 status=0
 	qemu_line "$kernel" "$initrd" "snplab.report=/dev/ttyS1 snplab.tests=$tests" \
-		-serial "file:$logs/kernel.log" -serial stdio
+		-serial "file:$logs/kernel.log" -serial stdio -d guest_errors -D "$logs/host.log"
 	if [ -n "$dry_run" ]; then
 		run "${qemu_args[@]}"
 		return
@@ -37,7 +64,8 @@ boot_tests() {
 		trap - INT TERM HUP EXIT
 		set -o pipefail
 		# A stopped reader of ours must not stop the guest: tee goes on writing the log.
-		timeout --foreground -k 5 "$limit" "${qemu_args[@]}" </dev/null 2>"$logs/qemu.err" |
+		python3 "$lab/qmp.py" --timeout "$limit" --out "$logs/host.json" --object "$host_object" \
+			"${qemu_args[@]}" </dev/null 2>"$logs/qemu.err" |
 			tr -d '\r' | tee -p "$logs/ktap.log"
 	) &
 	stage_job=$!
@@ -45,13 +73,11 @@ boot_tests() {
 	wait "$stage_job" || status=$?
 	kill -KILL -- "-$stage_job" 2>/dev/null || true
 	stage_job=
-	# timeout's own SIGKILL, for a QEMU that SIGTERM did not end; not the kernel's for want of memory.
-	if [ $status -eq 137 ] && [ $((SECONDS - t0)) -ge "$limit" ]; then status=124; fi
 	case $status in
 	0) ;;
 	124) echo "$limit" >"$logs/timed-out" ;;
 	*)
-		sed 's/^/      | /' "$logs/qemu.err" >&2
+		tail -n 15 "$logs/qemu.err" | sed 's/^/      | /' >&2
 		setup_error "QEMU ended with status $status" "its command line is in $(tilde "$logs/qemu.cmd")"
 		;;
 	esac

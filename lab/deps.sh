@@ -12,7 +12,7 @@ missing() {
 		found=
 		for place in ${what//,/ }; do
 			case $place in
-			/*) [ -e "$place" ] && found=1 ;;
+			/*) compgen -G "$place" >/dev/null && found=1 ;;
 			*) command -v "$place" >/dev/null && found=1 ;;
 			esac
 		done

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Kernel sources from Debian's linux-source-* packages, whatever suites the machine has enabled:
+# Kernel sources from Debian's linux-source-* packages, QEMU's from its source package, whatever suites the machine has enabled:
 # a private apt configuration (own sources list, own lists, own archive folder) leaves the machine's
 # alone. The mirror is the one that the machine's own apt uses.
 
 # Where each is to be found; the newest version wins, wherever it is.
 suites='trixie trixie-backports testing unstable bookworm-backports'
 security_suites='trixie-security bookworm-security'
+# Source packages: of the release whose QEMU it is.
+source_suites='trixie trixie-security'
 # The package lists are looked at again after this many minutes.
 lists_age=720
 
@@ -59,26 +61,33 @@ refresh_lists() {
 	d=$(cache_dir apt)
 	# Another tree's fetch reads the same lists.
 	lock apt
-	if [ -z "$(find "$d/fresh" -mmin -$lists_age 2>/dev/null)" ]; then
+	# A cache from before the lab read source packages has no lists of them.
+	if [ -z "$(find "$d/fresh" -mmin -$lists_age 2>/dev/null)" ] || ! grep -qs '^deb-src ' "$d/sources.list"; then
 		if ! debian || ! command -v apt-get >/dev/null; then
-			setup_error 'kernel sources come from Debian packages, and this machine is no Debian' \
-				'give a kernel source tree of your own: --linux DIR'
+			setup_error 'the sources of kernels and QEMU come from Debian packages, and this machine is no Debian' \
+				'give source trees of your own: --linux DIR and --qemu DIR'
 		fi
 		all=$(mirrors) || setup_error "expected an enabled Debian archive in this machine's apt sources, found none" \
-			'add one, or give a kernel source tree of your own: --linux DIR'
+			'add one, or give source trees of your own: --linux DIR and --qemu DIR'
 		archive=$(sed -n 1p <<<"$all") security=$(sed -n 2p <<<"$all")
 		# apt does not fail on a full disk, it hangs.
 		need_space "$d" 300 'reading the package lists'
 		mkdir -p "$d/lists/partial" "$d/cache/archives/partial"
 		for suite in $suites; do echo "deb $archive $suite main"; done >"$d/sources.list"
 		[ -z "$security" ] || for suite in $security_suites; do echo "deb $security $suite main"; done >>"$d/sources.list"
+		for suite in $source_suites; do
+			case $suite in
+			*-security) [ -z "$security" ] || echo "deb-src $security $suite main" ;;
+			*) echo "deb-src $archive $suite main" ;;
+			esac
+		done >>"$d/sources.list"
 		if apt_private apt-get -o APT::Update::Error-Mode=any update; then
 			touch "$d/fresh"
 		elif ! ls "$d"/lists/*_Packages* >/dev/null 2>&1; then
 			out_of_space "$d"
 			setup_error 'no package lists could be read: the network or the mirror does not answer' \
 				"check the network and apt's sources; what apt said is in the log" \
-				'without a network: --linux DIR takes a kernel source tree that is there'
+				'without a network: --linux DIR and --qemu DIR take source trees that are there'
 		else
 			tell 'not every package list could be refreshed: going on with what is there'
 		fi
@@ -100,6 +109,11 @@ candidates() {
 	done
 }
 
+# named_base NAME: cache/base/NAME.newest names what is there.
+named_base() { [ -s "$cache/base/$1.newest" ] && [ -d "$cache/base/$(cat "$cache/base/$1.newest")" ]; }
+# Asked once a day: a warm run does not wait for apt.
+looked_up_lately() { named_base "$1" && [ -n "$(find "$cache/base/$1.newest" -mmin -$lists_age)" ]; }
+
 # fetch_base TREE: makes cache/base/<package>_<version>, an unpacked kernel source, and lets
 # cache/base/TREE.newest name it. A stage.
 fetch_base() {
@@ -111,14 +125,10 @@ fetch_base() {
 		return
 	fi
 	lock "base-$tree"
-	# Asked once a day: a warm run does not wait for apt.
-	if [ -s "$base/$tree.newest" ] && [ -n "$(find "$base/$tree.newest" -mmin -$lists_age)" ] &&
-		[ -d "$base/$(cat "$base/$tree.newest")" ]; then
-		return
-	fi
+	if looked_up_lately "$tree"; then return; fi
 	if ! (refresh_lists) 2>&1; then
 		# What is unpacked already is still good.
-		[ -s "$base/$tree.newest" ] && [ -d "$base/$(cat "$base/$tree.newest")" ] || exit "$EX_SETUP"
+		named_base "$tree" || exit "$EX_SETUP"
 		# shellcheck disable=SC2031  # set by the stage that this runs in
 		rm -f "$stage_error"
 		tell "no network: going on with $(cat "$base/$tree.newest")"

@@ -41,7 +41,8 @@ touched() {
 	} | sed '/ => /d' | sort -u
 }
 
-# overlay SOURCE WORK PATCH...: brings WORK/src to SOURCE plus the patches. A stage.
+# overlay SOURCE WORK PATCH...: brings WORK/src to SOURCE plus the patches, plus the files of the folder
+# $overlay_new if there is one. A stage. $overlay_what is what SOURCE is called, if it is no kernel.
 overlay() {
 	local source=$1 work=$2 patches files f p new
 	shift 2
@@ -51,24 +52,31 @@ overlay() {
 		"$cache"/base/*) run cp -al "$source" "$work/src" ;;
 		*) run rsync -a --delete "$source/" "$work/src/" ;;
 		esac
+		[ -z "${overlay_new:-}" ] || run cp -a "$overlay_new/." "$work/src/"
 		for p in "${patches[@]}"; do run patch -d "$work/src" -p1 -F0 -i "$p"; done
 		return
 	fi
 	mkdir -p "$work"
 	files=$(touched "${patches[@]}")
+	if [ -n "${overlay_new:-}" ]; then
+		while read -r f; do
+			[ ! -e "$source/$f" ] || setup_error "$(patch_name "$overlay_new/$f") is in ${overlay_what:-the kernel} already" \
+				'expected new files only: what changes a file is a patch'
+			files+=$'\n'$f
+		done < <(find "$overlay_new" -type f -printf '%P\n')
+	fi
 
 	# The patched files are made beside the tree first: a patch that does not apply changes nothing.
 	new=$(mktemp -d "$work/.new.XXXXXX")
 	scratch=$new
 	trap 'rm -rf "$scratch"' EXIT
+	[ -z "${overlay_new:-}" ] || cp -a --no-preserve=ownership "$overlay_new/." "$new/"
 	while read -r f; do
 		[ -z "$f" ] || [ ! -e "$source/$f" ] || (cd "$source" && cp --parents -p "$f" "$new/")
 	done <<<"$files"
 	for p in "${patches[@]}"; do
 		patch -d "$new" -p1 -F0 --no-backup-if-mismatch -i "$p" ||
-			setup_error "$(patch_name "$p") does not apply to linux $(kernel_version "$source")" \
-				'expected every hunk to apply with no fuzz; the log has the hunks that did not' \
-				'to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh'
+			does_not_apply "$p" "$source"
 	done
 
 	copy_source "$source" "$work" "$files"
@@ -83,6 +91,13 @@ overlay() {
 		fi
 	done
 	printf '%s\n' "$files" >"$work/patched"
+}
+
+does_not_apply() { # PATCH SOURCE
+	local hints=('expected every hunk to apply with no fuzz; the log has the hunks that did not')
+	[ -n "${overlay_what:-}" ] ||
+		hints+=('to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh')
+	setup_error "$(patch_name "$1") does not apply to ${overlay_what:-linux $(kernel_version "$2")}" "${hints[@]}"
 }
 
 patch_name() { case $1 in "$top"/*) printf '%s' "${1#"$top"/}" ;; *) printf '%s' "$1" ;; esac; }
@@ -119,7 +134,7 @@ copy_source() {
 copy_changed() {
 	local source=$1 work=$2 f
 	# What a build inside the tree left there would make kbuild refuse a build outside it.
-	(cd "$source" && find . \( -path ./.git -o -path ./obj -o -path ./include/config -o -path ./include/generated \
+	(cd "$source" && find . \( -path ./.git -o -path ./obj -o -path ./build -o -path ./include/config -o -path ./include/generated \
 		-o -path './arch/*/include/generated' \) -prune -o \( -type f -o -type l \) ! -name '*.o' ! -name '*.ko' \
 		! -name '*.a' ! -name '*.cmd' ! -path ./.config ! -path ./vmlinux -printf '%P\t%s\t%T@\t%l\n') |
 		sort >"$work/manifest.new"

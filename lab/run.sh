@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# The verbs `run` and `shell`: from nothing to a verdict, or to a prompt.
+# The verbs `run`, `shell` and `host`: from nothing to a verdict, to a prompt, or to QEMU's command line.
 
 # prepare TREE PURPOSE...: everything up to a kernel and an initrd in this run's folder. Sets source,
-# work, version, kernel, initrd.
+# work, version, kernel, initrd; and qemu, the emulated host's own copy for this run.
 prepare() {
 	local tree=$1 p patches
 	shift
 	source=${linux_dir:-}
 	[[ $tree != */* ]] || source=$tree
-	stage_all=6
-	[ -z "$source" ] || stage_all=5
+	plan_host
+	stage_all=$((6 + host_stages))
+	[ -z "$source" ] || stage_all=$((stage_all - 1))
 	open_run_dir
 	stage_grace=30
-	stage 'install what is missing' install_missing overlay build "$@"
+	stage 'install what is missing' install_missing overlay build "$@" "${host_purposes[@]}"
 	stage_grace=3
 	if [ -z "$source" ]; then
 		stage "fetch linux for $tree" fetch_base "$tree"
 		source=$(base_of "$tree")
 	fi
+	prepare_host "$run_dir/host"
 	version=$(kernel_version "$source") || version='(version not known yet)'
 	work=$(work_dir "$tree")
 	if [ -z "$dry_run" ]; then
@@ -34,6 +36,45 @@ prepare() {
 	stage "build the guest: init, modules, selftests" build_guest "$work"
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
 	[ -n "$dry_run" ] || exec {work_lock}>&-
+}
+
+# While host/ has no whole platform yet, kernels boot on the machine's own QEMU.
+host_ready=
+
+# plan_host: what prepare_host will do: nothing with a QEMU of the user's, no download with a source of the
+# user's. Sets host_stages and host_purposes.
+plan_host() {
+	if [ -n "${SNPLAB_QEMU:-}" ]; then
+		host_stages=0 host_purposes=()
+	elif [ -z "$host_ready" ] && [ "$verb" != host ]; then
+		host_stages=0 host_purposes=(stock)
+	elif [ -n "${qemu_dir:-}" ]; then
+		host_stages=1 host_purposes=(host)
+	else
+		host_stages=2 host_purposes=(host hostsource)
+	fi
+}
+
+# prepare_host [COPY]: the emulated host, in $qemu; with links to it in COPY, whatever another run builds
+# meanwhile. Sets emulated, if it is one.
+prepare_host() {
+	local work
+	if [ "$host_stages" -gt 0 ]; then
+		[ "$host_stages" -eq 1 ] || stage "fetch QEMU $qemu_release" fetch_qemu
+		work=$(qemu_work)
+		stage "build the emulated host: QEMU $(qemu_source_version "$(qemu_source)" || echo $qemu_release)" \
+			build_host "$(qemu_source)" "$work" "$@"
+		qemu=${1:-$work/host}/bin/qemu-system-x86_64
+		emulated=1
+		[ -n "$dry_run" ] || is_snp_host ||
+			setup_error "expected $(tilde "$qemu") to be an SNP host, found no $host_property or no $host_psp in it" \
+				'host/ is to give QEMU both'
+	elif is_snp_host; then
+		emulated=1
+	else
+		emulated=
+		note "$qemu has no emulated SNP host: what needs one will be skipped"
+	fi
 }
 
 # From the patches to the finished kernel the tree is this run's alone: another one, of another clone or
@@ -56,13 +97,24 @@ build_guest() {
 	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage"
 }
 
-all_tests() { grep -v '^#' "$lab/tests.list"; }
+# all_tests [WITHOUT]: the names, without those that WITHOUT is said of.
+all_tests() {
+	awk -v without="${1:-}" '!/^#/ && NF { for (i = 2; i <= NF; i++) if ($i == without) next; print $1 }' "$lab/tests.list"
+}
 
-# pick_tests GLOB: the names that match, comma-separated.
+# provoked_by TEST,TEST...: the errors on the host that the tests ask for, as the list has them, comma-separated.
+provoked_by() {
+	awk -v tests=",$1," '
+		!/^#/ && index(tests, "," $1 ",") { for (i = 2; i <= NF; i++) if (sub(/^errors=/, "", $i)) print $i }' \
+		"$lab/tests.list" | paste -sd,
+}
+
+# pick_tests [GLOB]: the names that match, comma-separated; without a GLOB, those that take seconds.
 pick_tests() {
-	local t picked=()
+	local t picked=() all
+	all=$(all_tests "$([ -n "$1" ] || echo check)")
 	# shellcheck disable=SC2053  # a pattern is meant
-	for t in $(all_tests); do [[ $t == $1 ]] && picked+=("$t"); done
+	for t in $all; do [[ $t == ${1:-*} ]] && picked+=("$t"); done
 	[ ${#picked[@]} -gt 0 ] ||
 		usage_error "no test matches '$1'" "there are: $(all_tests | paste -sd' ')"
 	(IFS=,; printf '%s\n' "${picked[*]}")
@@ -73,7 +125,7 @@ has_kunit() { [ -n "$dry_run" ] || [ -e "$1/src/arch/x86/kvm/svm/tests" ]; }
 
 verb_run() {
 	local tests logs status=0 args=() s
-	tests=$(pick_tests "${test_glob:-*}")
+	tests=$(pick_tests "$test_glob")
 	say "snplab run: $tree_name"
 	prepare "$tree" boot
 	if ! has_kunit "$work"; then
@@ -83,14 +135,19 @@ verb_run() {
 		[ -n "$tests" ] || die $EX_SKIP 'nothing is left to run'
 	fi
 	stage_now=$((stage_now + 1))
-	say "[$stage_now/$stage_all] boot linux $version on QEMU $(qemu_version) (TCG): ${tests//,/ } …"
+	say "[$stage_now/$stage_all] boot linux $version on ${emulated:+the emulated host, }QEMU $(qemu_version) (TCG): ${tests//,/ } …"
 	logs=$run_dir
 	local t0=$SECONDS
 	boot_tests "$kernel" "$initrd" "$tests" "$logs" "${limit:-600}" >&"$out"
 	[ -z "$dry_run" ] || return 0
 	stage_times+=("$((SECONDS - t0)) boot")
 	say "[$stage_now/$stage_all] boot … $((SECONDS - t0)) s"
-	rm -f "$kernel" "$initrd"
+	rm -rf "$kernel" "$initrd" "$run_dir/host"
+	if [ -n "$emulated" ]; then
+		args+=(--emulated --provoked "$(provoked_by "$tests")")
+		# Since 6.11 a kernel can be an SNP host, and is to become one here.
+		[ ! -e "$work/src/arch/x86/virt/svm/sev.c" ] || args+=(--snp)
+	fi
 	for s in "${stage_times[@]}"; do args+=(--stage "$s"); done
 	json_done=1
 	python3 "$lab/verdict.py" "$logs" --tree "$tree_name" --linux "$version" --qemu "$(qemu_version)" \
@@ -105,4 +162,37 @@ verb_shell() {
 	stage_now=$((stage_now + 1))
 	say "[$stage_now/$stage_all] boot linux $version; \"exit\" powers off, Ctrl-A X ends QEMU"
 	boot_shell "$kernel" "$initrd"
+}
+
+# host: for other tools. The kernel is theirs, so are its console and what it boots from.
+verb_host() {
+	local host_args what=$1
+	plan_host
+	stage_all=$((1 + host_stages))
+	out=2
+	open_run_dir
+	stage_grace=30
+	stage 'install what is missing' install_missing overlay boot "${host_purposes[@]}"
+	stage_grace=3
+	prepare_host
+	[ -n "$emulated" ] || setup_error "expected $qemu to be an SNP host, found no $host_property or no $host_psp in it" 'unset SNPLAB_QEMU'
+	host_line
+	qemu=$(command -v "$qemu" || printf '%s' "$qemu")
+	case $what in
+	line) printf '%s\n' "$(quote "$qemu" -accel tcg,thread=multi "${host_args[@]}")" ;;
+	binary) printf '%s\n' "$qemu" ;;
+	args) printf '%s\n' "$(quote "${host_args[@]}")" ;;
+	kunit) kunit_config "${host_args[@]}" ;;
+	esac
+}
+
+# kunit_config ARGUMENT...: a file for kunit.py --qemu_config. kunit.py looks for qemu-system-x86_64 in $PATH.
+kunit_config() {
+	local a
+	printf '%s\n' 'from ..qemu_config import QemuArchParams' '' "QEMU_ARCH = QemuArchParams(linux_arch='x86_64'," \
+		"                           kconfig='CONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y'," \
+		"                           qemu_arch='x86_64'," "                           kernel_path='arch/x86/boot/bzImage'," \
+		"                           kernel_command_line='console=ttyS0 no_timer_check'," '                           extra_qemu_params=['
+	for a; do printf "                               '%s',\n" "$a"; done
+	printf '%s\n' '                           ])'
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads what a boot left (ktap.log, kernel.log) and says pass or fail, in a line and as JSON.
+"""Reads what a boot left (ktap.log, kernel.log, host.json, host.log) and says pass or fail, in a line and as JSON.
 
 usage: verdict.py LOGS --tree NAME --linux VERSION --tests a,b,c [--stage 'SECONDS TEXT']... [--json FILE]
+                  [--emulated [--provoked KIND[:AT-MOST],...] [--snp]]
 
 Exit status: 0 pass, 1 a test failed or the kernel reported something, 4 everything was skipped,
 124 timed out, 255 the kernel panicked. A lockdep, KASAN, WARN or hung-task report is a failure even
-when every test passed.
+when every test passed; on the emulated host (--emulated) so is anything that the architecture forbids and
+that no test provokes on purpose, and (--snp) a kernel that did not come up as an SNP host.
 """
 import argparse
 import json
@@ -25,6 +27,8 @@ REPORT = re.compile(
     r"list_(add|del) corruption|Nested lock was not taken|held lock freed|lock held when returning|"
     r"RMP fault|RMP violation|sleeping function called")
 PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
+# What kvm_amd says when guests can be launched: the range of ASIDs has one in it.
+SNP_ENABLED = re.compile(r"SEV-SNP enabled \(ASIDs \d+ - \d+\)")
 RESULT = re.compile(r"^(not )?ok (\d+) (\S+)(?: # ?(SKIP|TIMEOUT)? ?(.*))?$")
 # A KUnit case: below its suite, above its parameters.
 SUBRESULT = re.compile(r"^ {8}(not )?ok \d+ (.*)$")
@@ -75,6 +79,44 @@ def write_json(path, data):
     os.replace(f.name, path)
 
 
+def read_json(path):
+    try:
+        with open(path, encoding="utf-8") as f:
+            return json.load(f)
+    except (OSError, ValueError):
+        return {}
+
+
+def judge_host(args):
+    """What the emulated host counted: (its data for the JSON, how many errors nobody asked for, what to say)."""
+    host = read_json(f"{args.logs}/host.json")
+    total, kinds = host.get("guest-errors"), host.get("errors", {})
+    if not isinstance(total, int) or not all(isinstance(n, int) for n in kinds.values()):
+        return host, 1, ["expected the emulated host's count of errors, found none: "
+                         + host.get("missing", "host.json is not there, or not whole")]
+    allowed = {}
+    for word in args.provoked.split(","):
+        if word:
+            kind, _, most = word.partition(":")
+            allowed[kind] = max(allowed.get(kind, 0), int(most) if most else total)
+    unasked, said = 0, []
+    for kind, n in sorted(kinds.items()):
+        if n > allowed.get(kind, 0):
+            unasked += n - allowed.get(kind, 0)
+            said.append(f"  {kind}: {n}" + (f", of which {allowed[kind]} may be" if kind in allowed else ""))
+    if total != sum(kinds.values()):
+        # A kind that is not told apart is asked for by nobody.
+        unasked += abs(total - sum(kinds.values())) or 1
+        said.append(f"  guest-errors says {total}, its kinds say {sum(kinds.values())}")
+    if unasked:
+        log = [line.strip() for line in read(f"{args.logs}/host.log")]
+        said.insert(0, f"{unasked} error(s) on the emulated host that no test asked for:")
+        said.extend(f"  host.log:{i}: {line}" for i, line in enumerate(log[:8], 1))
+        if len(log) > 8:
+            said.append(f"  host.log has {len(log) - 8} more lines")
+    return host, unasked, said
+
+
 def judge(args):
     plan, tests, below, ended = parse_ktap(read(f"{args.logs}/ktap.log"))
     kernel = read(f"{args.logs}/kernel.log")
@@ -115,6 +157,20 @@ def judge(args):
         if t["result"] in ("fail", "timeout"):
             problems.append(f"{t['name']}: {t['reason'] or t['result']}")
             problems.extend(f"  not ok: {b}" for b in t["failed"][:12])
+    host, unasked, snp = {}, 0, None
+    if args.emulated:
+        host, unasked, said = judge_host(args)
+        # What a panic or a time-out left uncounted is not known, and not the point.
+        if unasked and status in (0, 1, 4):
+            status, verdict = 1, "fail"
+        if unasked and (status == 1 or "errors" in host):
+            problems.extend(said)
+        snp = any(map(SNP_ENABLED.search, kernel))
+        if args.snp and not snp and status in (0, 4):
+            status, verdict = 1, "fail"
+            problems.append("expected \"SEV-SNP enabled\" in the kernel's log, found none: what is there of SEV, SNP and ccp:")
+            problems.extend(f"  {line.strip()}" for line in
+                            [k for k in kernel if re.search(r"SEV|SNP|ccp|RMP", k)][:8])
     if below:
         problems.extend(f"  not ok: {b}" for b in below[:12])
     if reports:
@@ -124,6 +180,7 @@ def judge(args):
         "verb": "run", "tree": args.tree, "linux": args.linux, "qemu": args.qemu, "verdict": verdict,
         "exit": status, "passed": count["pass"], "failed": count["fail"] + count["timeout"],
         "skipped": count["skip"], "tests": tests, "reports": reports, "problems": problems,
+        "snp": snp, "host": host, "host_errors": host.get("guest-errors"), "host_errors_unasked": unasked,
         "stages": [{"seconds": int(s.split(" ", 1)[0]), "stage": s.split(" ", 1)[1]} for s in args.stage],
         "logs": args.logs}
 
@@ -139,6 +196,9 @@ def main():
     p.add_argument("--json")
     p.add_argument("--shown-logs")
     p.add_argument("--untested")
+    p.add_argument("--emulated", action="store_true")
+    p.add_argument("--provoked", default="")
+    p.add_argument("--snp", action="store_true")
     args = p.parse_args()
     status, data = judge(args)
     if args.json:
@@ -147,6 +207,14 @@ def main():
     for line in data["problems"]:
         print(f"      {line}")
     no_report = "no report in the kernel's log" if not data["reports"] else f"{len(data['reports'])} kernel reports"
+    if args.emulated:
+        total, unasked = data["host_errors"], data["host_errors_unasked"]
+        if total is None:
+            no_report += ", errors on the host not known"
+        elif unasked:
+            no_report += f", {total} on the host"
+        else:
+            no_report += ", no error on the host" if not total else f", {total} on the host, all asked for"
     print(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {data['passed']} passed, "
           f"{data['failed']} failed, {data['skipped']} skipped; {no_report}; logs: {args.shown_logs or args.logs}")
     return status

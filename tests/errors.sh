@@ -12,13 +12,19 @@ s=$top/snplab
 expect 'no verb: usage' 2 '^usage: ./snplab VERB' "$s"
 expect '--help' 0 '^usage: ./snplab VERB' "$s" --help
 expect 'an unknown verb' 2 "no such verb: 'frobnicate'" "$s" frobnicate
-for v in run check status shell tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
+for v in run check status shell host tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
 expect 'run: an unknown option' 2 'run has no option --frob' "$s" run --frob x
 expect 'run: an option without its value' 2 '--tree wants a value' "$s" run --tree
 expect 'run: an unknown tree names the known ones' 2 "expected 6\.12\.y, mainline or a directory, found '5\.4\.y'" "$s" run --tree 5.4.y
 expect 'run: a directory that is no kernel' 3 'is no kernel source tree: expected a Makefile' "$s" run --tree "$tmp"
 expect 'run: --linux that is no kernel' 3 'is no kernel source tree' "$s" run --linux "$tmp"
 expect 'run: --linux that is not there' 2 'no such directory' "$s" run --linux "$tmp/no"
+expect 'run: --qemu that is not there' 2 '--qemu: no such directory' "$s" run --qemu "$tmp/no"
+expect 'run: --qemu that is no QEMU' 3 'is no QEMU source tree: expected a VERSION' "$s" run --qemu "$tmp"
+expect 'host: what it can print' 2 "--print wants line, binary, args or kunit, found 'x'" "$s" host --print x
+expect 'host: an argument' 2 "host takes no argument: 'x'" "$s" host x
+expect 'host --dry-run prints the build and the line' 0 'ninja .*qemu-system-x86_64$' "$s" host --dry-run
+expect 'host: a QEMU that is no SNP host' 3 'expected .*/true to be an SNP host, found no ' env SNPLAB_QEMU=/bin/true "$s" host
 expect 'run: a glob that matches no test names the tests' 2 'there are: kunit state_test' "$s" run --test 'zz*'
 expect 'run: a time-out that is no number' 2 "--timeout wants seconds, found 'soon'" "$s" run --timeout soon
 expect 'run: a patch that is not there' 2 '--patch: no such file' "$s" run --patch no.patch

@@ -14,7 +14,9 @@ verdict() { # KTAP KERNEL-LOG [TESTS]
 	printf '%s\n' "$1" >"$tmp/logs/ktap.log"
 	printf '%s\n' "$2" >"$tmp/logs/kernel.log"
 	[ -z "${timed_out:-}" ] || echo 9 >"$tmp/logs/timed-out"
-	python3 "$top/lab/verdict.py" "$tmp/logs" --tree t --linux 1.2.3 --tests "${3:-kunit,state_test}" --json "$tmp/json"
+	[ -z "${host:-}" ] || printf '%s\n' "$host" >"$tmp/logs/host.json"
+	[ -z "${host_log:-}" ] || printf '%s\n' "$host_log" >"$tmp/logs/host.log"
+	python3 "$top/lab/verdict.py" "$tmp/logs" --tree t --linux 1.2.3 --tests "${3:-kunit,state_test}" --json "$tmp/json" "${@:4}"
 }
 boot='Linux version 6.12.0'
 expect 'all passed: pass' 0 '^PASS: t on linux 1.2.3: 2 passed, 0 failed, 0 skipped' verdict "$ktap" "$boot"
@@ -52,6 +54,33 @@ expect 'no kernel log: what it reported is not known' 1 "the kernel's log is not
 expect 'a test that prints the end marker does not end the tests' 1 'the guest ended before' verdict "$(sed 's/^snplab: end/# &/' <<<"$ktap")" "$boot"
 expect 'KUnit skipped: no pass' 4 'nothing here tested snp_launch_update_vmsa' verdict "$(sed 's/^ok 1.*/& # SKIP not this tree/' <<<"$ktap")" "$boot"
 expect 'a banner with a warning in its middle is no report' 0 '^PASS' verdict "$ktap" "$boot"$'\n''[    0.1] Spectre V2 : WARNING: see the documentation'
+
+# On the emulated host.
+snp=$boot$'\n''[    2.4] kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)'
+counted() { # TOTAL KIND=N...
+	python3 -c 'import json, sys
+print(json.dumps({"ended": "shutdown", "guest-errors": int(sys.argv[1]), "statistics": {"rmpupdate": 12},
+                  "errors": {k: int(n) for k, n in (a.split("=") for a in sys.argv[2:])}}))' "$@"
+}
+emulated() { verdict "$ktap" "$1" '' --emulated --snp "${@:2}"; }
+host=$(counted 0 firmware=0 vmrun=0) expect 'no error on the emulated host: pass' 0 '^PASS: .*no error on the host' emulated "$snp"
+check 'the JSON has the counts' python3 -c "import json; d = json.load(open('$tmp/json')); assert d['snp'] is True and d['host_errors'] == 0 and d['host']['statistics']['rmpupdate'] == 12"
+host=$(counted 2 firmware=2 vmrun=0) expect 'an error that nobody asked for: fail, though all passed' 1 '^ *2 error\(s\) on the emulated host' emulated "$snp"
+host=$(counted 2 firmware=2 vmrun=0) expect 'with its kind' 1 '^ *firmware: 2$' emulated "$snp"
+host=$(counted 1 vmrun=1) host_log='vmrun: page 0x1234 is no VMSA' expect 'with the line of the log' 1 'host\.log:1: vmrun: page 0x1234 is no VMSA' emulated "$snp"
+host=$(counted 2 firmware=2 vmrun=0) expect 'one that a test asks for: pass, and said' 0 '^PASS: .*2 on the host, all asked for' emulated "$snp" --provoked firmware
+host=$(counted 2 firmware=2) expect 'more than it asks for: fail' 1 'firmware: 2, of which 1 may be' emulated "$snp" --provoked vmrun,firmware:1
+host=$(counted 2 firmware=1 vmrun=1) expect 'another kind than it asks for: fail' 1 '^ *vmrun: 1$' emulated "$snp" --provoked firmware
+host=$(counted 3 firmware=1) expect 'an error of no kind: fail' 1 'guest-errors says 3, its kinds say 1' emulated "$snp" --provoked firmware
+expect 'no count at all: fail' 1 "expected the emulated host's count of errors, found none" emulated "$snp"
+host='{"ended": "shutdown", "missing": "qom-list: no such object"}' expect 'no count, with the reason' 1 'found none: qom-list: no such object' emulated "$snp"
+host='{"guest-errors": 0' expect 'half a count: fail' 1 'host.json is not there, or not whole' emulated "$snp"
+host=$(counted 0 vmrun=0) expect 'a kernel that is no SNP host: fail' 1 'expected "SEV-SNP enabled"' emulated "$boot"
+host=$(counted 0 vmrun=0) expect 'SNP without an ASID is not enabled' 1 'expected "SEV-SNP enabled"' emulated "$boot"$'\n''[ 2.4] kvm_amd: SEV-SNP unusable (ASIDs 0 - 0)'
+host=$(counted 0 vmrun=0) expect 'one that cannot be: not asked for' 0 '^PASS' verdict "$ktap" "$boot" '' --emulated
+expect 'a panic is a panic, counted or not' 255 'errors on the host not known' emulated "[ 1.0] Kernel panic - not syncing: no"
+timed_out=1 host=$(counted 1 vmrun=1) expect 'a time-out is a time-out, and tells the errors' 124 '^ *vmrun: 1$' emulated "$snp"
+
 verdict "$ktap" "$boot" >/dev/null
 ln -s json "$tmp/link"
 check 'JSON to what a link names' bash -c 'python3 "$1/lab/verdict.py" "$2/logs" --tests kunit,state_test --json "$2/link" >/dev/null && [ -L "$2/link" ] && [ -s "$2/json" ]' x "$top" "$tmp"
