@@ -12,6 +12,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int64_t s64;
 
 #define PAGE		4096ul
 #define MB		0x100000ul
@@ -103,6 +104,7 @@ void on_cpu(u32 id, void (*fn)(void *), void *arg);
 void on_cpu_start(u32 id, void (*fn)(void *), void *arg);
 void on_cpu_wait(u32 id);
 void on_all(void (*fn)(void *), void *arg);
+void delay(u64 tsc);
 
 void *page_alloc(void);			/* 4 KB, zeroed, from POOL4K */
 void page_free(void *p);
@@ -304,7 +306,7 @@ enum {
 	ST_PAGE_OWNER = 0x1c,
 };
 
-void psp_find(void);
+u64 psp_find(void);			/* BAR 2 */
 u32 psp(u32 cmd, void *buf);
 u32 snp_init(void);
 u32 fw_gctx_create(void *page);
@@ -474,6 +476,7 @@ u8 *vmsa_read(struct vcpu *v);		/* decrypted copy, debug policy */
 
 void t_platform(void);
 void t_enable(void);
+void snp_enable(void);			/* no test: SNP on, firmware in INIT */
 void t_rmp(void);
 void t_host(void);
 void t_fw(void);

@@ -500,7 +500,7 @@ void on_all(void (*fn)(void *), void *arg)
 		on_cpu(i, fn, arg);
 }
 
-static void delay(u64 tsc)
+void delay(u64 tsc)
 {
 	u64 t = rdtsc();
 

@@ -301,7 +301,7 @@ static void vmpl(void)
 	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_R << 8), 0,
 	     "RMPADJUST: VMPL 1 may read");
 	done(v1, vcpu_do(v1, OP_READ, a, 0, 0), FUNC, "VMPL 1 reads");
-	is_npf(v1, vcpu_do(v1, OP_WRITE, a, 1, 0), a, V | PF_W,
+	is_npf(v1, vcpu_do(v1, OP_WRITE, a, FUNC, 0), a, V | PF_W,
 	       "VMPL 1 write without permission");
 	is_npf(v1, vcpu_do(v1, OP_CALL, a, 0, 0), a, V | PF_I,
 	       "VMPL 1 fetch without permission");

@@ -49,7 +49,8 @@ void t_platform(void)
 	is_fault(try(t_psmash, POOL4K, 0, 0), VEC_UD, 0, 0, "PSMASH: #UD while SNP_EN is clear (APM 3)");
 
 	section("firmware before INIT");
-	psp_find();
+	v = psp_find();
+	ok(v != 0, "PCI 1022:14ca is there, BAR 2 at %#lx", v);
 	is(fw_gctx_create(buf), ST_PLATFORM_STATE, "GCTX_CREATE before INIT (ABI 8.9)");
 	is(fw_launch_start(buf, POLICY), ST_PLATFORM_STATE, "LAUNCH_START before INIT (ABI 8.17)");
 	is(fw_activate(buf, 1), ST_PLATFORM_STATE, "ACTIVATE before INIT (ABI 8.3)");
@@ -79,6 +80,22 @@ static void enable_snp(void *unused)
 static void set_hsave(void *v)
 {
 	wrmsr(MSR_HSAVE, (u64)v);
+}
+
+void snp_enable(void)
+{
+	u32 rc;
+
+	cbit = BIT(cpuid(0x8000001f, 0).b & 0x3f);
+	rmp_base = rdmsr(MSR_RMP_BASE);
+	rmp_end = rdmsr(MSR_RMP_END);
+	psp_find();
+	on_all(enable_mfdm, NULL);
+	on_all(enable_snp, NULL);
+	rc = snp_init();
+	if (rc)
+		bail("SNP_INIT_EX: status %#x", rc);
+	on_all(svm_cpu_init, NULL);
 }
 
 void t_enable(void)

@@ -1,2 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Several CPUs at once: guests in parallel, pages in use, and changes of the
+ * RMP that a running guest must notice before they are complete.
+ */
 #include "lib.h"
-void t_smp(void) {}
+
+static volatile u64 exit_of[MAX_CPUS], bad_regs[MAX_CPUS], stop;
+
+/* VMRUN until the guest has carried out its order, or leaves otherwise. */
+static void run_order(void *p)
+{
+	struct vcpu *v = p;
+	u32 id = this_cpu()->id;
+	u64 beat = get64(v->sh, SH_BEAT), e;
+
+	do {
+		e = vcpu_run(v);
+		for (u32 i = 1; i < 16; i++)
+			bad_regs[id] += i != 4 && v->r.out[i] != v->r.in[i];
+	} while (e == EXIT_VMGEXIT && get64(v->sh, SH_BEAT) == beat &&
+		 get64(v->sh, SH_VEC) == NO_FAULT);
+	exit_of[id] = e;
+}
+
+static void churn(void)
+{
+	u64 p = (u64)page_alloc();
+
+	rmp_assign(p, 0x9000, 3, false, false);
+	rmp_shared(p, false);
+	page_free((void *)p);
+}
+
+static void parallel(void)
+{
+	struct vm *a = vm_ready(1, 2), *b = vm_ready(2, 1);
+	struct vcpu *v[3] = { &a->vcpu[0], &a->vcpu[1], &b->vcpu[0] };
+	const u64 rounds = 3000;
+
+	for (u32 i = 0; i < 3; i++) {
+		bad_regs[i + 1] = 0;
+		v[i]->exits = 0;
+		vcpu_order(v[i], OP_REGS, 0x1111111100000000 * (i + 1), rounds,
+			   0);
+		on_cpu_start(i + 1, run_order, v[i]);
+	}
+	for (u32 i = 0; i < 3; i++) {
+		while (__atomic_load_n(&cpus[i + 1].busy, __ATOMIC_ACQUIRE))
+			churn();
+	}
+	for (u32 i = 0; i < 3; i++) {
+		is(exit_of[i + 1], EXIT_VMGEXIT, "vCPU %u of 3 in parallel", i);
+		is(v[i]->exits, rounds + 1, "vCPU %u: %lu exits, RMPUPDATE going on",
+		   i, rounds);
+		is(get64(v[i]->sh, SH_R1), 0,
+		   "vCPU %u: no register of the guest changed over an exit", i);
+		is(get64(v[i]->sh, SH_R0),
+		   0x1111111100000000 * (i + 1) + rounds * 0x10001,
+		   "vCPU %u: its own state and no other's", i);
+		is(bad_regs[i + 1], 0,
+		   "vCPU %u: no register of the host changed", i);
+	}
+	/* one vCPU on every CPU in turn */
+	vcpu_do(v[0], OP_SETXMM, 0x123456789, 0x42, 0);
+	for (u32 i = 1; i < ncpus; i++) {
+		vcpu_order(v[0], OP_GETXMM, 0, 0, 0);
+		on_cpu(i, run_order, v[0]);
+		is(get64(v[0]->sh, SH_R0), 0x123456789,
+		   "a vCPU goes on, on CPU %u", i);
+		is(get64(v[0]->sh, SH_R1), 0x42, "with all of its XMM0");
+	}
+	vm_destroy(b);
+	vm_destroy(a);
+}
+
+static void spin_until_running(struct vcpu *v)
+{
+	u64 n;
+
+	put64(v->sh, SH_GO, 0);
+	vcpu_order(v, OP_SPIN, 0, 0, 0);
+	n = get64(v->sh, SH_SPINS);
+	on_cpu_start(1, run_order, v);
+	while (get64(v->sh, SH_SPINS) == n)
+		pause();
+}
+
+static void in_use(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0], twin;
+	u64 e, entry = rmp((u64)v->vmsa);
+
+	spin_until_running(v);
+	is(rmp_shared((u64)v->vmsa, false), 3,
+	   "RMPUPDATE of a running vCPU's VMSA: 3 FAIL_INUSE");
+	is(rmp_assign((u64)v->vmsa, G_VMSA, 1, false, false), 3,
+	   "RMPUPDATE of it to the state it has: 3");
+	is(rmp((u64)v->vmsa) & ~7ull, entry & ~7ull, "its entry is as it was");
+	twin = *v;
+	twin.vmcb = page_alloc();
+	memcpy(twin.vmcb, v->vmcb, PAGE);
+	put64(twin.vmcb, VMCB_EXIT, 0x1234);
+	e = vcpu_run(&twin);
+	ok((s64)e < 0, "VMRUN of a VMSA that another CPU runs: refused (exit %#lx)",
+	   e);
+	page_free(twin.vmcb);
+	put64(v->sh, SH_GO, 1);
+	on_cpu_wait(1);
+	is(exit_of[1], EXIT_VMGEXIT, "the running vCPU is not disturbed");
+	is(get64(v->sh, SH_R0), 0x431, "and finishes its order");
+	is(rmp_shared((u64)v->vmsa, false), 0,
+	   "RMPUPDATE of the VMSA after its exit");
+	vm_destroy(vm);
+}
+
+/* CPU 1: a guest that keeps using one page; CPU 0 changes that page. */
+static void noticed(void)
+{
+	const u64 a = G_DATA, MASK = PF_RMP | NPF_ENC | NPF_VMPL;
+	struct vm *vm = vm_new(1, POLICY_DEBUG);
+	struct vcpu *v0, *v1;
+	const u64 long_enough = 30000000, ms = 3000000;
+	u64 i1, lost = 0, left = 0, p;
+
+	vm_memory(vm);
+	v0 = vm_vcpu(vm, 0);
+	v1 = vm_vcpu(vm, 1);
+	p = (u64)vm_page(vm, a, NULL, TYPE_ZERO, PERM_ALL);
+	vm_finish(vm);
+	vcpu_run(v0);
+	vcpu_run(v1);
+
+	for (u32 round = 0; round < 20; round++) {
+		vcpu_order(v1, OP_BENCH, long_enough, a, PAGE);
+		on_cpu_start(1, run_order, v1);
+		delay(2 * ms);
+		lost += rmp_shared(p, false) != 0;
+		/* complete: the page is the host's, no write of the guest's */
+		for (u32 i = 0; i < PAGE; i += 8)
+			put64((void *)p, i, ~(u64)i);
+		delay(ms);
+		for (u32 i = 0; i < PAGE; i += 8)
+			lost += get64((void *)p, i) != ~(u64)i;
+		on_cpu_wait(1);
+		i1 = get64(v1->vmcb, VMCB_INFO1);
+		left += exit_of[1] == EXIT_NPF &&
+			(i1 & MASK) == (PF_RMP | NPF_ENC) &&
+			get64(v1->vmcb, VMCB_INFO2) / PAGE == a / PAGE;
+		if (exit_of[1] == EXIT_NPF)
+			vcpu_abort(v1);
+		rmp_assign(p, a, 1, false, false);
+		vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+		vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_ALL << 8);
+	}
+	is(left, 20, "RMPUPDATE while a guest writes: it leaves by #NPF");
+	is(lost, 0, "RMPUPDATE while a guest writes: nothing is written after");
+
+	vcpu_order(v1, OP_BENCH, long_enough, a, PAGE);
+	on_cpu_start(1, run_order, v1);
+	delay(2 * ms);
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 0);
+	on_cpu_wait(1);
+	is(exit_of[1], EXIT_VMGEXIT, "PVALIDATE on another vCPU: no exit,");
+	is(get64(v1->sh, SH_VEC), VEC_VC, "but #VC");
+	is(get64(v1->sh, SH_ERR), VC_NOT_VALID, "as for a page not validated");
+	if (exit_of[1] == EXIT_NPF)
+		vcpu_abort(v1);
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_ALL << 8);
+
+	put64(v1->sh, SH_GO, 0);
+	vcpu_order(v1, OP_BENCH, long_enough, a, PAGE);
+	on_cpu_start(1, run_order, v1);
+	delay(2 * ms);
+	vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_R << 8);
+	on_cpu_wait(1);
+	is(exit_of[1], EXIT_NPF, "RMPADJUST on another vCPU: VMPL 1 leaves");
+	is(get64(v1->vmcb, VMCB_INFO1) & MASK, PF_RMP | NPF_ENC | NPF_VMPL,
+	   "by #NPF with RMP, ENC and VMPL");
+	vm_destroy(vm);
+}
+
+void t_smp(void)
+{
+	section("several CPUs");
+	parallel();
+	in_use();
+	noticed();
+}
