@@ -283,6 +283,15 @@ u64 psmash(u64 pa);
 #define CMD_INIT		0x001
 #define CMD_SHUTDOWN		0x002
 #define CMD_PLATFORM_STATUS	0x004
+#define CMD_DF_FLUSH		0x00a
+#define CMD_DECOMMISSION	0x020
+#define CMD_ACTIVATE		0x021
+#define CMD_DEACTIVATE		0x022
+#define CMD_LAUNCH_START	0x030
+#define CMD_LAUNCH_UPDATE_DATA	0x031
+#define CMD_LAUNCH_UPDATE_VMSA	0x032
+#define CMD_LAUNCH_MEASURE	0x033
+#define CMD_LAUNCH_FINISH	0x035
 #define CMD_SNP_INIT		0x081
 #define CMD_SNP_PLATFORM_STATUS	0x083
 #define CMD_SNP_DF_FLUSH	0x084
@@ -317,6 +326,7 @@ u32 fw_launch_update(void *gctx, u64 pa, u32 type, bool large, u32 vmpl_perms);
 u32 fw_launch_finish(void *gctx);
 u32 fw_reclaim(u64 pa, bool large);
 u32 fw_dbg_decrypt(void *gctx, u64 pa, void *to);
+u32 fw_legacy(u32 cmd, u64 *words, u32 n, u64 page);
 void flush_asids(void);
 
 #define TYPE_NORMAL	1
@@ -360,6 +370,7 @@ void flush_asids(void);
 #define VMCB_EXIT	0x070
 #define VMCB_INFO1	0x078
 #define VMCB_INFO2	0x080
+#define VMCB_INTINFO	0x088
 #define VMCB_MISC	0x090
 #define VMCB_GHCB	0x0a0
 #define VMCB_INJ	0x0a8
@@ -441,8 +452,8 @@ struct vcpu {
 
 #define VM_PAGES 2048
 struct vm {
-	u32 asid, nvcpu;
-	bool snp;
+	u32 asid, nvcpu, handle;
+	bool snp, es;			/* es: SEV-ES, or SNP which builds on it */
 	u8 *gctx;
 	u64 *npt;
 	struct vcpu vcpu[4];
@@ -455,6 +466,8 @@ extern u8 msrpm[], iopm[], msrpm_all[], iopm_all[];
 void svm_cpu_init(void *unused);
 struct vm *vm_new(u32 asid, u64 policy);
 struct vm *vm_new_plain(u32 asid);
+struct vm *vm_new_es(u32 asid);		/* SEV-ES by the older commands */
+u32 vm_es_encrypt(struct vm *vm, u32 cmd, void *page);
 void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms);
 void vm_memory(struct vm *vm);		/* tables and agent, launched */
 void vm_vmsa_image(struct vcpu *v, u8 *page);

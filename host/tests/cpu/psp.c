@@ -159,6 +159,29 @@ u32 fw_dbg_decrypt(void *gctx, u64 pa, void *to)
 	return rc;
 }
 
+/*
+ * A command of the older interface. While SNP is on, what the firmware writes
+ * to has to be its own: the command's buffer, and the page it works on.
+ */
+u32 fw_legacy(u32 cmd, u64 *words, u32 n, u64 page)
+{
+	static u64 *b;
+	u32 rc;
+
+	if (!b)
+		b = page_alloc();
+	memcpy(b, words, n * 8);
+	if (rmp_firmware((u64)b) || (page && rmp_firmware(page)))
+		bail("command %#x: no firmware page", cmd);
+	rc = psp(cmd, b);
+	if (fw_reclaim((u64)b, false) || rmp_shared((u64)b, false))
+		bail("command %#x: the buffer is not given back", cmd);
+	if (page && (fw_reclaim(page, false) || rmp_shared(page, false)))
+		bail("command %#x: the page is not given back", cmd);
+	memcpy(words, b, n * 8);
+	return rc;
+}
+
 static void wbinvd(void *unused)
 {
 	(void)unused;

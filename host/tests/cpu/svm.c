@@ -95,7 +95,7 @@ struct vm *vm_new(u32 asid, u64 policy)
 	struct vm *vm = vm_alloc(asid);
 	u32 rc;
 
-	vm->snp = true;
+	vm->snp = vm->es = true;
 	vm->gctx = page_alloc();
 	if (rmp_firmware((u64)vm->gctx))
 		bail("RMPUPDATE: no firmware page");
@@ -116,6 +116,32 @@ struct vm *vm_new_plain(u32 asid)
 	return vm_alloc(asid);
 }
 
+struct vm *vm_new_es(u32 asid)
+{
+	struct vm *vm = vm_alloc(asid);
+	u64 w[5] = { 0, 0, 0, 0, 0 };
+	u32 rc;
+
+	vm->es = true;
+	w[0] = 4ull << 32;			/* handle 0, policy: ES */
+	rc = fw_legacy(CMD_LAUNCH_START, w, 5, 0);
+	if (rc)
+		bail("LAUNCH_START (SEV): status %#x", rc);
+	vm->handle = w[0];
+	w[0] = vm->handle | (u64)asid << 32;
+	rc = fw_legacy(CMD_ACTIVATE, w, 1, 0);
+	if (rc)
+		bail("ACTIVATE (SEV): status %#x", rc);
+	return vm;
+}
+
+u32 vm_es_encrypt(struct vm *vm, u32 cmd, void *page)
+{
+	u64 w[3] = { vm->handle, (u64)page, PAGE };
+
+	return fw_legacy(cmd, w, 3, (u64)page);
+}
+
 /* A page of the guest's, private and launched if it is an SNP guest. */
 void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 {
@@ -126,6 +152,13 @@ void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 		memcpy(p, from, PAGE);
 	vm_keep(vm, p);
 	npt_map(vm, gpa, (u64)p, NPT_RWX);
+	if (vm->es && !vm->snp) {
+		rc = type == TYPE_VMSA ? CMD_LAUNCH_UPDATE_VMSA :
+					 CMD_LAUNCH_UPDATE_DATA;
+		rc = vm_es_encrypt(vm, rc, p);
+		if (rc)
+			bail("LAUNCH_UPDATE (SEV) type %u: %#x", type, rc);
+	}
 	if (!vm->snp)
 		return p;
 	rc = rmp_assign((u64)p, gpa, vm->asid, false, true);
@@ -140,7 +173,7 @@ void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 void vm_memory(struct vm *vm)
 {
 	static u64 t[512] __attribute__((aligned(4096)));
-	const u64 f = 0x67, c = vm->snp ? cbit : 0;
+	const u64 f = 0x67, c = vm->es ? cbit : 0;
 	u64 i;
 
 	memset(t, 0, PAGE);
@@ -193,7 +226,7 @@ static void save_area(struct vcpu *v, u8 *sa)
 	seg(sa, SA_IDTR, 0, 0, 240 * 16 - 1, G_TABLES + 64);
 	put64(sa, SA_EFER, EFER_SVME | EFER_LMA | EFER_LME | EFER_NXE);
 	put64(sa, SA_CR0, CR0_PG | CR0_PE | CR0_MP | CR0_NE | CR0_WP | 0x10);
-	put64(sa, SA_CR3, G_PML4 | (v->vm->snp ? cbit : 0));
+	put64(sa, SA_CR3, G_PML4 | (v->vm->es ? cbit : 0));
 	put64(sa, SA_CR4, CR4_PAE | CR4_OSFXSR | CR4_OSXMM | CR4_OSXSAVE);
 	put64(sa, SA_DR6, 0xffff0ff0);
 	put64(sa, SA_DR7, 0x400);
@@ -215,7 +248,7 @@ void vm_vmsa_image(struct vcpu *v, u8 *p)
 	put64(p, SA_XCR0, 7);
 	put32(p, SA_MXCSR, 0x1f80);
 	put16(p, SA_FCW, 0x37f);
-	put64(p, SA_FEATURES, 1);	/* SNP active */
+	put64(p, SA_FEATURES, v->vm->snp);	/* bit 0: SNP active */
 }
 
 void intercept(struct vcpu *v, u32 code, bool on)
@@ -246,7 +279,7 @@ struct vcpu *vm_vcpu_bare(struct vm *vm)
 	intercept(v, 0x80, true);	/* VMRUN: must be */
 	intercept(v, EXIT_SHUTDOWN, true);
 	intercept(v, EXIT_HLT, true);
-	if (vm->snp) {
+	if (vm->es) {
 		put64(v->vmcb, VMCB_MISC, 7);	/* NP, SEV, SEV-ES */
 		put64(v->vmcb, VMCB_GHCB, 0);
 	} else {
@@ -264,7 +297,7 @@ struct vcpu *vm_vcpu(struct vm *vm, u32 vmpl)
 	struct vcpu *v = vm_vcpu_bare(vm);
 	u8 *img;
 
-	if (!vm->snp)
+	if (!vm->es)
 		return v;
 	img = page_alloc();
 	vm_vmsa_image(v, img);
@@ -312,6 +345,15 @@ void vm_destroy(struct vm *vm)
 			bail("DECOMMISSION: status %#x", rc);
 		vm_keep(vm, vm->gctx);
 	}
+	if (vm->handle) {
+		u64 w = vm->handle;
+
+		rc = fw_legacy(CMD_DEACTIVATE, &w, 1, 0);
+		if (!rc)
+			rc = fw_legacy(CMD_DECOMMISSION, &w, 1, 0);
+		if (rc)
+			bail("DEACTIVATE, DECOMMISSION (SEV): %#x", rc);
+	}
 	for (u32 i = 0; i < vm->npages; i++) {
 		u64 pa = vm->pages[i] & ~0xfffull;
 		bool large = vm->pages[i] & 1;
@@ -331,7 +373,7 @@ void vm_destroy(struct vm *vm)
 		if (!large)
 			page_free((void *)pa);
 	}
-	if (vm->gctx)
+	if (vm->es)
 		flush_asids();
 	vm->npt = NULL;
 }
@@ -344,7 +386,7 @@ u64 vcpu_run(struct vcpu *v)
 	u64 e;
 
 	v->r.vmcb = (u64)v->vmcb;
-	if (v->vm->snp) {
+	if (v->vm->es) {
 		/* type B: the host's registers are software's to save */
 		for (u32 i = 1; i < 16; i++) {
 			if (i == 4)
@@ -364,7 +406,7 @@ u64 vcpu_run(struct vcpu *v)
 	put32(v->vmcb, VMCB_INJ, 0);
 	put8(v->vmcb, VMCB_TLB, 0);
 	e = get64(v->vmcb, VMCB_EXIT);
-	if (!v->vm->snp && e == 0x81) {
+	if (!v->vm->es && e == 0x81) {
 		put64(v->vmcb + VMCB_SAVE, SA_RIP,
 		      get64(v->vmcb + VMCB_SAVE, SA_RIP) + 4);
 		e = EXIT_VMGEXIT;

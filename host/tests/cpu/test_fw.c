@@ -172,7 +172,8 @@ static void keys(void)
 	q = vm_page(nodebug, 0x3000, plain, TYPE_NORMAL, 0);
 	for (u32 i = 0; i < PAGE; i += 8)
 		differ += get64(p, i) != get64(plain, i);
-	ok(differ > 400, "a launched page: the host reads no plaintext (15.34.1)");
+	ok(differ > 400,
+	   "a launched page: the host reads no plaintext (15.34.1)");
 	is(fw_dbg_decrypt(vm->gctx, (u64)p, copy), ST_OK, "DBG_DECRYPT");
 	is(memcmp(copy, plain, PAGE), 0, "DBG_DECRYPT gives the plaintext");
 	is(fw_dbg_decrypt(nodebug->gctx, (u64)q, copy), ST_POLICY,

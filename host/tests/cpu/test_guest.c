@@ -100,7 +100,8 @@ static void pvalidate(void)
 	      "read after rescinding");
 	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 0), 0, "rescind again");
 	is(get64(v0->sh, SH_R1), 1, "rescind again: CF set");
-	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0, "validate it once more");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0,
+	     "validate it once more");
 	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x1235,
 	     "the content is still the guest's");
 

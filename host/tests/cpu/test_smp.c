@@ -51,7 +51,8 @@ static void parallel(void)
 	}
 	for (u32 i = 0; i < 3; i++) {
 		is(exit_of[i + 1], EXIT_VMGEXIT, "vCPU %u of 3 in parallel", i);
-		is(v[i]->exits, rounds + 1, "vCPU %u: %lu exits, RMPUPDATE going on",
+		is(v[i]->exits, rounds + 1,
+		   "vCPU %u: %lu exits, RMPUPDATE going on",
 		   i, rounds);
 		is(get64(v[i]->sh, SH_R1), 0,
 		   "vCPU %u: no register of the guest changed over an exit", i);
@@ -103,7 +104,8 @@ static void in_use(void)
 	memcpy(twin.vmcb, v->vmcb, PAGE);
 	put64(twin.vmcb, VMCB_EXIT, 0x1234);
 	e = vcpu_run(&twin);
-	ok((s64)e < 0, "VMRUN of a VMSA that another CPU runs: refused (exit %#lx)",
+	ok((s64)e < 0,
+	   "VMRUN of a VMSA that another CPU runs: refused (exit %#lx)",
 	   e);
 	page_free(twin.vmcb);
 	put64(v->sh, SH_GO, 1);

@@ -105,7 +105,8 @@ static void vmsa_checks(void)
 	put64(v->vmcb, VMCB_TLB, 1);
 	e = vcpu_run(v);
 	is(e, EXIT_VMGEXIT, "VMRUN of the right VMSA: the guest runs");
-	is(painted(v->vmcb), 0, "the VMCB's save area stays untouched (15.35.2)");
+	is(painted(v->vmcb), 0,
+	   "the VMCB's save area stays untouched (15.35.2)");
 
 	/* the page is taken away, and given again: content under no key */
 	rmp_shared((u64)v->vmsa, false);
@@ -156,7 +157,8 @@ static void host_state(void)
 			bad++;
 		}
 	}
-	is(bad, 0, "exit: FS, GS, KernelGS, STAR, LSTAR, SYSENTER, PAT, EFER are the host's");
+	is(bad, 0,
+	   "exit: FS, GS, KernelGS, STAR, LSTAR, SYSENTER, PAT, EFER are the host's");
 	asm volatile("sgdt %0; sidt %1" : "=m"(gdtr2), "=m"(idtr2));
 	ok(!memcmp(gdtr, gdtr2, 10) && !memcmp(idtr, idtr2, 10),
 	   "exit: GDTR and IDTR are the host's");
@@ -326,7 +328,8 @@ static void vc_exits(struct vcpu *v)
 		intercept(v, t[i].code, true);
 		e = vcpu_do(v, t[i].op, t[i].a, t[i].b, 0);
 		is(e, EXIT_VMGEXIT, "%s, intercepted: not an exit", t[i].name);
-		is(get64(v->sh, SH_VEC), VEC_VC, "%s: #VC in the guest (15.35.5)",
+		is(get64(v->sh, SH_VEC), VEC_VC,
+		   "%s: #VC in the guest (15.35.5)",
 		   t[i].name);
 		is(get64(v->sh, SH_ERR), t[i].code, "%s: #VC's error code",
 		   t[i].name);
@@ -412,6 +415,34 @@ static void events(struct vcpu *v)
 	put32(v->vmcb, VMCB_INT_STATE, 0);
 }
 
+/* A fault while an event is delivered: the event is told to the host. */
+static void interrupted_delivery(struct vcpu *v)
+{
+	u64 *pt = v->vm->npt, stack, e, n;
+
+	for (u32 i = 0; i < 3; i++)
+		pt = (u64 *)(pt[0] & ~0xfffull);
+	stack = pt[G_STACKS / PAGE] & ~0xfffull;
+	vcpu_do(v, OP_STI, 0, 0, 0);
+	n = get64(v->sh, SH_INTS);
+	npt_map(v->vm, G_STACKS, 0, 0);
+	put32(v->vmcb, VMCB_INJ, BIT(31) | 0x44);
+	e = vcpu_do(v, OP_NOP, 0, 0, 0);
+	is(e, EXIT_NPF, "delivery: #NPF on the guest's stack");
+	is(get32(v->vmcb, VMCB_INTINFO), BIT(31) | 0x44,
+	   "delivery: EXITINTINFO is the event (15.20)");
+	is(get64(v->sh, SH_INTS), n, "delivery: the guest has not seen it");
+	npt_map(v->vm, G_STACKS, stack, NPT_RWX);
+	put32(v->vmcb, VMCB_INJ, get32(v->vmcb, VMCB_INTINFO));
+	e = vcpu_run(v);
+	is(e, EXIT_VMGEXIT, "delivery: injected again");
+	is(get64(v->sh, SH_INTS), n + 1, "delivery: seen once");
+	is(get64(v->sh, SH_INTVEC), 0x44, "delivery: with its vector");
+	is(get32(v->vmcb, VMCB_INTINFO) & BIT(31), 0,
+	   "delivery: EXITINTINFO is clear on an exit without an event");
+	vcpu_do(v, OP_CLI, 0, 0, 0);
+}
+
 /* An interrupt of the host's while the guest runs. */
 static void physical(struct vcpu *v)
 {
@@ -454,6 +485,91 @@ static void bad_event(void)
 	vm_destroy(vm);
 }
 
+/* A VM that knows nothing of SEV, on a host with SNP on. */
+static void plain_vm(void)
+{
+	struct vm *vm = vm_new_plain(900);
+	struct vcpu *v;
+	u64 a = G_TEST, p, e;
+
+	vm_memory(vm);
+	v = vm_vcpu(vm, 0);
+	is(vcpu_run(v), EXIT_VMGEXIT, "a plain VM runs");
+	p = (u64)page_alloc();
+	vm_keep(vm, (void *)p);
+	put64((void *)p, 0, 0x77);
+	npt_map(vm, a, p, NPT_RWX);
+	vcpu_do(v, OP_WRITE, a + 8, 0x88, 0);
+	is(get64((void *)p, 8), 0x88, "it writes to a hypervisor page");
+	rmp_assign(p, a, 1, false, false);
+	e = vcpu_do(v, OP_WRITE, a, 1, 0);
+	is(e, EXIT_NPF, "its write to an assigned page: #NPF (15.36.10)");
+	is(get64(v->vmcb, VMCB_INFO1) & (PF_RMP | PF_W | NPF_ENC | NPF_FINAL),
+	   PF_RMP | PF_W | NPF_FINAL, "EXITINFO1: RMP, W, and not ENC");
+	is(get64(v->vmcb, VMCB_INFO2), a, "EXITINFO2: the gpa");
+	rmp_shared(p, false);
+	is(vcpu_run(v), EXIT_VMGEXIT, "it goes on when the page is given back");
+	is(get64((void *)p, 0), 1, "and its write is done");
+	rmp_assign(p, a, 1, false, false);
+	is(vcpu_do(v, OP_READ, a + 8, 0, 0), EXIT_VMGEXIT,
+	   "its read of an assigned page is allowed");
+	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
+	ok(get64(v->sh, SH_VEC) != NO_FAULT || get64(v->sh, SH_R0) == 0,
+	   "SEV_STATUS: nothing in a plain VM");
+	vcpu_do(v, OP_PVALIDATE, a, 0, 1);
+	is(get64(v->sh, SH_VEC), VEC_UD, "PVALIDATE in a plain VM: #UD");
+	vcpu_do(v, OP_RMPADJUST, a, 0, 1);
+	is(get64(v->sh, SH_VEC), VEC_UD, "RMPADJUST in a plain VM: #UD");
+	vm_destroy(vm);
+}
+
+/* An SEV-ES guest beside SNP: its VMSA is not the RMP's, but has a key. */
+static void es_guest(void)
+{
+	u64 w[5] = { 1, 0, 0, 0, 0 };		/* ES */
+	struct vm *vm;
+	struct vcpu *v;
+	u8 *img, copy[64];
+	u64 e;
+
+	is(fw_legacy(CMD_INIT, w, 2, 0), ST_OK, "SEV: INIT with ES, SNP on");
+	vm = vm_new_es(3);
+	vm_memory(vm);
+	v = vm_vcpu_bare(vm);
+	img = page_alloc();
+	vm_keep(vm, img);
+	vm_vmsa_image(v, img);
+	memcpy(copy, img + SA_CR0, 64);
+	v->vmsa = img;
+	put64(v->vmcb, VMCB_VMSA, (u64)img);
+	paint(v->vmcb);
+	e = vcpu_run(v);
+	is(e, EXIT_INVALID,
+	   "SEV-ES: VMRUN of a VMSA that was never encrypted: VMEXIT_INVALID");
+	is(painted(v->vmcb), 0, "SEV-ES: the VMCB's save area is untouched");
+	is(memcmp(copy, img + SA_CR0, 64), 0, "SEV-ES: and so is the page");
+	is(vm_es_encrypt(vm, CMD_LAUNCH_UPDATE_VMSA, img), ST_OK,
+	   "SEV-ES: LAUNCH_UPDATE_VMSA");
+	put8(v->vmcb, VMCB_TLB, 1);
+	e = vcpu_run(v);
+	is(e, EXIT_VMGEXIT, "SEV-ES: VMRUN after it: the guest runs");
+	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
+	is(get64(v->sh, SH_R0) & 7, 3, "SEV-ES: SEV_STATUS: SEV and ES only");
+	vcpu_do(v, OP_PVALIDATE, G_CODE, 0, 1);
+	is(get64(v->sh, SH_VEC), VEC_UD, "SEV-ES: PVALIDATE: #UD");
+	intercept(v, EXIT_CPUID, true);
+	vcpu_do(v, OP_CPUID, 0, 0, 0);
+	is(get64(v->sh, SH_VEC), VEC_VC, "SEV-ES: CPUID, intercepted: #VC");
+	rmp_assign((u64)v->vmsa, 0, 5, false, false);
+	e = vcpu_do(v, OP_NOP, 0, 0, 0);
+	ok((s64)e < 0,
+	   "SEV-ES: VMRUN of a VMSA in an assigned page: refused (exit %#lx)",
+	   e);
+	rmp_shared((u64)v->vmsa, false);
+	vm_destroy(vm);
+	is(fw_legacy(CMD_SHUTDOWN, w, 1, 0), ST_OK, "SEV: SHUTDOWN");
+}
+
 void t_vmrun(void)
 {
 	struct vm *vm;
@@ -468,7 +584,11 @@ void t_vmrun(void)
 	vc_exits(&vm->vcpu[0]);
 	section("events");
 	events(&vm->vcpu[0]);
+	interrupted_delivery(&vm->vcpu[0]);
 	physical(&vm->vcpu[0]);
 	vm_destroy(vm);
 	bad_event();
+	section("other guests");
+	plain_vm();
+	es_guest();
 }
