@@ -123,7 +123,8 @@ static void noticed(void)
 	const u64 a = G_DATA, MASK = PF_RMP | NPF_ENC | NPF_VMPL;
 	struct vm *vm = vm_new(1, POLICY_DEBUG);
 	struct vcpu *v0, *v1;
-	const u64 long_enough = 30000000, ms = 3000000;
+	/* some ten seconds, which a fault cuts short */
+	const u64 long_enough = 300000000, ms = 3000000;
 	u64 i1, lost = 0, left = 0, p;
 
 	vm_memory(vm);
@@ -134,7 +135,7 @@ static void noticed(void)
 	vcpu_run(v0);
 	vcpu_run(v1);
 
-	for (u32 round = 0; round < 20; round++) {
+	for (u32 round = 0; round < 20 && left == round; round++) {
 		vcpu_order(v1, OP_BENCH, long_enough, a, PAGE);
 		on_cpu_start(1, run_order, v1);
 		delay(2 * ms);

@@ -447,7 +447,7 @@ static void interrupted_delivery(struct vcpu *v)
 static void physical(struct vcpu *v)
 {
 	volatile u32 *apic = (volatile u32 *)0xfee00000ul;
-	u64 irqs = this_cpu()->irqs, e;
+	u64 irqs = this_cpu()->irqs, runs = 0, wrong = 0, e;
 
 	intercept(v, 0x60, true);
 	put32(v->vmcb, VMCB_INT_CTL, BIT(24));	/* V_INTR_MASKING */
@@ -455,14 +455,19 @@ static void physical(struct vcpu *v)
 	vcpu_order(v, OP_SPIN, 0, 0, 0);
 	apic[0x3e0 / 4] = 0xb;
 	apic[0x320 / 4] = 0xf1;
-	apic[0x380 / 4] = 1000000;
-	/* RFLAGS.IF of the host decides under V_INTR_MASKING */
-	asm volatile("clgi; sti");
-	e = vcpu_run(v);
-	asm volatile("stgi; nop; cli" ::: "memory");
-	is(e, 0x60, "INTR: the host's timer: exit 60h, automatic");
+	/* on a loaded machine the timer can be first: then once more */
+	do {
+		apic[0x380 / 4] = 10000000;
+		/* RFLAGS.IF of the host decides under V_INTR_MASKING */
+		asm volatile("clgi; sti");
+		e = vcpu_run(v);
+		asm volatile("stgi; nop; cli" ::: "memory");
+		runs++;
+		wrong += e != 0x60;
+	} while (!wrong && get64(v->sh, SH_SPINS) == 0 && runs < 50);
+	is(wrong, 0, "INTR: the host's timer: exit 60h, automatic");
 	ok(get64(v->sh, SH_SPINS) > 0, "INTR: the guest ran until then");
-	is(this_cpu()->irqs, irqs + 1, "INTR: the host takes it after STGI");
+	is(this_cpu()->irqs, irqs + runs, "INTR: the host takes it after STGI");
 	put64(v->sh, SH_GO, 1);
 	e = vcpu_run(v);
 	is(e, EXIT_VMGEXIT, "INTR: the guest goes on");
