@@ -1,0 +1,332 @@
+/*
+ * Emulated AMD SEV-SNP host platform
+ *
+ * What the CPUs, the secure processor and the IOMMU of one machine share: where
+ * the reverse map table (RMP) is, under which key each page of memory was last
+ * written, and what was done that the architecture forbids.
+ *
+ * References: AMD64 Architecture Programmer's Manual volume 2 (24593), 15.34
+ * to 15.36, called APM below; SEV Secure Nested Paging Firmware ABI (56860).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_I386_AMD_SNP_HOST_H
+#define HW_I386_AMD_SNP_HOST_H
+
+#include "exec/hwaddr.h"
+#include "exec/memory.h"
+#include "hw/qdev-core.h"
+#include "qemu/bitops.h"
+#include "qemu/thread.h"
+#include "qom/object.h"
+
+/* The machine has it as this child: /machine/amd-snp */
+#define AMD_SNP_HOST_CHILD "amd-snp"
+
+#define TYPE_AMD_SNP_HOST "amd-snp-host"
+OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
+
+/* CPUID 8000_001F: C-bit, physical address bits that it costs, ASIDs */
+#define AMD_SNP_CBIT_POS            51
+#define AMD_SNP_CBIT                BIT_ULL(AMD_SNP_CBIT_POS)
+#define AMD_SNP_PHYS_REDUCTION      1
+#define AMD_SNP_MAX_ASID            509
+/* ASIDs below this one are for SEV-ES and SNP guests */
+#define AMD_SNP_MIN_SEV_ASID        100
+#define AMD_SNP_VMPLS               4
+
+/* RMP: processor bookkeeping, then 16 bytes for each 4 KB page from 0 up */
+#define AMD_RMP_BOOKKEEPING         0x4000
+#define AMD_RMP_ENTRY_SIZE          16
+
+/* Low quadword of an RMP entry, as struct rmpentry of Linux has it */
+#define AMD_RMP_ASSIGNED            BIT_ULL(0)
+#define AMD_RMP_PAGESIZE_2M         BIT_ULL(1)
+#define AMD_RMP_IMMUTABLE           BIT_ULL(2)
+#define AMD_RMP_GPA_MASK            MAKE_64BIT_MASK(12, 39)
+#define AMD_RMP_ASID_SHIFT          51
+#define AMD_RMP_ASID_MASK           MAKE_64BIT_MASK(51, 10)
+#define AMD_RMP_VMSA                BIT_ULL(61)
+#define AMD_RMP_VALIDATED           BIT_ULL(62)
+/* High quadword: a byte of permissions for each VMPL, VMPL0 lowest */
+#define AMD_RMP_PERM_READ           BIT(0)
+#define AMD_RMP_PERM_WRITE          BIT(1)
+#define AMD_RMP_PERM_EXEC_USER      BIT(2)
+#define AMD_RMP_PERM_EXEC_SUPER     BIT(3)
+#define AMD_RMP_PERM_ALL            0xf
+
+/*
+ * Key tags. The content of memory is not enciphered; instead each 4 KB page
+ * has the key it was last written under: none, or that of an ASID. Whoever
+ * reads it through another key gets bytes that tell nothing of the content.
+ */
+#define AMD_SNP_KEY_NONE            0
+
+/* SYSCFG (MSR C001_0010) */
+#define AMD_SYSCFG_MFDM             BIT_ULL(19)
+#define AMD_SYSCFG_MEM_ENCRYPT      BIT_ULL(23)
+#define AMD_SYSCFG_SNP_EN           BIT_ULL(24)
+#define AMD_SYSCFG_VMPL_EN          BIT_ULL(25)
+
+/* What was done that the architecture forbids; one counter each */
+typedef enum AmdSnpError {
+    AMD_SNP_ERR_HOST_ACCESS,    /* host write to an assigned page */
+    AMD_SNP_ERR_HOST_INSN,      /* RMPUPDATE, PSMASH refused */
+    AMD_SNP_ERR_VMRUN,          /* VMRUN refused: VMSA, ASID, controls */
+    AMD_SNP_ERR_DMA,            /* a device's write to an assigned page */
+    AMD_SNP_ERR_FIRMWARE,       /* a firmware command refused */
+    AMD_SNP_ERR_GUEST_INSN,     /* PVALIDATE, RMPADJUST, RMPQUERY refused */
+    AMD_SNP_ERR_GUEST_ACCESS,   /* access against VMPL permissions */
+    AMD_SNP_ERR__MAX,
+} AmdSnpError;
+
+/* What happens in the course of things; counted for tests and benchmarks */
+typedef enum AmdSnpStat {
+    AMD_SNP_STAT_RMPUPDATE,
+    AMD_SNP_STAT_PSMASH,
+    AMD_SNP_STAT_PVALIDATE,
+    AMD_SNP_STAT_RMPADJUST,
+    AMD_SNP_STAT_VMRUN_SEV,
+    AMD_SNP_STAT_NPF_RMP,       /* #NPF with the RMP bit: page state changes */
+    AMD_SNP_STAT_VC_NOT_VALID,  /* #VC 0x404 */
+    AMD_SNP_STAT_COMMANDS,      /* firmware commands */
+    AMD_SNP_STAT_FLUSHES,       /* TLB flushes of all CPUs */
+    AMD_SNP_STAT__MAX,
+} AmdSnpStat;
+
+typedef struct AmdRmpEntry {
+    uint64_t lo;
+    uint64_t hi;
+} AmdRmpEntry;
+
+struct AmdSnpHost {
+    DeviceState parent_obj;
+
+    /* Values of MSR C001_0132 and C001_0133; the end is inclusive */
+    hwaddr rmp_base;
+    hwaddr rmp_end;
+    /* Pages of memory that the RMP covers, from physical address 0 */
+    uint64_t rmp_pages;
+    /* The RMP's entries in guest memory */
+    uint64_t *rmp;
+    /* For each 2 MB region, how many of its entries are assigned */
+    uint16_t *assigned;
+    /* The key tag of each page */
+    uint16_t *key;
+    /* A page of memory that looks like ciphertext, mapped read-only */
+    MemoryRegion ciphertext;
+    MemoryRegion *ram;
+    hwaddr below_4g_size;
+    hwaddr above_4g_start;
+    hwaddr above_4g_size;
+
+    /* RMP initialised by the firmware: device writes are checked */
+    bool rmp_initialized;
+
+    /*
+     * Serialises changes of RMP entries and key tags. Taken with or without
+     * the BQL held; nothing else is taken under it.
+     */
+    QemuMutex lock;
+
+    uint64_t errors[AMD_SNP_ERR__MAX];
+    uint64_t errors_total;
+    uint64_t stats[AMD_SNP_STAT__MAX];
+};
+
+static inline unsigned amd_rmp_asid(uint64_t lo)
+{
+    return extract64(lo, AMD_RMP_ASID_SHIFT, 10);
+}
+
+/* True for pages that the RMP has an entry for */
+static inline bool amd_rmp_covers(AmdSnpHost *h, hwaddr pa)
+{
+    return (pa >> 12) < h->rmp_pages;
+}
+
+/* Reads the entry of the page at @pa; all zero (hypervisor) if not covered */
+static inline AmdRmpEntry amd_rmp_get(AmdSnpHost *h, hwaddr pa)
+{
+    AmdRmpEntry e = { 0, 0 };
+
+    if (amd_rmp_covers(h, pa)) {
+        uint64_t *p = h->rmp + (pa >> 12) * 2;
+
+        e.lo = le64_to_cpu(qatomic_read(p));
+        e.hi = le64_to_cpu(qatomic_read(p + 1));
+    }
+    return e;
+}
+
+/* Writes the entry of the page at @pa, which is covered. Lock held. */
+static inline void amd_rmp_set(AmdSnpHost *h, hwaddr pa, AmdRmpEntry e)
+{
+    uint64_t *p = h->rmp + (pa >> 12) * 2;
+    int was = le64_to_cpu(*p) & AMD_RMP_ASSIGNED;
+    int is = e.lo & AMD_RMP_ASSIGNED;
+
+    qatomic_set(&h->assigned[pa >> 21], h->assigned[pa >> 21] + is - was);
+    qatomic_set(p + 1, cpu_to_le64(e.hi));
+    qatomic_set(p, cpu_to_le64(e.lo));
+}
+
+/**
+ * amd_rmp_clear: all entries zero (hypervisor-owned), as SNP_INIT makes them
+ *
+ * Lock held.
+ */
+void amd_rmp_clear(AmdSnpHost *h);
+
+/* True if any page of the 2 MB region of @pa is assigned */
+static inline bool amd_rmp_region_assigned(AmdSnpHost *h, hwaddr pa)
+{
+    return amd_rmp_covers(h, pa) && qatomic_read(&h->assigned[pa >> 21]);
+}
+
+/*
+ * True if the 2 MB region of @pa has one 2 MB entry; the entry of the region's
+ * first page is the authority for it (APM 15.36.2).
+ */
+static inline bool amd_rmp_is_2m(AmdSnpHost *h, hwaddr pa)
+{
+    AmdRmpEntry e = amd_rmp_get(h, pa & ~MAKE_64BIT_MASK(0, 21));
+
+    return (e.lo & AMD_RMP_ASSIGNED) && (e.lo & AMD_RMP_PAGESIZE_2M);
+}
+
+/* The key tag of the page at @pa; AMD_SNP_KEY_NONE where memory is not RAM */
+static inline unsigned amd_snp_key(AmdSnpHost *h, hwaddr pa)
+{
+    return amd_rmp_covers(h, pa) ? qatomic_read(&h->key[pa >> 12]) : 0;
+}
+
+/**
+ * amd_snp_host_of_machine: the platform object of the machine
+ *
+ * Returns NULL if the machine has none (no amd-snp-host=on).
+ */
+AmdSnpHost *amd_snp_host_of_machine(void);
+
+/**
+ * amd_snp_host_set_memory: tell where guest memory is, before realize
+ * @ram: region that holds all of guest memory
+ *
+ * Sizes and addresses in bytes.
+ */
+void amd_snp_host_set_memory(AmdSnpHost *h, MemoryRegion *ram,
+                             hwaddr below_4g_size, hwaddr above_4g_start,
+                             hwaddr above_4g_size);
+
+/**
+ * amd_snp_host_error: count and log (LOG_GUEST_ERROR) what was refused
+ */
+void G_GNUC_PRINTF(3, 4) amd_snp_host_error(AmdSnpHost *h, AmdSnpError kind,
+                                            const char *fmt, ...);
+
+static inline void amd_snp_host_count(AmdSnpHost *h, AmdSnpStat stat)
+{
+    qatomic_inc(&h->stats[stat]);
+}
+
+/**
+ * amd_snp_key_set: tag pages; their content stays as it is
+ * @pa: physical address, multiple of 4 KB
+ * @size: bytes, multiple of 4 KB
+ *
+ * For the firmware's commands that encrypt or decrypt in place. Lock held.
+ * The caller has TLBs flushed before anyone may rely on it.
+ */
+void amd_snp_key_set(AmdSnpHost *h, hwaddr pa, hwaddr size, unsigned key);
+
+/**
+ * amd_snp_key_rewrite: a page is about to be written under another key
+ *
+ * What it held under the old key becomes noise, and the tag changes. No effect
+ * if the tag is @key already. Lock held; true if the page changed.
+ */
+bool amd_snp_key_rewrite(AmdSnpHost *h, hwaddr pa, unsigned key);
+
+/**
+ * amd_snp_key_destroy: the key of @asid is gone, and with it what it wrote
+ *
+ * Every page under it becomes noise and gets no key. Lock held.
+ */
+void amd_snp_key_destroy(AmdSnpHost *h, unsigned asid);
+
+/**
+ * amd_snp_read, amd_snp_write: access physical memory through a key
+ * @pa: physical address, any alignment, without C-bit
+ * @key: AMD_SNP_KEY_NONE or an ASID
+ *
+ * Pages under another key read as noise; writing re-keys the pages that it
+ * touches. Not subject to RMP checks: the firmware does its own. Lock held.
+ *
+ * Returns false if a part of the range is not RAM; nothing is written then.
+ */
+bool amd_snp_read(AmdSnpHost *h, hwaddr pa, unsigned key, void *buf,
+                  size_t len);
+bool amd_snp_write(AmdSnpHost *h, hwaddr pa, unsigned key, const void *buf,
+                   size_t len);
+
+/**
+ * amd_snp_host_flush_tlbs: have the TLBs of all CPUs flushed
+ * @done: called with the BQL held in the main loop or from the caller when
+ *        the last CPU has flushed; may be NULL
+ *
+ * BQL held. For firmware commands: they complete from @done.
+ */
+void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
+                             void *opaque);
+
+/* ---- What the firmware asks of the CPUs; BQL held ---- */
+
+/**
+ * amd_snp_host_cpus_ready: the conditions that SNP_INIT puts on every CPU
+ *
+ * SYSCFG has MFDM, MemEncryptionEn, SNP_EN and VMPL_EN set, VM_HSAVE_PA is 0
+ * (SNP ABI, SNP_INIT). Returns false with @why set to static text if not.
+ */
+bool amd_snp_host_cpus_ready(AmdSnpHost *h, const char **why);
+
+/* SYSCFG.SNP_EN is set on any CPU */
+bool amd_snp_host_snp_enabled(AmdSnpHost *h);
+
+/**
+ * amd_snp_host_cpuid: what CPU 0 reports
+ * @regs: EAX, EBX, ECX, EDX
+ */
+void amd_snp_host_cpuid(AmdSnpHost *h, uint32_t leaf, uint32_t subleaf,
+                        uint32_t regs[4]);
+
+/*
+ * WBINVD on all CPUs is asked for (after an ASID was taken from a guest), and
+ * has it been done on all of them since?
+ */
+void amd_snp_host_want_wbinvd(AmdSnpHost *h);
+bool amd_snp_host_wbinvd_done(AmdSnpHost *h);
+
+/* A CPU runs on this page (VMSA, VMCB, host save area): RMPUPDATE refuses */
+bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size);
+
+/**
+ * amd_snp_host_iommu_pages: pages that the IOMMU writes by itself
+ * @n: at most this many
+ *
+ * Event log, PPR log, completion wait: physical addresses of their 4 KB pages.
+ * Returns how many there are.
+ */
+unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n);
+
+/**
+ * amd_snp_host_dma_allowed: a device's access to the page at @pa
+ *
+ * Called by the IOMMU for every translation. Writes to assigned pages are
+ * refused and recorded; others re-key the page.
+ */
+bool amd_snp_host_dma_allowed(AmdSnpHost *h, hwaddr pa, bool is_write);
+
+/* Physical address of the page that reads as noise */
+hwaddr amd_snp_host_ciphertext_page(AmdSnpHost *h);
+
+#endif

@@ -1,0 +1,192 @@
+/*
+ * AMD SEV-ES and SEV-SNP on an emulated host: exits, #VC, write traps, MSRs
+ *
+ * APM (24593) volume 2, 15.35.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "cpu.h"
+#include "exec/cputlb.h"
+#include "exec/helper-proto.h"
+#include "tcg/helper-tcg.h"
+#include "sev_helper.h"
+
+/*
+ * Automatic exits leave a guest with SEV-ES without its help; all others are
+ * for its #VC handler (APM table 15-35).
+ */
+static bool is_automatic_exit(uint64_t code)
+{
+    switch (code) {
+    case SVM_EXIT_EXCP_BASE + EXCP12_MCHK:
+    case SVM_EXIT_INTR:
+    case SVM_EXIT_NMI:
+    case SVM_EXIT_SMI:
+    case SVM_EXIT_INIT:
+    case SVM_EXIT_VINTR:
+    case SVM_EXIT_PAUSE:
+    case SVM_EXIT_HLT:
+    case SVM_EXIT_SHUTDOWN:
+    case SVM_EXIT_EFER_WRITE_TRAP:
+    case SVM_EXIT_CR0_WRITE_TRAP ... SVM_EXIT_CR0_WRITE_TRAP + 15:
+    case SVM_EXIT_NPF:
+    case SVM_EXIT_VMGEXIT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code, uint64_t param,
+                    uintptr_t ra)
+{
+    if (sev_es_active(env) && !is_automatic_exit(exit_code)) {
+        raise_exception_err_ra(env, EXCP1D_VC, exit_code, ra);
+    }
+    cpu_vmexit(env, exit_code, param, ra);
+}
+
+bool sev_es_exit_skips_insn(CPUX86State *env, uint64_t exit_code)
+{
+    /* The hypervisor cannot move RIP on */
+    return sev_es_active(env) &&
+           (exit_code == SVM_EXIT_HLT || exit_code == SVM_EXIT_PAUSE);
+}
+
+void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
+                    uintptr_t ra)
+{
+    if (!sev_es_active(env) || !cpu_svm_has_intercept(env, exit_code)) {
+        return;
+    }
+    cpu_restore_state(env_cpu(env), ra);
+    env->eip += env->insn_len;
+    cpu_vmexit(env, exit_code, value, 0);
+}
+
+void helper_vmgexit(CPUX86State *env)
+{
+    if (!sev_es_active(env)) {
+        /* The encoding is VMMCALL with a prefix */
+        helper_vmmcall(env);
+        return;
+    }
+    cpu_restore_state(env_cpu(env), GETPC());
+    env->eip += env->insn_len;
+    cpu_vmexit(env, SVM_EXIT_VMGEXIT, 0, 0);
+}
+
+void helper_wbinvd(CPUX86State *env)
+{
+    qatomic_set(&env->wbinvd_done, true);
+}
+
+/* ---- MSRs ---- */
+
+bool sev_msr_not_intercepted(CPUX86State *env, uint32_t msr, bool write)
+{
+    return (msr == MSR_AMD64_SEV_STATUS && !write && env->sev_status) ||
+           (msr == MSR_AMD64_SEV_ES_GHCB && sev_es_active(env));
+}
+
+bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (!h) {
+        return false;
+    }
+    switch (msr) {
+    case MSR_AMD64_SYSCFG:
+        *value = env->syscfg;
+        return true;
+    case MSR_K7_HWCR:
+        *value = env->msr_hwcr;
+        return true;
+    case MSR_AMD64_SEV_STATUS:
+        *value = env->sev_status;
+        return true;
+    case MSR_AMD64_SEV_ES_GHCB:
+        if (!sev_es_active(env)) {
+            return false;
+        }
+        *value = env->ghcb_msr;
+        return true;
+    case MSR_AMD64_RMP_BASE:
+        *value = h->rmp_base;
+        return true;
+    case MSR_AMD64_RMP_END:
+        *value = h->rmp_end;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void write_syscfg(CPUX86State *env, uint64_t value)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    uint64_t locked = 0, old = env->syscfg;
+
+    /* What firmware and SNP rely on stays until reset (APM 15.36.2) */
+    if (old & AMD_SYSCFG_MEM_ENCRYPT) {
+        locked |= AMD_SYSCFG_MEM_ENCRYPT;
+    }
+    if (old & AMD_SYSCFG_SNP_EN) {
+        locked |= AMD_SYSCFG_SNP_EN | AMD_SYSCFG_VMPL_EN | AMD_SYSCFG_MFDM;
+    }
+    if ((old ^ value) & locked) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "write of 0x%" PRIx64
+                           " to SYSCFG, which is 0x%" PRIx64
+                           ": bits 0x%" PRIx64 " are locked",
+                           value, old, locked);
+    }
+    value = (value & ~locked) | (old & locked);
+    if (!(env->features[FEAT_8000_001F_EAX] & CPUID_8000_001F_EAX_SEV_SNP)) {
+        value &= ~(AMD_SYSCFG_SNP_EN | AMD_SYSCFG_VMPL_EN);
+    }
+    qatomic_set(&env->syscfg, value);
+    if ((old ^ value) & (AMD_SYSCFG_SNP_EN | AMD_SYSCFG_MEM_ENCRYPT)) {
+        tlb_flush(env_cpu(env));
+    }
+}
+
+bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (!h) {
+        return false;
+    }
+    switch (msr) {
+    case MSR_AMD64_SYSCFG:
+        write_syscfg(env, value);
+        return true;
+    case MSR_K7_HWCR:
+        /* SmmLock is write-once */
+        env->msr_hwcr = value | 1;
+        return true;
+    case MSR_AMD64_SEV_ES_GHCB:
+        if (!sev_es_active(env)) {
+            return false;
+        }
+        env->ghcb_msr = value;
+        return true;
+    case MSR_AMD64_RMP_BASE:
+    case MSR_AMD64_RMP_END:
+        /* Set and locked by the machine, as by a BIOS */
+        if (value != (msr == MSR_AMD64_RMP_BASE ? h->rmp_base : h->rmp_end) ||
+            snp_host_enabled(env)) {
+            amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN,
+                               "write of 0x%" PRIx64 " to MSR 0x%x, which is "
+                               "locked", value, msr);
+            raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+        }
+        return true;
+    case MSR_AMD64_SEV_STATUS:
+        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,149 @@
+/*
+ * AMD SEV, SEV-ES and SEV-SNP on an emulated host: the CPU's side
+ *
+ * sev_helper.c: exits, #VC, write traps, MSRs. sev_vmsa.c: VMRUN and #VMEXIT
+ * of guests with encrypted state. snp_rmp.c: the reverse map table, its
+ * instructions, and the checks on every translation.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef TARGET_I386_TCG_SEV_HELPER_H
+#define TARGET_I386_TCG_SEV_HELPER_H
+
+#include "cpu.h"
+#include "hw/i386/amd-snp-host.h"
+
+/* SEV_STATUS (MSR C001_0131): from bit 2 up, SEV_FEATURES of the VMSA */
+#define SEV_STATUS_SEV              BIT_ULL(0)
+#define SEV_STATUS_SEV_ES           BIT_ULL(1)
+#define SEV_STATUS_SNP              BIT_ULL(2)
+#define SEV_STATUS_FEATURES_SHIFT   2
+
+/* EXITINFO1 of #NPF, APM 15.36.10 */
+#define NPF_RMP                     BIT_ULL(31)
+#define NPF_ENC                     BIT_ULL(34)
+#define NPF_SIZEM                   BIT_ULL(35)
+#define NPF_VMPL                    BIT_ULL(36)
+/* Not in EXITINFO1: #VC in place of #NPF, its error code shifted left */
+#define NPF_VC_SHIFT                48
+/* Bit 31 of the error code of #PF */
+#define PG_ERROR_RMP_MASK           BIT(31)
+
+/* Exit code: VMSA in use by another CPU */
+#define SVM_EXIT_BUSY               (-2ULL)
+/* Error code of #VC: access to a page that is not validated */
+#define SVM_VC_NOT_VALIDATED        0x404
+
+static inline bool sev_es_active(CPUX86State *env)
+{
+    return env->sev_status & SEV_STATUS_SEV_ES;
+}
+
+static inline bool snp_active(CPUX86State *env)
+{
+    return env->sev_status & SEV_STATUS_SNP;
+}
+
+/* SYSCFG.MemEncryptionModEn: C-bit and the narrower physical addresses */
+static inline bool mem_encrypt_enabled(CPUX86State *env)
+{
+    return env->syscfg & AMD_SYSCFG_MEM_ENCRYPT;
+}
+
+/* The C-bit in addresses of the page tables in use, or 0 */
+static inline uint64_t sev_cr3_cbit(CPUX86State *env)
+{
+    if (env->hflags & HF_GUEST_MASK) {
+        return env->sev_cbit;
+    }
+    return mem_encrypt_enabled(env) ? AMD_SNP_CBIT : 0;
+}
+
+static inline bool snp_host_enabled(CPUX86State *env)
+{
+    return env->syscfg & AMD_SYSCFG_SNP_EN;
+}
+
+/* ---- snp_rmp.c ---- */
+
+/* A translation that is about to go into the TLB */
+typedef struct SnpAccess {
+    MMUAccessType type;
+    bool user;
+    /* Page size of the mapping in bytes, the smaller of both stages */
+    hwaddr page_size;
+    /* In and out: physical address, PAGE_* permissions */
+    hwaddr paddr;
+    int prot;
+} SnpAccess;
+
+/**
+ * snp_check_host: RMP check and key of an access that is not a SEV guest's
+ *
+ * Returns false if it must fault (#PF with PG_ERROR_RMP_MASK); the violation is
+ * recorded. Permissions that would have to fault are taken out of @a.
+ */
+bool snp_check_host(CPUX86State *env, SnpAccess *a);
+
+/**
+ * snp_check_guest: RMP check and key of an access by a SEV guest
+ * @gpa: guest physical address, without C-bit
+ * @priv: the C-bit in effect
+ *
+ * Returns false if it must fault: sev_npf_info then says how (#NPF, #VC).
+ */
+bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a);
+
+/* ---- sev_vmsa.c ---- */
+
+typedef enum SevVmrun {
+    SEV_VMRUN_OK,
+    SEV_VMRUN_INVALID,
+    SEV_VMRUN_BUSY,
+} SevVmrun;
+
+/**
+ * sev_vmrun_prepare: the checks of VMRUN before any guest state is loaded
+ *
+ * On success sev_status, sev_cbit, sev_asid, vm_save say what runs, and the
+ * VMSA is in use. A refusal is recorded.
+ */
+SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
+                           uint32_t asid);
+/* VMCB and host save area are hypervisor-owned; false is #GP */
+bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb);
+/* The event that VMRUN is to inject is allowed for a guest with SEV-ES */
+bool sev_es_event_allowed(uint32_t event_inj);
+/* What VMRUN loads from a VMSA that it does not from a VMCB */
+void sev_es_load_guest(CPUX86State *env);
+void sev_es_save_guest(CPUX86State *env);
+/* #VMEXIT: swap types B and C of the host's state */
+void sev_es_load_host(CPUX86State *env);
+/* #VMEXIT, or VMRUN refused: nothing is in use */
+void sev_vmexit_done(CPUX86State *env);
+
+/* ---- sev_helper.c ---- */
+
+/* An intercept has hit: #VMEXIT, or #VC in a guest with SEV-ES */
+G_NORETURN void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code,
+                               uint64_t param, uintptr_t ra);
+/* After a write that is trapped: RIP is the next instruction. May not return */
+void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
+                    uintptr_t ra);
+/* #VMEXIT codes after which RIP of a guest with SEV-ES is past the insn */
+bool sev_es_exit_skips_insn(CPUX86State *env, uint64_t exit_code);
+/* True if @msr is one of ours; raises #GP where the architecture does */
+bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra);
+bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra);
+/* MSRs of a guest that are never intercepted */
+bool sev_msr_not_intercepted(CPUX86State *env, uint32_t msr, bool write);
+
+/* ---- svm_helper.c ---- */
+
+void svm_load_seg(CPUX86State *env, int mmu_idx, hwaddr addr, SegmentCache *sc);
+void svm_load_seg_cache(CPUX86State *env, int mmu_idx, hwaddr addr,
+                        int seg_reg);
+void svm_save_seg(CPUX86State *env, int mmu_idx, hwaddr addr,
+                  const SegmentCache *sc);
+
+#endif

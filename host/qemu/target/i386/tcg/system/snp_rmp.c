@@ -1,0 +1,626 @@
+/*
+ * AMD SEV-SNP: the reverse map table, its instructions and its checks
+ *
+ * APM (24593) volume 2, 15.36; volume 3 for RMPUPDATE, PSMASH, RMPREAD,
+ * PVALIDATE, RMPADJUST, RMPQUERY.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "qemu/units.h"
+#include "cpu.h"
+#include "exec/cpu_ldst.h"
+#include "exec/cputlb.h"
+#include "exec/helper-proto.h"
+#include "exec/page-protection.h"
+#include "tcg/helper-tcg.h"
+#include "sev_helper.h"
+
+/* What the instructions leave in RAX */
+enum {
+    SUCCESS = 0,
+    FAIL_INPUT = 1,
+    FAIL_PERMISSION = 2,
+    FAIL_INUSE = 3,
+    FAIL_OVERLAP = 4,
+    FAIL_SIZEMISMATCH = 6,
+    FAIL_BADADDR = 7,
+};
+
+#define PAGES_2M    512
+
+/* ---- Checks on translations ---- */
+
+static void flush_other(CPUState *cs, run_on_cpu_data data)
+{
+    tlb_flush(cs);
+}
+
+/*
+ * The page is accessed through @key. Reading what is under another key gives
+ * noise; writing destroys it, and the page is under the new key from then on.
+ */
+static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    CPUState *cs;
+    bool changed;
+
+    if (likely(amd_snp_key(h, a->paddr) == key)) {
+        return;
+    }
+    if (a->type != MMU_DATA_STORE) {
+        if (amd_rmp_covers(h, a->paddr)) {
+            a->paddr = amd_snp_host_ciphertext_page(h) | (a->paddr & 0xfff);
+            a->prot &= ~PAGE_WRITE;
+        }
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        changed = amd_snp_key_rewrite(h, a->paddr, key);
+    }
+    if (!changed) {
+        return;
+    }
+    /*
+     * Translations of the page to noise are stale. Nothing may wait here; a
+     * CPU that reads noise for a little longer has read it before the write.
+     */
+    tlb_flush(env_cpu(env));
+    CPU_FOREACH(cs) {
+        if (cs != env_cpu(env)) {
+            async_run_on_cpu(cs, flush_other, RUN_ON_CPU_NULL);
+        }
+    }
+}
+
+/* An assigned page in what the mapping covers, as the RMP has it */
+static bool touches_assigned(AmdSnpHost *h, hwaddr pa, hwaddr page_size)
+{
+    if (page_size >= 2 * MiB) {
+        return amd_rmp_region_assigned(h, pa);
+    }
+    return amd_rmp_get(h, pa).lo & AMD_RMP_ASSIGNED;
+}
+
+/* The CPU's own access to the VMSA that it runs */
+static bool is_own_vmsa(CPUX86State *env, hwaddr pa)
+{
+    return env->snp_in_use[2] == (pa & ~0xfffULL) + 1;
+}
+
+bool snp_check_host(CPUX86State *env, SnpAccess *a)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (is_own_vmsa(env, a->paddr)) {
+        return true;
+    }
+    if (snp_host_enabled(env) && (a->prot & PAGE_WRITE) &&
+        touches_assigned(h, a->paddr, a->page_size)) {
+        if (a->type == MMU_DATA_STORE) {
+            AmdRmpEntry e = amd_rmp_get(h, a->paddr);
+
+            amd_snp_host_error(h, AMD_SNP_ERR_HOST_ACCESS,
+                               "write to 0x%" HWADDR_PRIx ", mapped as %s, RMP "
+                               "entry 0x%" PRIx64 ", CPU %d", a->paddr,
+                               a->page_size >= 2 * MiB ? "2 MB" : "4 KB", e.lo,
+                               env_cpu(env)->cpu_index);
+            return false;
+        }
+        a->prot &= ~PAGE_WRITE;
+    }
+    apply_key(env, AMD_SNP_KEY_NONE, a);
+    return true;
+}
+
+/* PAGE_* that the VMPL has */
+static int vmpl_prot(AmdRmpEntry e, unsigned vmpl, bool user)
+{
+    unsigned perm = vmpl ? extract64(e.hi, vmpl * 8, 8) : AMD_RMP_PERM_ALL;
+
+    return (perm & AMD_RMP_PERM_READ ? PAGE_READ : 0) |
+           (perm & AMD_RMP_PERM_WRITE ? PAGE_WRITE : 0) |
+           (perm & (user ? AMD_RMP_PERM_EXEC_USER
+                         : AMD_RMP_PERM_EXEC_SUPER) ? PAGE_EXEC : 0);
+}
+
+bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    AmdRmpEntry e;
+    int prot;
+
+    if (!snp_active(env)) {
+        /*
+         * A guest with SEV or SEV-ES has no private pages in the RMP: on a host
+         * with SNP it writes as the host would, and leaves as the host would.
+         */
+        if (snp_host_enabled(env) && (a->prot & PAGE_WRITE) &&
+            touches_assigned(h, a->paddr, a->page_size)) {
+            if (a->type == MMU_DATA_STORE) {
+                env->sev_npf_info |= NPF_RMP;
+                return false;
+            }
+            a->prot &= ~PAGE_WRITE;
+        }
+        apply_key(env, priv ? env->sev_asid : AMD_SNP_KEY_NONE, a);
+        return true;
+    }
+
+    if (!priv) {
+        if (touches_assigned(h, a->paddr, a->page_size)) {
+            if (a->type == MMU_DATA_STORE) {
+                goto rmp_fault;
+            }
+            a->prot &= ~PAGE_WRITE;
+        }
+        apply_key(env, AMD_SNP_KEY_NONE, a);
+        return true;
+    }
+
+    e = amd_rmp_get(h, a->paddr);
+    if (!(e.lo & AMD_RMP_ASSIGNED) || amd_rmp_asid(e.lo) != env->sev_asid ||
+        (e.lo & AMD_RMP_GPA_MASK) != (gpa & AMD_RMP_GPA_MASK)) {
+        goto rmp_fault;
+    }
+    /* Both say 2 MB or both say 4 KB */
+    if (amd_rmp_is_2m(h, a->paddr) != (a->page_size >= 2 * MiB)) {
+        goto rmp_fault;
+    }
+    if (!(e.lo & AMD_RMP_VALIDATED) && !env->sev_no_validation) {
+        amd_snp_host_count(h, AMD_SNP_STAT_VC_NOT_VALID);
+        env->sev_npf_info |= (uint64_t)SVM_VC_NOT_VALIDATED << NPF_VC_SHIFT;
+        return false;
+    }
+    prot = vmpl_prot(e, env->sev_vmpl, a->user);
+    if (!(prot & (1 << a->type)) && !env->sev_no_validation) {
+        amd_snp_host_error(h, AMD_SNP_ERR_GUEST_ACCESS, "ASID %u, VMPL%u: "
+                           "access %d to gpa 0x%" HWADDR_PRIx
+                           ", permissions 0x%" PRIx64, env->sev_asid,
+                           env->sev_vmpl, a->type, gpa,
+                           (uint64_t)extract64(e.hi, env->sev_vmpl * 8, 8));
+        env->sev_npf_info |= NPF_VMPL;
+        goto rmp_fault;
+    }
+    a->prot &= prot | (1 << a->type);
+    if (!env->sev_no_validation) {
+        apply_key(env, env->sev_asid, a);
+    }
+    return true;
+
+ rmp_fault:
+    amd_snp_host_count(h, AMD_SNP_STAT_NPF_RMP);
+    env->sev_npf_info |= NPF_RMP;
+    return false;
+}
+
+/* ---- RMPUPDATE, PSMASH, RMPREAD: the hypervisor's instructions ---- */
+
+/* The new state of a page, as RMPUPDATE reads it from memory (16 bytes) */
+typedef struct RmpState {
+    uint64_t gpa;
+    uint8_t assigned;
+    uint8_t pagesize;
+    uint8_t immutable;
+    uint8_t reserved;
+    uint32_t asid;
+} RmpState;
+
+/* Lock held */
+static int do_rmpupdate(AmdSnpHost *h, hwaddr pa, const RmpState *st)
+{
+    bool large = st->pagesize & 1, assigned = st->assigned & 1;
+    hwaddr size = large ? 2 * MiB : 4 * KiB;
+
+    if ((pa & (size - 1)) || (st->gpa & (size - 1)) ||
+        st->gpa & ~AMD_RMP_GPA_MASK || st->asid > AMD_SNP_MAX_ASID ||
+        !amd_rmp_covers(h, pa) || !amd_rmp_covers(h, pa + size - 1)) {
+        return FAIL_INPUT;
+    }
+    for (hwaddr o = 0; o < size; o += 4 * KiB) {
+        if (amd_rmp_get(h, pa + o).lo & AMD_RMP_IMMUTABLE) {
+            return FAIL_PERMISSION;
+        }
+    }
+    if (amd_snp_host_in_use(h, pa, size)) {
+        return FAIL_INUSE;
+    }
+    if (large ? !amd_rmp_is_2m(h, pa) && amd_rmp_region_assigned(h, pa)
+              : amd_rmp_is_2m(h, pa)) {
+        return FAIL_OVERLAP;
+    }
+    for (hwaddr o = 0; o < size; o += 4 * KiB) {
+        AmdRmpEntry e = { 0, 0 };
+
+        if (assigned) {
+            e.lo = AMD_RMP_ASSIGNED | ((st->gpa + o) & AMD_RMP_GPA_MASK) |
+                   (uint64_t)st->asid << AMD_RMP_ASID_SHIFT;
+            /* VMPL0 may do everything, the others nothing */
+            e.hi = st->asid ? AMD_RMP_PERM_ALL : 0;
+            if (large && !o) {
+                e.lo |= AMD_RMP_PAGESIZE_2M;
+            }
+        }
+        if (st->immutable & 1) {
+            e.lo |= AMD_RMP_IMMUTABLE;
+            if (!assigned) {
+                e.lo |= (uint64_t)st->asid << AMD_RMP_ASID_SHIFT;
+            }
+        }
+        amd_rmp_set(h, pa + o, e);
+    }
+    return SUCCESS;
+}
+
+/* Lock held */
+static int do_psmash(AmdSnpHost *h, hwaddr pa)
+{
+    AmdRmpEntry head;
+
+    if ((pa & (2 * MiB - 1)) || !amd_rmp_covers(h, pa)) {
+        return FAIL_INPUT;
+    }
+    head = amd_rmp_get(h, pa);
+    if (!(head.lo & AMD_RMP_ASSIGNED) || !(head.lo & AMD_RMP_PAGESIZE_2M) ||
+        (head.lo & AMD_RMP_IMMUTABLE)) {
+        return FAIL_BADADDR;
+    }
+    if (amd_snp_host_in_use(h, pa, 2 * MiB)) {
+        return FAIL_INUSE;
+    }
+    head.lo &= ~AMD_RMP_PAGESIZE_2M;
+    for (int i = 0; i < PAGES_2M; i++) {
+        AmdRmpEntry e = head;
+
+        e.lo += i * 4 * KiB;
+        amd_rmp_set(h, pa + i * 4 * KiB, e);
+    }
+    return SUCCESS;
+}
+
+/* Flags follow the result; CF is given */
+static void set_result(CPUX86State *env, int result, bool cf)
+{
+    env->regs[R_EAX] = result;
+    CC_SRC = (cf ? CC_C : 0) | (result ? 0 : CC_Z) |
+             (ctpop8(result) & 1 ? 0 : CC_P);
+    CC_OP = CC_OP_EFLAGS;
+}
+
+/* The TLBs of all CPUs are flushed before the next instruction of this one */
+static void flush_all(CPUX86State *env)
+{
+    amd_snp_host_count(env_archcpu(env)->amd_snp, AMD_SNP_STAT_FLUSHES);
+    tlb_flush_all_cpus_synced(env_cpu(env));
+}
+
+static AmdSnpHost *host_insn_start(CPUX86State *env, uintptr_t ra)
+{
+    if (!snp_host_enabled(env)) {
+        raise_exception_ra(env, EXCP06_ILLOP, ra);
+    }
+    if (env->hflags & HF_CPL_MASK) {
+        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+    }
+    return env_archcpu(env)->amd_snp;
+}
+
+void helper_rmpupdate(CPUX86State *env)
+{
+    uintptr_t ra = GETPC();
+    AmdSnpHost *h = host_insn_start(env, ra);
+    hwaddr pa = env->regs[R_EAX];
+    uint64_t w;
+    RmpState st;
+    int result;
+
+    if (env->hflags & HF_GUEST_MASK) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "RMPUPDATE in a guest");
+        set_result(env, FAIL_PERMISSION, false);
+        return;
+    }
+    st.gpa = cpu_ldq_data_ra(env, env->regs[R_ECX], ra);
+    w = cpu_ldq_data_ra(env, env->regs[R_ECX] + 8, ra);
+    st.assigned = extract64(w, 0, 8);
+    st.pagesize = extract64(w, 8, 8);
+    st.immutable = extract64(w, 16, 8);
+    st.asid = extract64(w, 32, 32);
+
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        result = do_rmpupdate(h, pa, &st);
+    }
+    amd_snp_host_count(h, AMD_SNP_STAT_RMPUPDATE);
+    if (result) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "RMPUPDATE of 0x%"
+                           HWADDR_PRIx " (gpa 0x%" PRIx64 ", assigned %d, "
+                           "pagesize %d, immutable %d, asid %u) returns %d",
+                           pa, st.gpa, st.assigned, st.pagesize, st.immutable,
+                           st.asid, result);
+    } else {
+        flush_all(env);
+    }
+    set_result(env, result, false);
+}
+
+void helper_psmash(CPUX86State *env)
+{
+    AmdSnpHost *h = host_insn_start(env, GETPC());
+    hwaddr pa = env->regs[R_EAX];
+    int result = FAIL_PERMISSION;
+
+    if (!(env->hflags & HF_GUEST_MASK)) {
+        WITH_QEMU_LOCK_GUARD(&h->lock) {
+            result = do_psmash(h, pa);
+        }
+    }
+    amd_snp_host_count(h, AMD_SNP_STAT_PSMASH);
+    if (result) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "PSMASH of 0x%"
+                           HWADDR_PRIx " returns %d", pa, result);
+    } else {
+        flush_all(env);
+    }
+    set_result(env, result, false);
+}
+
+void helper_rmpread(CPUX86State *env)
+{
+    uintptr_t ra = GETPC();
+    AmdSnpHost *h;
+    AmdRmpEntry e;
+    hwaddr pa = env->regs[R_EAX];
+    target_ulong to = env->regs[R_ECX];
+    bool large, region;
+
+    if (!(env->features[FEAT_8000_001F_EAX] & CPUID_8000_001F_EAX_RMPREAD)) {
+        raise_exception_ra(env, EXCP06_ILLOP, ra);
+    }
+    h = host_insn_start(env, ra);
+    if (env->hflags & HF_GUEST_MASK) {
+        set_result(env, FAIL_PERMISSION, false);
+        return;
+    }
+    if ((pa & 0xfff) || !amd_rmp_covers(h, pa)) {
+        set_result(env, FAIL_INPUT, false);
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        e = amd_rmp_get(h, pa);
+        large = amd_rmp_is_2m(h, pa);
+        region = !(pa & (2 * MiB - 1)) && amd_rmp_region_assigned(h, pa);
+    }
+    cpu_stq_data_ra(env, to, e.lo & AMD_RMP_GPA_MASK, ra);
+    cpu_stq_data_ra(env, to + 8,
+                    (e.lo & AMD_RMP_ASSIGNED ? 1 : 0) |
+                    (large ? 1 << 8 : 0) | (region ? 1 << 9 : 0) |
+                    (e.lo & AMD_RMP_IMMUTABLE ? 1 << 16 : 0) |
+                    (uint64_t)amd_rmp_asid(e.lo) << 32, ra);
+    set_result(env, SUCCESS, false);
+}
+
+/* ---- PVALIDATE, RMPADJUST, RMPQUERY: the guest's instructions ---- */
+
+static AmdSnpHost *guest_insn_start(CPUX86State *env, uintptr_t ra)
+{
+    if (!(env->hflags & HF_GUEST_MASK) || !snp_active(env)) {
+        raise_exception_ra(env, EXCP06_ILLOP, ra);
+    }
+    if (env->hflags & HF_CPL_MASK) {
+        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+    }
+    return env_archcpu(env)->amd_snp;
+}
+
+/*
+ * The page at guest virtual address @va as the guest's own tables, the nested
+ * tables and the RMP have it; validation is not looked at unless @validated.
+ * Raises what an access would raise.
+ */
+static hwaddr translate(CPUX86State *env, target_ulong va, bool validated,
+                        uintptr_t ra)
+{
+    CPUState *cs = env_cpu(env);
+    CPUTLBEntryFull *full;
+    hwaddr pa;
+    void *host;
+
+    /* What is in the TLB was let in by other rules */
+    tlb_flush(cs);
+    env->sev_no_validation = !validated;
+    probe_access_full(env, va, 0, MMU_DATA_LOAD, cpu_mmu_index(cs, false),
+                      false, &host, &full, ra);
+    pa = full->phys_addr;
+    if (!validated) {
+        env->sev_no_validation = false;
+        tlb_flush(cs);
+    }
+    return pa;
+}
+
+/* #NPF from an instruction that found the RMP in its way */
+static G_NORETURN void raise_npf(CPUX86State *env, hwaddr gpa, uint64_t info,
+                                 uintptr_t ra)
+{
+    amd_snp_host_count(env_archcpu(env)->amd_snp, AMD_SNP_STAT_NPF_RMP);
+    x86_stq_phys(env_cpu(env), env->vm_vmcb +
+                 offsetof(struct vmcb, control.exit_info_2), gpa);
+    cpu_vmexit(env, SVM_EXIT_NPF, SVM_NPTEXIT_GPA | NPF_RMP | NPF_ENC | info |
+               PG_ERROR_P_MASK | PG_ERROR_U_MASK, ra);
+}
+
+/*
+ * The page sizes of operand and RMP entry. 4 KB of a 2 MB entry is for the
+ * hypervisor to resolve (PSMASH); 2 MB of 4 KB entries is for the guest.
+ */
+static bool size_fits(CPUX86State *env, AmdSnpHost *h, hwaddr pa, bool large,
+                      uintptr_t ra)
+{
+    bool is_2m = amd_rmp_is_2m(h, pa);
+
+    if (!large && is_2m) {
+        raise_npf(env, amd_rmp_get(h, pa).lo & AMD_RMP_GPA_MASK, NPF_SIZEM, ra);
+    }
+    return large == is_2m;
+}
+
+static void guest_refused(CPUX86State *env, const char *insn, target_ulong va,
+                          int result)
+{
+    amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_GUEST_INSN,
+                       "%s of gva 0x" TARGET_FMT_lx ", RCX 0x" TARGET_FMT_lx
+                       ", RDX 0x" TARGET_FMT_lx ", ASID %u, VMPL%u returns %d",
+                       insn, va, env->regs[R_ECX], env->regs[R_EDX],
+                       env->sev_asid, env->sev_vmpl, result);
+}
+
+void helper_pvalidate(CPUX86State *env)
+{
+    uintptr_t ra = GETPC();
+    AmdSnpHost *h = guest_insn_start(env, ra);
+    target_ulong va = env->regs[R_EAX];
+    bool large = env->regs[R_ECX] & 1, validate = env->regs[R_EDX] & 1;
+    hwaddr size = large ? 2 * MiB : 4 * KiB, pa;
+    int result = SUCCESS;
+    bool same = false;
+
+    if (env->sev_vmpl) {
+        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+    }
+    if (!(env->hflags & HF_CS64_MASK)) {
+        va = (uint32_t)va;
+    }
+    amd_snp_host_count(h, AMD_SNP_STAT_PVALIDATE);
+    if ((va & (size - 1)) || (env->regs[R_ECX] & 0xfffffffe)) {
+        result = FAIL_INPUT;
+        goto out;
+    }
+    pa = translate(env, va, false, ra) & ~(size - 1);
+    if (!size_fits(env, h, pa, large, ra)) {
+        result = FAIL_SIZEMISMATCH;
+        goto out;
+    }
+    if (amd_rmp_get(h, pa).lo & AMD_RMP_IMMUTABLE) {
+        raise_npf(env, amd_rmp_get(h, pa).lo & AMD_RMP_GPA_MASK, 0, ra);
+    }
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        same = !!(amd_rmp_get(h, pa).lo & AMD_RMP_VALIDATED) == validate;
+        for (hwaddr o = 0; !same && o < size; o += 4 * KiB) {
+            AmdRmpEntry e = amd_rmp_get(h, pa + o);
+
+            e.lo = validate ? e.lo | AMD_RMP_VALIDATED
+                            : e.lo & ~(AMD_RMP_VALIDATED | AMD_RMP_VMSA);
+            e.hi = AMD_RMP_PERM_ALL;
+            amd_rmp_set(h, pa + o, e);
+            if (validate) {
+                /* Never under the guest's key, or not since the host wrote */
+                amd_snp_key_rewrite(h, pa + o, env->sev_asid);
+            }
+        }
+    }
+    if (!same) {
+        flush_all(env);
+    }
+ out:
+    if (result) {
+        guest_refused(env, "PVALIDATE", va, result);
+    }
+    set_result(env, result, same && !result);
+}
+
+void helper_rmpadjust(CPUX86State *env)
+{
+    uintptr_t ra = GETPC();
+    AmdSnpHost *h = guest_insn_start(env, ra);
+    target_ulong va = env->regs[R_EAX];
+    bool large = env->regs[R_ECX] & 1;
+    hwaddr size = large ? 2 * MiB : 4 * KiB, pa;
+    unsigned target = extract64(env->regs[R_EDX], 0, 8);
+    unsigned perm = extract64(env->regs[R_EDX], 8, 8);
+    bool vmsa = extract64(env->regs[R_EDX], 16, 1);
+    unsigned own;
+    int result = SUCCESS;
+
+    amd_snp_host_count(h, AMD_SNP_STAT_RMPADJUST);
+    if ((va & (size - 1)) || (env->regs[R_ECX] & ~1ULL) ||
+        target >= AMD_SNP_VMPLS || (perm & ~AMD_RMP_PERM_ALL) ||
+        (env->regs[R_EDX] >> 17) || (large && vmsa)) {
+        result = FAIL_INPUT;
+        goto out;
+    }
+    if (target <= env->sev_vmpl) {
+        result = FAIL_PERMISSION;
+        goto out;
+    }
+    pa = translate(env, va, true, ra) & ~(size - 1);
+    if (!size_fits(env, h, pa, large, ra)) {
+        result = FAIL_SIZEMISMATCH;
+        goto out;
+    }
+    if (amd_rmp_get(h, pa).lo & AMD_RMP_IMMUTABLE) {
+        raise_npf(env, amd_rmp_get(h, pa).lo & AMD_RMP_GPA_MASK, 0, ra);
+    }
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        own = env->sev_vmpl
+              ? extract64(amd_rmp_get(h, pa).hi, env->sev_vmpl * 8, 8)
+              : AMD_RMP_PERM_ALL;
+        if (perm & ~own) {
+            result = FAIL_PERMISSION;
+        }
+        if (!result && amd_snp_host_in_use(h, pa, size)) {
+            result = FAIL_INUSE;
+        }
+        for (hwaddr o = 0; !result && o < size; o += 4 * KiB) {
+            AmdRmpEntry e = amd_rmp_get(h, pa + o);
+
+            e.hi = deposit64(e.hi, target * 8, 8, perm);
+            if (!env->sev_vmpl) {
+                /* Ignored from any other VMPL */
+                e.lo = vmsa ? e.lo | AMD_RMP_VMSA : e.lo & ~AMD_RMP_VMSA;
+            }
+            amd_rmp_set(h, pa + o, e);
+        }
+    }
+    if (!result) {
+        flush_all(env);
+    }
+ out:
+    if (result) {
+        guest_refused(env, "RMPADJUST", va, result);
+    }
+    set_result(env, result, false);
+}
+
+void helper_rmpquery(CPUX86State *env)
+{
+    uintptr_t ra = GETPC();
+    target_ulong va = env->regs[R_EAX];
+    unsigned target = extract64(env->regs[R_EDX], 0, 8);
+    AmdSnpHost *h;
+    AmdRmpEntry e;
+    hwaddr pa;
+
+    if (!(env->features[FEAT_8000_001F_EAX] & CPUID_8000_001F_EAX_RMPQUERY)) {
+        raise_exception_ra(env, EXCP06_ILLOP, ra);
+    }
+    h = guest_insn_start(env, ra);
+    if (target >= AMD_SNP_VMPLS) {
+        guest_refused(env, "RMPQUERY", va, FAIL_INPUT);
+        set_result(env, FAIL_INPUT, false);
+        return;
+    }
+    if (target < env->sev_vmpl) {
+        guest_refused(env, "RMPQUERY", va, FAIL_PERMISSION);
+        set_result(env, FAIL_PERMISSION, false);
+        return;
+    }
+    pa = translate(env, va, true, ra);
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        e = amd_rmp_get(h, pa);
+        env->regs[R_ECX] = amd_rmp_is_2m(h, pa);
+    }
+    env->regs[R_EDX] = target | extract64(e.hi, target * 8, 8) << 8 |
+                       (e.lo & AMD_RMP_VMSA ? 1 << 16 : 0);
+    set_result(env, SUCCESS, false);
+}
