@@ -327,7 +327,7 @@ u32 fw_launch_finish(void *gctx);
 u32 fw_reclaim(u64 pa, bool large);
 u32 fw_dbg_decrypt(void *gctx, u64 pa, void *to);
 u32 fw_legacy(u32 cmd, u64 *words, u32 n, u64 page);
-void flush_asids(void);
+void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 
 #define TYPE_NORMAL	1
 #define TYPE_VMSA	2
@@ -447,7 +447,7 @@ struct vcpu {
 	u8 *vmsa;			/* or NULL: a plain VM */
 	u8 *sh;				/* the shared page */
 	struct vmrun r;
-	u64 exits;
+	u64 exits, lost;		/* lost: exits without the host's GS */
 };
 
 #define VM_PAGES 2048

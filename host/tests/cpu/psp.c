@@ -189,12 +189,12 @@ static void wbinvd(void *unused)
 }
 
 /* before an ASID is used again: WBINVD on all CPUs, then DF_FLUSH */
-void flush_asids(void)
+void flush_asids(u32 cmd)
 {
 	u32 rc;
 
 	on_all(wbinvd, NULL);
-	rc = psp(CMD_SNP_DF_FLUSH, NULL);
+	rc = psp(cmd, NULL);
 	if (rc)
-		bail("SNP_DF_FLUSH: status %#x", rc);
+		bail("DF_FLUSH, command %#x: status %#x", cmd, rc);
 }

@@ -374,7 +374,7 @@ void vm_destroy(struct vm *vm)
 			page_free((void *)pa);
 	}
 	if (vm->es)
-		flush_asids();
+		flush_asids(vm->snp ? CMD_SNP_DF_FLUSH : CMD_DF_FLUSH);
 	vm->npt = NULL;
 }
 
@@ -382,7 +382,8 @@ void vm_destroy(struct vm *vm)
 
 u64 vcpu_run(struct vcpu *v)
 {
-	u8 *h = this_cpu()->hsave;
+	struct cpu *cpu = this_cpu();
+	u8 *h = cpu->hsave;
 	u64 e;
 
 	v->r.vmcb = (u64)v->vmcb;
@@ -395,6 +396,11 @@ u64 vcpu_run(struct vcpu *v)
 			put64(h + VMCB_SAVE, SA_GPR + i * 8, v->r.in[i]);
 		}
 		vmrun_asm(&v->r);
+		if (rdmsr(MSR_GS_BASE) != (u64)cpu) {
+			/* a failure to be told of, by what lives on GS */
+			wrmsr(MSR_GS_BASE, (u64)cpu);
+			v->lost++;
+		}
 	} else {
 		asm volatile("vmload" :: "a"(v->vmcb) : "memory");
 		vmrun_asm(&v->r);

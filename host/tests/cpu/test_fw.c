@@ -93,8 +93,6 @@ static void launch(void)
 	   "LAUNCH_UPDATE: page type 0");
 	is(fw_launch_update(g, p, 7, false, 0), ST_PARAM,
 	   "LAUNCH_UPDATE: page type 7");
-	is(fw_launch_update(g, p, TYPE_NORMAL, true, 0), ST_PAGE_SIZE,
-	   "LAUNCH_UPDATE: 2 MB of a 4 KB page");
 	q = (u64)page_alloc();
 	is(fw_launch_update(g, q, TYPE_NORMAL, false, 0), ST_PAGE_STATE,
 	   "LAUNCH_UPDATE: a hypervisor page");
@@ -112,6 +110,11 @@ static void launch(void)
 	   "LAUNCH_UPDATE: another ASID's page");
 	give_back(q);
 	big = (u64)huge_alloc();
+	rmp_assign(big, 0x40000000, 1, false, true);
+	is(fw_launch_update(g, big, TYPE_NORMAL, true, 0), ST_PAGE_SIZE,
+	   "LAUNCH_UPDATE: 2 MB of a 4 KB page");
+	fw_reclaim(big, false);
+	rmp_shared(big, false);
 	rmp_assign(big, 0x40000000, 1, true, true);
 	is(fw_launch_update(g, big, TYPE_NORMAL, false, 0), ST_PAGE_SIZE,
 	   "LAUNCH_UPDATE: 4 KB of a 2 MB page");
@@ -149,10 +152,12 @@ static void launch(void)
 	fw_addr(CMD_SNP_DECOMMISSION, g);
 	is(fw_activate(h, 1), ST_DFFLUSH,
 	   "ACTIVATE: an ASID used before, no DF_FLUSH since (ABI 8.3)");
-	flush_asids();
+	is(psp(CMD_SNP_DF_FLUSH, NULL), ST_WBINVD,
+	   "DF_FLUSH: no WBINVD on all CPUs since (ABI 8.10)");
+	flush_asids(CMD_SNP_DF_FLUSH);
 	is(fw_activate(h, 1), ST_OK, "ACTIVATE: after WBINVD and DF_FLUSH");
 	fw_addr(CMD_SNP_DECOMMISSION, h);
-	flush_asids();
+	flush_asids(CMD_SNP_DF_FLUSH);
 	give_back((u64)g);
 	give_back((u64)h);
 }

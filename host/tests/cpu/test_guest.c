@@ -289,6 +289,24 @@ static void accesses(void)
 	   "page walk: EXITINFO1: RMP, ENC, bit 33: in the guest's table");
 }
 
+/* RMPQUERY of VMPL 1, if the platform offers it */
+static void query(u64 a, u64 perm)
+{
+	u64 e = vcpu_do(v0, OP_RMPQUERY, a, 0, 1);
+
+	if (!(cpuid(0x8000001f, 0).a & BIT(6))) {
+		is(get64(v0->sh, SH_VEC), VEC_UD,
+		   "RMPQUERY: #UD, 8000001F EAX[6] does not offer it");
+		return;
+	}
+	done(v0, e, 0, "RMPQUERY");
+	is(get64(v0->sh, SH_R3) >> 8 & 0xff, perm & 0xff,
+	   "RMPQUERY: RDX[15:8]: VMPL 1's permissions");
+	is(get64(v0->sh, SH_R3) >> 16 & 1, perm >> 16,
+	   "RMPQUERY: RDX[16]: a VMSA or not");
+	is(get64(v0->sh, SH_R2) & 1, 0, "RMPQUERY: RCX: 4 KB");
+}
+
 static void vmpl(void)
 {
 	const u64 a = G_TEST + 0x20000;
@@ -306,13 +324,7 @@ static void vmpl(void)
 	       "VMPL 1 write without permission");
 	is_npf(v1, vcpu_do(v1, OP_CALL, a, 0, 0), a, V | PF_I,
 	       "VMPL 1 fetch without permission");
-	vcpu_do(v0, OP_RMPQUERY, a, 0, 1);
-	is(get64(v0->sh, SH_VEC), NO_FAULT, "RMPQUERY: no exception");
-	is(get64(v0->sh, SH_R0), 0, "RMPQUERY: result");
-	is(get64(v0->sh, SH_R3) >> 8 & 0xff, PERM_R,
-	   "RMPQUERY: RDX[15:8]: VMPL 1's permissions");
-	is(get64(v0->sh, SH_R3) >> 16 & 1, 0, "RMPQUERY: RDX[16]: no VMSA");
-	is(get64(v0->sh, SH_R2) & 1, 0, "RMPQUERY: RCX: 4 KB");
+	query(a, PERM_R);
 	done(v1, vcpu_do(v1, OP_RMPADJUST, a, 0, 2 | PERM_R << 8), 0,
 	     "RMPADJUST at VMPL 1: gives VMPL 2 what it has");
 	done(v1, vcpu_do(v1, OP_RMPADJUST, a, 0, 2 | (PERM_R | PERM_W) << 8), 2,
@@ -361,8 +373,7 @@ static void own_vmsa(void)
 	     "RMPADJUST: marks a VMSA");
 	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1) | RMP_VALIDATED | RMP_VMSA,
 	   "RMPADJUST: the entry is a VMSA's");
-	vcpu_do(v0, OP_RMPQUERY, a, 0, 1);
-	is(get64(v0->sh, SH_R3) >> 16 & 1, 1, "RMPQUERY: RDX[16]: a VMSA");
+	query(a, BIT(16));
 	e = vcpu_run(v2);
 	is(e, EXIT_VMGEXIT, "VMRUN of a VMSA built by the guest");
 	e = vcpu_do(v2, OP_SETXMM, 5, 6, 0);

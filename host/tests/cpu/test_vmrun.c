@@ -26,14 +26,18 @@ static u64 painted(const u8 *vmcb)
 static void refused(struct vcpu *v, u64 pa, const char *why)
 {
 	static u8 before[PAGE];
-	u64 e, spare = rmp(pa);
+	u64 e, bad = 0, spare = rmp(pa);
 
 	memcpy(before, (void *)(pa & ~0xfffull), PAGE);
 	put64(v->vmcb, VMCB_VMSA, pa);
 	put64(v->vmcb, VMCB_EXIT, 0x1234);
 	paint(v->vmcb);
+	v->lost = 0;
 	e = vcpu_run(v);
 	is(e, EXIT_INVALID, "VMRUN of %s: VMEXIT_INVALID", why);
+	for (u32 i = 1; i < 16; i++)
+		bad += i != 4 && v->r.out[i] != v->r.in[i];
+	is(bad + v->lost, 0, "VMRUN of %s: the host has its registers", why);
 	is(painted(v->vmcb), 0, "VMRUN of %s: save area untouched", why);
 	is(memcmp(before, (void *)(pa & ~0xfffull), PAGE), 0,
 	   "VMRUN of %s: the page is untouched", why);
@@ -531,13 +535,18 @@ static void plain_vm(void)
 /* An SEV-ES guest beside SNP: its VMSA is not the RMP's, but has a key. */
 static void es_guest(void)
 {
-	u64 w[5] = { 1, 0, 0, 0, 0 };		/* ES */
+	u64 tmr = (u64)huge_alloc(), w[5] = { 1, tmr, 2 * MB, 0, 0 };
 	struct vm *vm;
 	struct vcpu *v;
 	u8 *img, copy[64];
 	u64 e;
 
-	is(fw_legacy(CMD_INIT, w, 2, 0), ST_OK, "SEV: INIT with ES, SNP on");
+	/* trusted memory of the firmware's for ES: 2 MB, while SNP is on */
+	is(fw_legacy(CMD_INIT, w, 3, 0), ST_PAGE_STATE,
+	   "SEV: INIT with ES, its TMR not the firmware's");
+	rmp_assign(tmr, 0, 0, true, true);
+	is(fw_legacy(CMD_INIT, w, 3, 0), ST_OK, "SEV: INIT with ES, SNP on");
+	flush_asids(CMD_DF_FLUSH);
 	vm = vm_new_es(3);
 	vm_memory(vm);
 	v = vm_vcpu_bare(vm);
@@ -573,6 +582,8 @@ static void es_guest(void)
 	rmp_shared((u64)v->vmsa, false);
 	vm_destroy(vm);
 	is(fw_legacy(CMD_SHUTDOWN, w, 1, 0), ST_OK, "SEV: SHUTDOWN");
+	fw_reclaim(tmr, true);
+	rmp_shared(tmr, true);
 }
 
 void t_vmrun(void)
