@@ -80,10 +80,12 @@ typedef struct SnpAccess {
 /**
  * snp_check_host: RMP check and key of an access that is not a SEV guest's
  *
- * Returns false if it must fault (#PF with PG_ERROR_RMP_MASK); the violation is
- * recorded. Permissions that would have to fault are taken out of @a.
+ * Returns false if it must fault (#PF with PG_ERROR_RMP_MASK). Permissions that
+ * would have to fault are taken out of @a.
  */
 bool snp_check_host(CPUX86State *env, SnpAccess *a);
+/* The fault is raised: record it */
+void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code);
 
 /**
  * snp_check_guest: RMP check and key of an access by a SEV guest

@@ -164,6 +164,7 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid)
     env->sev_status = SEV_STATUS_SEV | SEV_STATUS_SEV_ES |
                       features << SEV_STATUS_FEATURES_SHIFT;
     env->sev_vmpl = features & VMSA_FEATURE_SNP ? vmpl : 0;
+    env->sev_host_pat = env->pat;
     env->vm_save = vmsa - offsetof(struct vmcb, save);
     env->ghcb_msr = x86_ldq_phys(CPU(cpu), env->vm_vmcb +
                                  offsetof(struct vmcb, control.ghcb_gpa));
@@ -350,7 +351,6 @@ void sev_es_load_guest(CPUX86State *env)
     set_xcr0(env, ldq_le_p(b + VMSA_XCR0));
     env->xss = ldq_le_p(b + VMSA_XSS);
     env->pkru = ldl_le_p(b + VMSA_PKRU);
-    env->sev_host_pat = env->pat;
     env->pat = ldq_le_p(b + offsetof(struct vmcb, save.g_pat) -
                         offsetof(struct vmcb, save));
 

@@ -100,19 +100,21 @@ bool snp_check_host(CPUX86State *env, SnpAccess *a)
     if (snp_host_enabled(env) && (a->prot & PAGE_WRITE) &&
         touches_assigned(h, a->paddr, a->page_size)) {
         if (a->type == MMU_DATA_STORE) {
-            AmdRmpEntry e = amd_rmp_get(h, a->paddr);
-
-            amd_snp_host_error(h, AMD_SNP_ERR_HOST_ACCESS,
-                               "write to 0x%" HWADDR_PRIx ", mapped as %s, RMP "
-                               "entry 0x%" PRIx64 ", CPU %d", a->paddr,
-                               a->page_size >= 2 * MiB ? "2 MB" : "4 KB", e.lo,
-                               env_cpu(env)->cpu_index);
             return false;
         }
         a->prot &= ~PAGE_WRITE;
     }
     apply_key(env, AMD_SNP_KEY_NONE, a);
     return true;
+}
+
+void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code)
+{
+    amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_HOST_ACCESS,
+                       "CPU %d: RMP fault at 0x%" VADDR_PRIx ", error code "
+                       "0x%x, RIP 0x" TARGET_FMT_lx "%s",
+                       env_cpu(env)->cpu_index, addr, error_code, env->eip,
+                       env->hflags & HF_GUEST_MASK ? ", in a guest" : "");
 }
 
 /* PAGE_* that the VMPL has */
