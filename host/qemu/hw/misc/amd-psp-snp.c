@@ -158,9 +158,8 @@ static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
                               "the range list leaves memory");
         }
         base = ldq_le_p(range) & ~AMD_SNP_CBIT;
-        pages = ldl_le_p(range + 8);
-        if (base % PSP_PAGE || ldl_le_p(range + 12) ||
-            base + pages * PSP_PAGE < base) {
+        pages = (uint32_t)ldl_le_p(range + 8);
+        if (base % PSP_PAGE || base >> 52 || ldl_le_p(range + 12)) {
             return psp_refuse(c, PSP_INVALID_PARAM,
                               "range %u, 0x%" PRIx64 " with %" PRIu64 " pages, "
                               "is malformed", i, base, pages);
@@ -607,7 +606,10 @@ static void measure(PspGuest *g, unsigned type, uint32_t permissions,
     }
     stw_le_p(info + 0x60, sizeof(info));
     info[0x62] = type;
-    stl_le_p(info + 0x64, permissions);
+    /* VMPL3 first: the other way round than in the command */
+    info[0x64] = extract32(permissions, 24, 8);
+    info[0x65] = extract32(permissions, 16, 8);
+    info[0x66] = extract32(permissions, 8, 8);
     stq_le_p(info + 0x68, gpa);
     psp_sha384(info, sizeof(info), g->ld);
 }
