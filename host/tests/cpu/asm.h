@@ -100,6 +100,13 @@
 #define OP_UD2		41
 #define OP_INVLPGA	42
 #define OP_RDGPRS	43
-#define OP_MAX		44
+#define OP_USER		44
+#define OP_SETFPU	45
+#define OP_GETFPU	46
+#define OP_MAX		47
+
+#define G_STACKS	0x6000		/* the page of all stacks */
+#define G_RSP0		(G_STACKS + 0xf00)
+#define G_USTACK	(G_STACKS + 0xd00)
 
 #endif

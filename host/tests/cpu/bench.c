@@ -7,7 +7,7 @@
 #include "lib.h"
 
 #define RUNS	9
-#define ROUNDS	6000000ull
+#define ROUNDS	40000000ull
 #define SIZE	(1 * MB)
 
 static struct vm *build(bool snp)

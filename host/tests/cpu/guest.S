@@ -18,8 +18,8 @@
 
 	.section .rodata.guest, "a"
 	.balign	4096
-	.globl	guest_image, guest_image_end, guest_stubs, guest_insn
-	.globl	guest_func
+	.globl	guest_image, guest_image_end, guest_stubs
+	.globl	guest_func, user_pvalidate, user_rmpadjust
 	.code64
 guest_image:
 agent:
@@ -57,7 +57,8 @@ ops:
 	.long	op_spin - ops, op_bench - ops, op_rdtscp - ops, op_invd - ops
 	.long	op_rdpmc - ops, op_monitor - ops, op_mwait - ops
 	.long	op_xsetbv - ops, op_wrdr7 - ops, op_rddr7 - ops, op_ud2 - ops
-	.long	op_invlpga - ops, op_rdgprs - ops
+	.long	op_invlpga - ops, op_rdgprs - ops, op_user - ops
+	.long	op_setfpu - ops, op_getfpu - ops
 
 op_read:
 	mov	(%rdi), %rax
@@ -257,6 +258,32 @@ op_rdgprs:			/* one exit with every register known */
 	VMGEXIT
 	jmp	done
 
+	/* SH_A: what to run at CPL 3; it comes back by an exception */
+op_user:
+	pushq	$0x1b
+	pushq	$G_USTACK
+	pushq	$2
+	pushq	$0x23
+	push	%rdi
+	mov	%rsi, %rdi
+	iretq
+
+op_setfpu:
+	movq	%rdi, %xmm0
+	vinsertf128 $1, %xmm0, %ymm0, %ymm0
+	fninit
+	fldpi
+	jmp	done
+op_getfpu:
+	vextractf128 $1, %ymm0, %xmm1
+	movq	%xmm1, %rax
+	sub	$16, %rsp
+	fstpt	(%rsp)
+	mov	(%rsp), %rbx
+	movzwl	8(%rsp), %ecx
+	add	$16, %rsp
+	jmp	done
+
 	/* SH_A: a pattern, SH_B: exits to make. Result: registers changed */
 op_regs:
 	push	%r14
@@ -362,10 +389,19 @@ guest_func:
 	mov	$0xc0de, %eax
 	ret
 
-	/* instructions told apart by address: where op_read faults, … */
-	.balign	8
-guest_insn:
-	.long	op_read - guest_image, agent_exit - guest_image
+	/* user code: ends with #UD if nothing ended it before */
+user_pvalidate:
+	mov	%rdi, %rax
+	xor	%ecx, %ecx
+	xor	%edx, %edx
+	PVALIDATE
+	ud2
+user_rmpadjust:
+	mov	%rdi, %rax
+	xor	%ecx, %ecx
+	mov	$1, %edx
+	RMPADJUST
+	ud2
 
 	.balign	16
 guest_stubs:

@@ -416,7 +416,10 @@ void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 #define SA_XCR0		0x3e8
 #define SA_MXCSR	0x408
 #define SA_FCW		0x410
+#define SA_X87		0x420
+#define SA_X87_EXP	0x460
 #define SA_XMM		0x470
+#define SA_YMM_HI	0x570
 
 struct vmrun {
 	u64 vmcb;
@@ -431,7 +434,6 @@ void vmrun_asm(struct vmrun *r);
 #define G_PD		0x3000
 #define G_PDS		0x4000
 #define G_TABLES	0x5000		/* GDT, IDT */
-#define G_STACKS	0x6000
 #define G_CODE		0x8000
 #define G_SHARED	0x100000	/* + PAGE * vCPU */
 #define G_VMSA		0x180000	/* + PAGE * vCPU */

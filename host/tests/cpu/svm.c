@@ -16,6 +16,8 @@ u8 iopm_all[3 * PAGE] __attribute__((aligned(4096)));
 
 static struct vm vms[4];
 
+#define G_TSS	(64 + 240 * 16)
+
 void svm_cpu_init(void *unused)
 {
 	u8 *h = this_cpu()->hsave;
@@ -188,7 +190,7 @@ void vm_memory(struct vm *vm)
 	for (i = 0; i < 512; i++)
 		t[i] = i * 2 * MB | f | 0x80;
 	vm_page(vm, G_PDS, t, TYPE_NORMAL, PERM_ALL);
-	/* GDT in the first 64 bytes, an IDT of 240 vectors after it */
+	/* GDT in the first 64 bytes, an IDT of 240 vectors, a TSS */
 	memset(t, 0, PAGE);
 	t[1] = 0x00af9b000000ffff;
 	t[2] = 0x00cf93000000ffff;
@@ -198,6 +200,9 @@ void vm_memory(struct vm *vm)
 		t[8 + i * 2] = (a & 0xffff) | 0x08ull << 16 | 0x8e00ull << 32 |
 			       (a >> 16) << 48;
 	}
+	t[3] = 0x00cff3000000ffff;
+	t[4] = 0x00affb000000ffff;
+	put64(t, G_TSS + 4, G_RSP0);
 	vm_page(vm, G_TABLES, t, TYPE_NORMAL, PERM_ALL);
 	vm_page(vm, G_STACKS, NULL, TYPE_NORMAL, PERM_ALL);
 	for (i = 0; guest_image + i < guest_image_end; i += PAGE)
@@ -221,7 +226,7 @@ static void save_area(struct vcpu *v, u8 *sa)
 	seg(sa, SA_FS, 0x10, 0xc93, 0xffffffff, 0xf5000);
 	seg(sa, SA_GS, 0x10, 0xc93, 0xffffffff, 0x65000);
 	seg(sa, SA_LDTR, 0, 0x82, 0xffff, 0);
-	seg(sa, SA_TR, 0, 0x8b, 0xffff, 0);
+	seg(sa, SA_TR, 0x28, 0x8b, 103, G_TABLES + G_TSS);
 	seg(sa, SA_GDTR, 0, 0, 63, G_TABLES);
 	seg(sa, SA_IDTR, 0, 0, 240 * 16 - 1, G_TABLES + 64);
 	put64(sa, SA_EFER, EFER_SVME | EFER_LMA | EFER_LME | EFER_NXE);

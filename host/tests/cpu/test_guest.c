@@ -353,6 +353,47 @@ static void vmpl(void)
 	   "RMPADJUST: the entry's low word is as it was");
 }
 
+/* User code: its own execute permission, and no instruction of these */
+static void user(void)
+{
+	extern u8 guest_image[], user_pvalidate[], user_rmpadjust[];
+	const u64 a = G_TEST + 0x28000;
+	const u64 V = PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_VMPL | PF_I;
+	u64 p = give(a), e;
+
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vcpu_do(v0, OP_WRITE, a, 0x0b0f, 0);		/* UD2 */
+	e = vcpu_do(v0, OP_USER, G_CODE + (user_pvalidate - guest_image), a, 0);
+	ok(e == EXIT_VMGEXIT && get64(v0->sh, SH_VEC) == VEC_GP,
+	   "PVALIDATE: #GP outside CPL 0");
+	ok(rmp(p) & RMP_VALIDATED, "PVALIDATE: outside CPL 0 changes nothing");
+	e = vcpu_do(v0, OP_USER, G_CODE + (user_rmpadjust - guest_image), a, 0);
+	ok(e == EXIT_VMGEXIT && get64(v0->sh, SH_VEC) == VEC_GP,
+	   "RMPADJUST: #GP outside CPL 0");
+	e = vcpu_do(v0, OP_USER, a, 0, 0);
+	ok(e == EXIT_VMGEXIT && get64(v0->sh, SH_VEC) == VEC_UD &&
+	   get64(v0->sh, SH_RIP) == a, "VMPL 0: user code runs anywhere");
+
+	vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | (PERM_R | PERM_XS) << 8);
+	is_npf(v1, vcpu_do(v1, OP_USER, a, 0, 0), a, V,
+	       "VMPL 1, execute for the supervisor only: user fetch");
+	e = vcpu_do(v1, OP_CALL, a, 0, 0);
+	ok(e == EXIT_VMGEXIT && get64(v1->sh, SH_VEC) == VEC_UD,
+	   "VMPL 1, execute for the supervisor only: supervisor fetch");
+	vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | (PERM_R | PERM_XU) << 8);
+	is_npf(v1, vcpu_do(v1, OP_CALL, a, 0, 0), a, V,
+	       "VMPL 1, execute for user code only: supervisor fetch");
+	e = vcpu_do(v1, OP_USER, a, 0, 0);
+	ok(e == EXIT_VMGEXIT && get64(v1->sh, SH_VEC) == VEC_UD,
+	   "VMPL 1, execute for user code only: user fetch");
+	if (e == EXIT_NPF)
+		vcpu_abort(v1);
+	/* both at once: what one has got into the TLB is not the other's */
+	e = vcpu_do(v1, OP_CALL, a, 0, 0);
+	is(e, EXIT_NPF, "VMPL 1: supervisor fetch after a user fetch");
+	vcpu_abort(v1);
+}
+
 /* As a guest starts its next CPU: it builds the VMSA itself. */
 static void own_vmsa(void)
 {
@@ -404,6 +445,7 @@ void t_guest(void)
 	large();
 	section("VMPLs");
 	vmpl();
+	user();
 	section("VMSA by the guest");
 	own_vmsa();
 	section("guest accesses");

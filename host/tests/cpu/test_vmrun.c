@@ -181,6 +181,19 @@ static void host_state(void)
 	   "entry: the guest has its XMM0 again");
 	is(get64(v->sh, SH_R1), 0x1111222233334444, "entry: all of it");
 
+	is(vcpu_do(v, OP_SETFPU, 0x0123456789abcdef, 0, 0), EXIT_VMGEXIT,
+	   "guest: YMM0 and the x87 stack in use");
+	sa = vmsa_read(v);
+	is(get64(sa, SA_YMM_HI), 0x0123456789abcdef,
+	   "exit: YMM0's upper half is in the VMSA");
+	is(get64(sa, SA_X87), 0xc90fdaa22168c235, "exit: ST0's mantissa is");
+	is(get32(sa, SA_X87_EXP) & 0xffff, 0x4000, "exit: and its exponent");
+	vcpu_do(v, OP_GETFPU, 0, 0, 0);
+	is(get64(v->sh, SH_R0), 0x0123456789abcdef,
+	   "entry: the guest has YMM0's upper half again");
+	is(get64(v->sh, SH_R1), 0xc90fdaa22168c235, "entry: and ST0");
+	is(get64(v->sh, SH_R2), 0x4000, "entry: all of it");
+
 	is(vcpu_do(v, OP_RDGPRS, 0x600d0000, 0, 0), EXIT_VMGEXIT,
 	   "guest: an exit with all registers known");
 	sa = vmsa_read(v);
