@@ -56,7 +56,7 @@ static u64 median(u64 *t)
 }
 
 /* TSC ticks in a millisecond, by the PIT */
-static u64 tsc_khz(void)
+u64 tsc_khz(void)
 {
 	u64 t;
 

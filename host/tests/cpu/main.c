@@ -536,28 +536,59 @@ static void start_others(u32 wanted)
 
 void c_entry(u64 id);
 
-static bool want_bench(void)
+/*
+ * What run asks for: a fw_cfg file with decimal numbers in it. Returns how
+ * many, 0 if there is no such file.
+ */
+static u32 asked(const char *name, u64 *num, u32 max)
 {
-	/* run passes the mode through fw_cfg: selector of opt/mode is found */
-	u32 n, sel = 0;
+	u32 n = 0, sel = 0, len = 0, got = 0, files, size;
 	u8 b[64];
 
+	while (name[n])
+		n++;
 	outw(0x510, 0x19);
-	n = 0;
-	for (u32 i = 0; i < 4; i++)
-		n = n << 8 | inb(0x511);
-	for (; n; n--) {
+	for (u32 i = 0, f = 0; i < 4; i++)
+		files = f = f << 8 | inb(0x511);
+	for (; files; files--) {
 		for (u32 i = 0; i < 64; i++)
 			b[i] = inb(0x511);
-		if (!memcmp(b + 8, "opt/snp-cpu/bench", 18))
+		size = b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+		if (!memcmp(b + 8, name, n + 1)) {
 			sel = b[4] << 8 | b[5];
+			len = size;
+		}
 	}
-	return sel;
+	if (!sel)
+		return 0;
+	outw(0x510, sel);
+	for (u32 i = 0; i < max; i++)
+		num[i] = 0;
+	for (bool in = false; len; len--) {
+		u8 c = inb(0x511);
+
+		if (c >= '0' && c <= '9') {
+			got += !in;
+			in = true;
+			if (got <= max)
+				num[got - 1] = num[got - 1] * 10 + c - '0';
+		} else {
+			in = false;
+		}
+	}
+	return got;
+}
+
+static void end(void)
+{
+	say("1..%u\n", tests);
+	say("# %u of %u failed\n", failures, tests);
+	power_off();
 }
 
 static void bsp(void)
 {
-	bool b;
+	u64 arg[2];
 
 	for (u32 v = 0; v < 256; v++) {
 		u64 a = (u64)exc_stubs + v * 16;
@@ -575,12 +606,15 @@ static void bsp(void)
 	cpus[0].up = 1;
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);
-	b = want_bench();
 	say("TAP version 13\n");
 	start_others(MAX_CPUS);
-	if (b) {
+	if (asked("opt/snp-cpu/bench", arg, 1)) {
 		bench();
 		power_off();
+	}
+	if (asked("opt/snp-cpu/fuzz", arg, 2) == 2) {
+		fuzz(arg[0], arg[1]);
+		end();
 	}
 	t_platform();
 	t_enable();
@@ -590,9 +624,7 @@ static void bsp(void)
 	t_vmrun();
 	t_guest();
 	t_smp();
-	say("1..%u\n", tests);
-	say("# %u of %u failed\n", failures, tests);
-	power_off();
+	end();
 }
 
 void c_entry(u64 id)
