@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# For the tests of the emulated host that boot a kernel on it: builds with the lab's own functions, boots
+# any number of times, reads what a boot left. Sourced, with $top set.
+#
+# A prepared folder has: bzImage; snp.gz, an initrd with our tests and every SEV test of the KVM selftests of 7.x
+# (sev.list: their names); all.gz, an initrd with every x86 KVM selftest of 7.x (all.list: their names, which are
+# in it as /tests/list); qemu, the path of the emulated host.
+
+host_kvm=${top:?}/host/tests/kvm
+
+# In a shell of its own, with all of the lab: a failure ends it, and a lock ends with it. Not a subshell, in
+# which a caller's "if" or "||" would switch set -e off.
+host_lab() {
+	bash -c 'set -euo pipefail; top=$1 verb=check out=1; shift
+		dry_run="" linux_dir="" qemu_dir="" extra_patch="" emulated=1 with_shell=""
+		for f in lib deps fetch overlay build qemu boot run; do . "$top/lab/$f.sh"; done
+		. "$top/host/tests/lib.sh"
+		stage_log=${stage_log:-/dev/null}
+		arm_traps
+		"$@"' host_lab "$top" "$@"
+}
+
+# host_prepare DIR TREE [PATCH]: fills DIR; with one more patch on the kernel. What it said is DIR/log.
+host_prepare() {
+	mkdir -p "$1"
+	if stage_log=$1/log host_lab host_build "$@" </dev/null >"$1/log" 2>&1; then return; fi
+	tail -n 20 "$1/log"
+	return 1
+}
+
+# The rest of the file is for host_lab's shell, but for host_results and below.
+
+host_build() {
+	local dir=$1 tree=$2 source work patches p library programs all sev
+	extra_patch=${3:-}
+	install_missing fetch overlay build boot
+	host_qemu "$dir"
+
+	# The library and the programs are mainline's, whatever kernel is to be booted.
+	work=$(work_dir mainline)
+	host_source mainline "$work"
+	mapfile -t all < <(cd "$work/src/tools/testing/selftests/kvm/x86" && printf '%s\n' *.c | sed 's/\.c$//')
+	mapfile -t sev < <(cd "$work/src/tools/testing/selftests/kvm/x86" && grep -li sev -- *.c | sed 's/\.c$//')
+	build_selftests "$work" "${all[@]}"
+	run make -C "$host_kvm" -j"$jobs" CC="$(command -v ccache >/dev/null && echo ccache) gcc" LINUX="$work/src" \
+		HEADERS="$work/src/obj/usr/include" LIB="$work/kselftest" OUT="$work/snp"
+	programs=$dir/programs
+	rm -rf "$programs"
+	mkdir -p "$programs/snp" "$programs/all"
+	(cd "$work/kselftest/x86" && cp "${all[@]}" "$programs/all/")
+	cp "${sev[@]/#/$programs/all/}" "$work"/snp/*_{test,bench} "$programs/snp/"
+	printf '%s\n' "${all[@]}" >"$programs/all/list"
+	printf '%s\n' "${all[@]}" >"$dir/all.list"
+	printf '%s\n' "${sev[@]}" >"$dir/sev.list"
+	exec {work_lock}>&-
+
+	work=$(work_dir "$tree")
+	host_source "$tree" "$work"
+	build_kernel "$work"
+	cp "$work/src/obj/arch/x86/boot/bzImage" "$dir/bzImage"
+	kernel_version "$work/src" >"$dir/version"
+	for p in snp all; do
+		# Nobody else is here while the lock is held, and `run` makes this folder anew.
+		rm -rf "$work/tests"
+		cp -r "$programs/$p" "$work/tests"
+		(build_initrd "$work" "$dir/$p.gz")
+	done
+	rm -rf "$work/tests" "$programs"
+}
+
+# host_source TREE WORK: fetched, patched, and locked until work_lock is closed.
+host_source() {
+	local source p patches
+	(fetch_base "$1")
+	source=$(base_of "$1")
+	p=$(patches_for "$1" "$source")
+	mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
+	[ "$1" != mainline ] || [ -z "$extra_patch" ] || [ "${tree:-}" = mainline ] || unset 'patches[-1]'
+	mkdir -p "$2"
+	lock_work "$2"
+	(overlay "$source" "$2" "${patches[@]}")
+	[ -e "$2/src/obj/.config" ] || configure "$2" "$lab"/config/{base,kvm,debug,kunit}.config
+}
+
+# host_qemu DIR: the emulated host, in DIR/qemu.
+host_qemu() {
+	plan_host
+	if [ -n "${SNPLAB_QEMU:-}" ]; then
+		command -v "$SNPLAB_QEMU" >"$1/qemu" || setup_error "expected a QEMU in SNPLAB_QEMU, found '$SNPLAB_QEMU'"
+		return
+	fi
+	install_missing "${host_purposes[@]}"
+	(fetch_qemu)
+	rm -rf "$1/host"
+	(build_host "$(qemu_source)" "$(qemu_work)" "$1/host")
+	printf '%s\n' "$1/host/bin/qemu-system-x86_64" >"$1/qemu"
+}
+
+# host_boot DIR INITRD TESTS LOGS LIMIT [STOCK]: boots DIR/bzImage with DIR/INITRD on the emulated host; with
+# STOCK, on that QEMU, without a host of ours. Leaves in LOGS what boot_tests leaves. TESTS may be followed
+# by a space and more of the kernel's command line.
+host_boot() {
+	local logs=$4
+	mkdir -p "$logs"
+	: >"$logs/ktap.log"
+	host_lab host_boot_now "$@" </dev/null >/dev/null 2>"$logs/boot.err" && return
+	echo "setup: $(tail -n 3 "$logs/boot.err" | paste -sd' ')" >"$logs/not-booted"
+}
+host_boot_now() {
+	qemu=$(cat "$1/qemu")
+	if [ -n "${6:-}" ]; then qemu=$6 emulated=''; fi
+	boot_tests "$1/bzImage" "$1/$2" "$3" "$4" "$5"
+}
+
+# host_results LOGS: what the boot says of itself, one thing a line, fields by tabs: "test NAME RESULT REASON",
+# "report LINE", "panic LINE", "errors N" with "error KIND N" for each kind, "end yes|no|SECONDS".
+host_results() { python3 "$top/host/tests/results.py" "$1"; }
+
+# result FILE NAME: the result of one test in what host_results said: pass, skip, fail, timeout, none.
+host_result() { awk -F'\t' -v n="$2" '$1 == "test" && $2 == n { r = $3 } END { print r == "" ? "none" : r }' "$1"; }
+
+# host_own_tests: the names in tests.list. host_upstream_tests DIR: every SEV test of 7.x's KVM selftests.
+host_own_tests() { sed 's/[[:space:]].*//; /^#/d; /^$/d' "$host_kvm/tests.list"; }
+host_upstream_tests() { cat "$1/sev.list"; }
+
+# host_provoked NAME...: a line "KIND N" for what these provoke, added up.
+host_provoked() {
+	awk -v names=" $* " '!/^#/ && index(names, " " $1 " ") && sub(/^errors=/, "", $2) {
+			k = split($2, e, ",")
+			for (i = 1; i <= k; i++) { split(e[i], f, ":"); n[f[1]] += f[2] }
+		}
+		END { for (i in n) print i, n[i] }' "$host_kvm/tests.list" | sort
+}
+
+# host_wrong_errors FILE NAME...: what host_results said in FILE of errors on the host, if it is not exactly what
+# the tests provoke.
+host_wrong_errors() {
+	local file=$1 wanted found
+	shift
+	wanted=$(host_provoked "$@")
+	found=$(awk -F'\t' '$1 == "error" { print $2, $3 }' "$file" | sort)
+	if grep -q $'^errors\tunknown' "$file"; then
+		grep $'^errors\t' "$file"
+	elif [ "$wanted" != "$found" ]; then
+		echo "expected: ${wanted:-none}; found: ${found:-none}" | paste -sd' '
+	elif [ "$(awk -F'\t' '$1 == "errors" { print $2 }' "$file")" != "$(awk '{ n += $2 } END { print n + 0 }' <<<"$wanted")" ]; then
+		echo "the kinds' sum is not the total: $(paste -sd' ' <(grep ^error "$file"))"
+	fi
+}
+
+# host_expectation TREE NAME FIELD: of expect/TREE: the "reason", what the test "says", the "evidence"; or nothing.
+host_expectation() {
+	awk -v name="$2" -v field="$3" '
+		/^#/ { next }
+		/^[^\t ]/ {
+			here = index($0, name ": known failure: ") == 1
+			if (here && field == "reason") print substr($0, length(name ": known failure: ") + 1)
+			next
+		}
+		here && index($1, field ":") == 1 { sub(/^[ \t]*[a-z]+: */, ""); print }' "$host_kvm/expect/$1"
+}
+host_expected_names() { sed -n 's/^\([^#\t ][^:]*\): known failure: .*/\1/p' "$host_kvm/expect/$1"; }
