@@ -496,6 +496,7 @@ void t_rmp(void);
 void t_host(void);
 void t_fw(void);
 void t_vmrun(void);
+void t_plain(void);
 void t_guest(void);
 void t_smp(void);
 void bench(void);

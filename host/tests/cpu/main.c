@@ -622,6 +622,7 @@ static void bsp(void)
 	t_host();
 	t_fw();
 	t_vmrun();
+	t_plain();
 	t_guest();
 	t_smp();
 	end();

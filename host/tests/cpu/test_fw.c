@@ -189,6 +189,12 @@ static void keys(void)
 		differ += get64(p, i) != get64(plain, i);
 	ok(differ > 400,
 	   "a guest's page taken away: still no plaintext");
+	put64(p, 0x800, 0x1234);
+	differ = 0;
+	for (u32 i = 0; i < PAGE; i += 8)
+		differ += get64(p, i) != get64(plain, i);
+	ok(differ > 400, "the host writes to it: nor is the rest plaintext");
+	is(get64(p, 0x800), 0x1234, "what it wrote is there");
 	vm_destroy(nodebug);
 	vm_destroy(vm);
 }

@@ -86,6 +86,10 @@ static void pvalidate(void)
 	   "PVALIDATE: the entry: Guest-Valid");
 	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0, "PVALIDATE again");
 	is(get64(v0->sh, SH_R1), 1, "PVALIDATE again: CF set, no change");
+	vcpu_do(v0, OP_READ, a + 8, 0, 0);
+	ok(get64(v0->sh, SH_VEC) == NO_FAULT &&
+	   get64(v0->sh, SH_R0) != 0xabcd000000000008 + a,
+	   "a new page: the guest does not read what the host wrote");
 	vcpu_do(v0, OP_WRITE, a, 0x1234, 0);
 	is(get64(v0->sh, SH_VEC), NO_FAULT, "write to a validated page");
 	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x1234, "and read back");

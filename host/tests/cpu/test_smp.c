@@ -98,6 +98,8 @@ static void in_use(void)
 	   "RMPUPDATE of a running vCPU's VMSA: 3 FAIL_INUSE");
 	is(rmp_assign((u64)v->vmsa, G_VMSA, 1, false, false), 3,
 	   "RMPUPDATE of it to the state it has: 3");
+	is(rmp_assign((u64)v->vmcb, 0, 5, false, false), 3,
+	   "RMPUPDATE of the VMCB that is running: 3");
 	is(rmp((u64)v->vmsa) & ~7ull, entry & ~7ull, "its entry is as it was");
 	twin = *v;
 	twin.vmcb = page_alloc();

@@ -296,7 +296,12 @@ static void automatic_exits(struct vcpu *v)
 	vcpu_run(v);
 	is(get64(v->sh, SH_R0), 5, "CR8 write trap: past it");
 	intercept(v, EXIT_CR0_TRAP + 8, false);
+	put32(v->vmcb, VMCB_INT_CTL, BIT(24));
+	vcpu_do(v, OP_WRCR8, 6, 0, 0);
+	is(get32(v->vmcb, VMCB_INT_CTL) & 0xff, 6,
+	   "CR8 under V_INTR_MASKING: V_TPR in the VMCB follows");
 	vcpu_do(v, OP_WRCR8, 0, 0, 0);
+	put32(v->vmcb, VMCB_INT_CTL, 0);
 	intercept(v, EXIT_EFER_TRAP, true);
 	e = vcpu_do(v, OP_WRMSR, MSR_EFER,
 		    EFER_SVME | EFER_LMA | EFER_LME | EFER_NXE | EFER_SCE, 0);
@@ -363,6 +368,8 @@ static void vc_exits(struct vcpu *v)
 	intercept(v, EXIT_MSR, false);
 	put64(v->vmcb, VMCB_MSRPM, (u64)msrpm);
 	put64(v->vmcb, VMCB_IOPM, (u64)iopm);
+	vcpu_do(v, OP_VMMCALL, 0, 0, 0);
+	is(get64(v->sh, SH_VEC), VEC_UD, "VMMCALL, not intercepted: #UD");
 	vcpu_do(v, OP_RDTSC, 0, 0, 0);
 	is(get64(v->sh, SH_VEC), NO_FAULT, "RDTSC, not intercepted: no #VC");
 	vcpu_do(v, OP_CPUID, 0x8000001f, 0, 0);
@@ -507,51 +514,13 @@ static void bad_event(void)
 	vm_destroy(vm);
 }
 
-/* A VM that knows nothing of SEV, on a host with SNP on. */
-static void plain_vm(void)
-{
-	struct vm *vm = vm_new_plain(900);
-	struct vcpu *v;
-	u64 a = G_TEST, p, e;
-
-	vm_memory(vm);
-	v = vm_vcpu(vm, 0);
-	is(vcpu_run(v), EXIT_VMGEXIT, "a plain VM runs");
-	p = (u64)page_alloc();
-	vm_keep(vm, (void *)p);
-	put64((void *)p, 0, 0x77);
-	npt_map(vm, a, p, NPT_RWX);
-	vcpu_do(v, OP_WRITE, a + 8, 0x88, 0);
-	is(get64((void *)p, 8), 0x88, "it writes to a hypervisor page");
-	rmp_assign(p, a, 1, false, false);
-	e = vcpu_do(v, OP_WRITE, a, 1, 0);
-	is(e, EXIT_NPF, "its write to an assigned page: #NPF (15.36.10)");
-	is(get64(v->vmcb, VMCB_INFO1) & (PF_RMP | PF_W | NPF_ENC | NPF_FINAL),
-	   PF_RMP | PF_W | NPF_FINAL, "EXITINFO1: RMP, W, and not ENC");
-	is(get64(v->vmcb, VMCB_INFO2), a, "EXITINFO2: the gpa");
-	rmp_shared(p, false);
-	is(vcpu_run(v), EXIT_VMGEXIT, "it goes on when the page is given back");
-	is(get64((void *)p, 0), 1, "and its write is done");
-	rmp_assign(p, a, 1, false, false);
-	is(vcpu_do(v, OP_READ, a + 8, 0, 0), EXIT_VMGEXIT,
-	   "its read of an assigned page is allowed");
-	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
-	ok(get64(v->sh, SH_VEC) != NO_FAULT || get64(v->sh, SH_R0) == 0,
-	   "SEV_STATUS: nothing in a plain VM");
-	vcpu_do(v, OP_PVALIDATE, a, 0, 1);
-	is(get64(v->sh, SH_VEC), VEC_UD, "PVALIDATE in a plain VM: #UD");
-	vcpu_do(v, OP_RMPADJUST, a, 0, 1);
-	is(get64(v->sh, SH_VEC), VEC_UD, "RMPADJUST in a plain VM: #UD");
-	vm_destroy(vm);
-}
-
 /* An SEV-ES guest beside SNP: its VMSA is not the RMP's, but has a key. */
 static void es_guest(void)
 {
 	u64 tmr = (u64)huge_alloc(), w[5] = { 1, tmr, 2 * MB, 0, 0 };
 	struct vm *vm;
 	struct vcpu *v;
-	u8 *img, copy[64];
+	u8 *img, *p, copy[64];
 	u64 e;
 
 	/* trusted memory of the firmware's for ES: 2 MB, while SNP is on */
@@ -584,6 +553,21 @@ static void es_guest(void)
 	is(get64(v->sh, SH_R0) & 7, 3, "SEV-ES: SEV_STATUS: SEV and ES only");
 	vcpu_do(v, OP_PVALIDATE, G_CODE, 0, 1);
 	is(get64(v->sh, SH_VEC), VEC_UD, "SEV-ES: PVALIDATE: #UD");
+	p = page_alloc();
+	vm_keep(vm, p);
+	put64(p, 0, 0x706c61696e);
+	npt_map(vm, G_TEST, (u64)p, NPT_RWX);
+	vcpu_do(v, OP_READ, G_TEST, 0, 0);
+	ok(get64(v->sh, SH_VEC) == NO_FAULT &&
+	   get64(v->sh, SH_R0) != 0x706c61696e,
+	   "SEV-ES: private read of what the host wrote: not the plaintext");
+	vcpu_do(v, OP_READ, SHARED_VIEW + G_TEST, 0, 0);
+	is(get64(v->sh, SH_R0), 0x706c61696e, "SEV-ES: shared read: as written");
+	vcpu_do(v, OP_WRITE, G_TEST, 0x736563726574, 0);
+	vcpu_do(v, OP_READ, G_TEST, 0, 0);
+	is(get64(v->sh, SH_R0), 0x736563726574,
+	   "SEV-ES: private write and read");
+	ok(get64(p, 0) != 0x736563726574, "SEV-ES: the host cannot read it");
 	intercept(v, EXIT_CPUID, true);
 	vcpu_do(v, OP_CPUID, 0, 0, 0);
 	is(get64(v->sh, SH_VEC), VEC_VC, "SEV-ES: CPUID, intercepted: #VC");
@@ -617,7 +601,6 @@ void t_vmrun(void)
 	physical(&vm->vcpu[0]);
 	vm_destroy(vm);
 	bad_event();
-	section("other guests");
-	plain_vm();
+	section("SEV-ES guest");
 	es_guest();
 }
