@@ -52,9 +52,9 @@ struct PspCall {
     uint64_t addr;
     bool readable;
     uint8_t buf[PSP_BUF_MAX];
-    /* RMP or keys changed */
+    /* What TLBs depend on changed: RMP entries or keys */
     bool flush;
-    /* Not a refusal but the answer to a question for a length */
+    /* Not a refusal but the answer to a question, as for a length */
     bool query;
     char *why;
 };

@@ -182,9 +182,15 @@ bool psp_read(PspCall *c, uint64_t pa, unsigned key, void *buf, size_t len)
 bool psp_write(PspCall *c, uint64_t pa, unsigned key, const void *buf,
                size_t len)
 {
-    /* Pages may come to have a key, or to lose it */
-    c->flush = true;
-    return psp_is_ram(c->h, pa, len) && amd_snp_write(c->h, pa, key, buf, len);
+    if (!psp_is_ram(c->h, pa, len)) {
+        return false;
+    }
+    /* Pages that get another key are seen differently through TLBs */
+    for (uint64_t p = QEMU_ALIGN_DOWN(pa, PSP_PAGE); p < pa + len;
+         p += PSP_PAGE) {
+        c->flush |= amd_snp_key(c->h, p) != key;
+    }
+    return amd_snp_write(c->h, pa, key, buf, len);
 }
 
 void psp_write_buf(PspCall *c, unsigned offset, unsigned len)

@@ -259,6 +259,8 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
     }
     for (int i = 0; i <= AMD_SNP_MAX_ASID; i++) {
         if (s->asid_dirty[i]) {
+            /* A driver tries, and flushes if told to: that is no mistake */
+            c->query = true;
             return psp_refuse(c, PSP_DFFLUSH_REQUIRED,
                               "ASID %d was used: WBINVD and SNP_DF_FLUSH first",
                               i);
@@ -278,7 +280,6 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
                 amd_rmp_set(h, pages[i], e);
             }
         }
-        c->flush = true;
     }
     s->snp_init = false;
     return PSP_SUCCESS;
@@ -628,8 +629,11 @@ static void make_secrets(PspCall *c, PspGuest *g, uint8_t *page)
 }
 
 /*
- * Of these registers, every bit is a feature: the guest may not be told of one
- * that the processor lacks. What else CPUID says is not checked.
+ * Of these registers every bit is a feature, and the guest may not be told of
+ * one that the processor lacks. Left out are bits that follow a control
+ * register (OSXSAVE, OSPKE), the topology that the hypervisor makes up (HTT,
+ * CmpLegacy), its interrupt controller (x2APIC) and its own bit. What else
+ * CPUID says is not checked.
  */
 static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
 {
@@ -637,19 +641,17 @@ static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
 
     switch (leaf) {
     case 1:
-        /* The hypervisor bit is for the hypervisor, OSXSAVE follows CR4 */
-        return reg == ECX ? ~(BIT(31) | BIT(27)) : reg == EDX ? ~0u : 0;
+        return reg == ECX ? ~(BIT(31) | BIT(27) | BIT(21)) :
+               reg == EDX ? ~BIT(28) : 0;
     case 7:
-        return subleaf == 0 && reg != EAX ? ~0u : 0;
+        return subleaf || reg == EAX ? 0 : reg == ECX ? ~BIT(4) : ~0u;
     case 0xd:
         return subleaf == 0 && (reg == EAX || reg == EDX) ? ~0u :
                subleaf == 1 && reg == EAX ? ~0u : 0;
     case 0x80000001:
-        return reg == ECX || reg == EDX ? ~0u : 0;
+        return reg == ECX ? ~BIT(1) : reg == EDX ? ~0u : 0;
     case 0x80000008:
         return reg == EBX ? ~0u : 0;
-    case 0x80000021:
-        return reg == EAX ? ~0u : 0;
     default:
         return 0;
     }
@@ -970,9 +972,9 @@ static PspStatus cmd_snp_page_reclaim(PspCall *c)
         return psp_refuse(c, PSP_INVALID_PAGE_STATE, "page 0x%" PRIx64 " is %s",
                           pa, psp_page_state_name(state));
     }
+    /* No flush: whether a page is immutable is nothing that TLBs know */
     e.lo &= ~AMD_RMP_IMMUTABLE;
     psp_rmp_set(c->h, pa, large, e);
-    c->flush = true;
     return PSP_SUCCESS;
 }
 

@@ -942,7 +942,7 @@ static void test_snp_init(void)
     EXPECT(p, OK, SNP_GCTX_CREATE, GCTX);
     EXPECT(p, OK, SNP_LAUNCH_START, GCTX, POLICY);
     EXPECT(p, DFFLUSH_REQUIRED, SNP_ACTIVATE, GCTX, 1);
-    EXPECT(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX, 8);
+    EXPECT_QUERY(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX, 8);
     EXPECT(p, WBINVD_REQUIRED, SNP_DF_FLUSH, 0);
     psp_wbinvd(p);
     EXPECT(p, OK, SNP_DF_FLUSH, 0);
@@ -958,6 +958,34 @@ static void test_snp_init(void)
     g_assert_cmphex(qtest_readl(p->qts, OUT), ==, 0x01003701);
     EXPECT(p, OK, SNP_INIT_EX, 0);
     EXPECT(p, BAD_GUEST, SNP_DECOMMISSION, GCTX);
+    psp_stop(p);
+}
+
+/* What the IOMMU writes by itself is the firmware's while SNP is on */
+static void test_snp_iommu(void)
+{
+    const uint64_t iommu = 0xfed80000;
+    const uint64_t pages[] = { PAGES, PAGES + 0x1000, PAGES + 0x4000,
+                               PAGES + 0x8000 };
+    Psp *p = psp_start(SYSCFG_SNP, " -device amd-iommu");
+
+    /* Event log of 512 entries, PPR log of 256, completion store */
+    qtest_writeq(p->qts, iommu + 0x10, PAGES | 9ULL << 56);
+    qtest_writeq(p->qts, iommu + 0x38, (PAGES + 0x4000) | 8ULL << 56);
+    qtest_writeq(p->qts, iommu + 0x20, PAGES + 0x8000);
+    snp_init(p);
+    for (int i = 0; i < ARRAY_SIZE(pages); i++) {
+        g_assert_cmphex(psp_rmp_read(p, pages[i]), ==, RMP_FIRMWARE);
+    }
+    g_assert_cmphex(psp_rmp_read(p, PAGES + 0x2000), ==, 0);
+    g_assert_cmphex(psp_rmp_read(p, PAGES + 0x5000), ==, 0);
+    EXPECT(p, OK, SNP_SHUTDOWN_EX, 8);
+    g_assert_cmphex(psp_rmp_read(p, PAGES), ==, RMP_FIRMWARE);
+    snp_init(p);
+    EXPECT(p, OK, SNP_SHUTDOWN_EX, DW(8, 1));
+    for (int i = 0; i < ARRAY_SIZE(pages); i++) {
+        g_assert_cmphex(psp_rmp_read(p, pages[i]), ==, RMP_RECLAIM);
+    }
     psp_stop(p);
 }
 
@@ -1205,7 +1233,7 @@ static void test_snp_asid(void)
     g_assert_false(filled(p, PAGES, 0x21, 16));
     EXPECT(p, BAD_GUEST, SNP_DECOMMISSION, GCTX);
     EXPECT(p, DFFLUSH_REQUIRED, SNP_ACTIVATE, GCTX2, 99);
-    EXPECT(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX, 8);
+    EXPECT_QUERY(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX, 8);
     EXPECT(p, WBINVD_REQUIRED, SNP_DF_FLUSH, 0);
     psp_wbinvd(p);
     EXPECT(p, OK, SNP_DF_FLUSH, 0);
@@ -1302,13 +1330,13 @@ static void test_snp_launch_update(void)
     pa += PSP_PAGE;
     fill(p, pa, 0, PSP_PAGE);
     cpuid_entry(p, pa, 0, 0x80000000, 0, 0xffffffff);
-    cpuid_entry(p, pa, 1, 1, 0, 1 | 1u << 31 | 1 << 27 | 1 << 6);
+    cpuid_entry(p, pa, 1, 1, 0, 1 | 1u << 31 | 1 << 27 | 1 << 21 | 1 << 6);
     cpuid_entry(p, pa, 2, 7, 0, 1u << 30);
     psp_rmp_write(p, pa, RMP_PRE_GUEST(1, 0x5000));
     EXPECT(p, BAD_PARAM, SNP_LAUNCH_UPDATE, GCTX, UPDATE(CPUID), pa);
     g_assert_cmphex(psp_rmp_read(p, pa), ==, RMP_PRE_GUEST(1, 0x5000));
     g_assert_cmphex(qtest_readl(p->qts, pa + 16 + 48 + 32), ==,
-                    1 | 1u << 31 | 1 << 27);
+                    1 | 1u << 31 | 1 << 27 | 1 << 21);
     g_assert_cmphex(qtest_readl(p->qts, pa + 16 + 96 + 32), ==, 0);
     g_assert_cmphex(qtest_readl(p->qts, pa + 16 + 32), ==, 0xffffffff);
     EXPECT(p, OK, SNP_LAUNCH_UPDATE, GCTX, UPDATE(CPUID), pa);
@@ -2264,6 +2292,7 @@ int main(int argc, char **argv)
     qtest_add_func("amd-psp/sev/many-guests", test_many_guests);
     qtest_add_func("amd-psp/snp/config", test_snp_config);
     qtest_add_func("amd-psp/snp/init", test_snp_init);
+    qtest_add_func("amd-psp/snp/iommu", test_snp_iommu);
     qtest_add_func("amd-psp/snp/platform", test_snp_platform);
     qtest_add_func("amd-psp/snp/reclaim", test_snp_reclaim);
     qtest_add_func("amd-psp/snp/unsmash", test_snp_unsmash);
