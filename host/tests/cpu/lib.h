@@ -490,6 +490,7 @@ void intercept(struct vcpu *v, u32 code, bool on);
 u8 *vmsa_read(struct vcpu *v);		/* decrypted copy, debug policy */
 
 void t_platform(void);
+void t_off(void);
 void t_enable(void);
 void snp_enable(void);			/* no test: SNP on, firmware in INIT */
 void t_rmp(void);

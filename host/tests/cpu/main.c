@@ -579,7 +579,7 @@ static u32 asked(const char *name, u64 *num, u32 max)
 	return got;
 }
 
-static void end(void)
+static __attribute__((noreturn)) void end(void)
 {
 	say("1..%u\n", tests);
 	say("# %u of %u failed\n", failures, tests);
@@ -611,6 +611,10 @@ static void bsp(void)
 	if (asked("opt/snp-cpu/bench", arg, 1)) {
 		bench();
 		power_off();
+	}
+	if (asked("opt/snp-cpu/off", arg, 1)) {
+		t_off();
+		end();
 	}
 	if (asked("opt/snp-cpu/fuzz", arg, 2) == 2) {
 		fuzz(arg[0], arg[1]);

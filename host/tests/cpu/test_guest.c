@@ -109,6 +109,14 @@ static void pvalidate(void)
 	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x1235,
 	     "the content is still the guest's");
 
+	/* a write that ends in a page not validated writes nothing */
+	give(a + PAGE);
+	vcpu_do(v0, OP_WRITE, a + 0xff8, 0x1111, 0);
+	is_vc(v0, vcpu_do(v0, OP_WRITE, a + 0xffc, 0x2222222222222222, 0),
+	      VC_NOT_VALID, "write across the end of the validated page");
+	done(v0, vcpu_do(v0, OP_READ, a + 0xff8, 0, 0), 0x1111,
+	     "and its first half is not written");
+
 	/* RMPUPDATE takes validation away: the guest learns of any remapping */
 	rmp_shared(p, false);
 	is_npf(v0, vcpu_do(v0, OP_READ, a, 0, 0), a,

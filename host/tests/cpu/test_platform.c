@@ -46,6 +46,8 @@ void t_platform(void)
 	ok(rdmsr(MSR_HWCR) & 1, "HWCR: SmmLock cannot be cleared");
 	is(rdmsr(MSR_SEV_STATUS), 0,
 	   "SEV_STATUS: zero outside a guest (15.34.10)");
+	is_fault(try(t_wrmsr, MSR_SEV_STATUS, 7, 0), VEC_GP, 0, 0,
+		 "SEV_STATUS: read only");
 	rmp_base = rdmsr(MSR_RMP_BASE);
 	rmp_end = rdmsr(MSR_RMP_END);
 	ok(rmp_base && !(rmp_base & 0x1fff) && !((rmp_end + 1) & 0x1fff) &&
@@ -200,4 +202,41 @@ void t_enable(void)
 	on_all(svm_cpu_init, NULL);
 	memset(msrpm_all, 0xff, 2 * PAGE);
 	memset(iopm_all, 0xff, 3 * PAGE);
+}
+
+/* A machine or a CPU without SNP: what is not advertised is not there. */
+void t_off(void)
+{
+	static struct rmp_state st = { 0 };
+	struct vm *vm;
+
+	section("without SNP");
+	is(ncpus, MAX_CPUS, "INIT-SIPI starts all CPUs");
+	ok(cpuid(0x80000000, 0).a < 0x8000001f ||
+	   !(cpuid(0x8000001f, 0).a & 0x3a),
+	   "CPUID 8000001F: no SEV, SEV-ES, SEV-SNP, VMPL");
+	try(t_wrmsr, MSR_SYSCFG, SYSCFG_MFDM | SYSCFG_SNP_EN, 0);
+	ok(!(rdmsr(MSR_SYSCFG) & SYSCFG_SNP_EN), "SYSCFG: SNP_EN stays clear");
+	is_fault(try(t_rmpupdate, POOL4K, (u64)&st, 0), VEC_UD, 0, 0,
+		 "RMPUPDATE: #UD");
+	is_fault(try(t_psmash, POOL4K, 0, 0), VEC_UD, 0, 0, "PSMASH: #UD");
+	is_fault(try(t_pvalidate, POOL4K, 0, 1), VEC_UD, 0, 0,
+		 "PVALIDATE: #UD");
+	is_fault(try(t_rmpadjust, POOL4K, 0, 1), VEC_UD, 0, 0,
+		 "RMPADJUST: #UD");
+	is_fault(try(t_rmpquery, POOL4K, 0, 1), VEC_UD, 0, 0, "RMPQUERY: #UD");
+	is_fault(try(t_rmpread, POOL4K, POOL4K, 0), VEC_UD, 0, 0,
+		 "RMPREAD: #UD");
+	is_fault(try(t_vmgexit, 0, 0, 0), VEC_UD, 0, 0,
+		 "VMGEXIT: #UD on the host, as VMMCALL");
+	on_all(svm_cpu_init, NULL);
+	vm = vm_new_plain(2);
+	vm_memory(vm);
+	is(vcpu_run(vm_vcpu(vm, 0)), EXIT_VMGEXIT, "a plain VM runs");
+	vcpu_do(&vm->vcpu[0], OP_PVALIDATE, G_CODE, 0, 1);
+	is(get64(vm->vcpu[0].sh, SH_VEC), VEC_UD, "PVALIDATE in it: #UD");
+	vcpu_do(&vm->vcpu[0], OP_REGS, 0x77, 1, 0);
+	while (get64(vm->vcpu[0].sh, SH_R0) == 0xdead)
+		vcpu_run(&vm->vcpu[0]);
+	is(get64(vm->vcpu[0].sh, SH_R1), 0, "its registers are kept");
 }

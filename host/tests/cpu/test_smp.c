@@ -187,10 +187,45 @@ static void noticed(void)
 	vm_destroy(vm);
 }
 
+/* As KVM resolves it: the entry is smashed, then the mapping is made small. */
+static void smashed(void)
+{
+	const u64 a = 0x800000;
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	u64 h = (u64)huge_alloc();
+
+	rmp_assign(h, a, 1, true, false);
+	npt_map_large(vm, a, h, NPT_RWX);
+	vcpu_do(v, OP_PVALIDATE, a, 1, 1);
+	vcpu_order(v, OP_BENCH, 300000000, a, 2 * MB);
+	on_cpu_start(1, run_order, v);
+	delay(6000000);
+	is(psmash(h), 0, "PSMASH of 2 MB that a guest is using");
+	on_cpu_wait(1);
+	is(exit_of[1], EXIT_NPF, "the guest leaves: its mapping is 2 MB");
+	is(get64(v->vmcb, VMCB_INFO1) & (PF_RMP | NPF_ENC | NPF_VMPL),
+	   PF_RMP | NPF_ENC, "by #NPF with RMP and ENC");
+	npt_map_large(vm, a, 0, 0);
+	for (u32 i = 0; i < 512; i++)
+		npt_map(vm, a + i * PAGE, h + i * PAGE, NPT_RWX);
+	on_cpu_start(1, run_order, v);
+	delay(6000000);
+	rmp_shared(h + 7 * PAGE, false);
+	on_cpu_wait(1);
+	is(exit_of[1], EXIT_NPF, "it goes on through 4 KB until one is taken");
+	is(get64(v->vmcb, VMCB_INFO2) & ~0xfffull, a + 7 * PAGE,
+	   "and leaves on that one");
+	for (u32 i = 0; i < 512; i++)
+		rmp_shared(h + i * PAGE, false);
+	vm_destroy(vm);
+}
+
 void t_smp(void)
 {
 	section("several CPUs");
 	parallel();
 	in_use();
 	noticed();
+	smashed();
 }
