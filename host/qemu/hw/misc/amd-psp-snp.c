@@ -649,7 +649,8 @@ static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
         return subleaf == 0 && (reg == EAX || reg == EDX) ? ~0u :
                subleaf == 1 && reg == EAX ? ~0u : 0;
     case 0x80000001:
-        return reg == ECX ? ~BIT(1) : reg == EDX ? ~0u : 0;
+        /* CmpLegacy, TOPOEXT: the topology is what the hypervisor makes it */
+        return reg == ECX ? ~(BIT(22) | BIT(1)) : reg == EDX ? ~0u : 0;
     case 0x80000008:
         return reg == EBX ? ~0u : 0;
     default:
