@@ -7,7 +7,7 @@
 qemu=${SNPLAB_QEMU:-qemu-system-x86_64}
 
 # The emulated host on QEMU's command line: the one place where its parts have their names.
-host_machine=q35 host_property=amd-snp-host host_psp=amd-psp host_object=/machine/amd-snp-host
+host_machine=q35 host_property=amd-snp-host host_psp=amd-psp host_object=/machine/amd-snp
 
 # is_snp_host: has this binary the parts?
 is_snp_host() {
@@ -18,11 +18,13 @@ is_snp_host() {
 
 # host_line: fills the array host_args with what makes a QEMU that has the parts an SNP host.
 host_line() {
+	local cpu="EPYC-Milan,-hypervisor,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,+lbrv,+sev,+sev-es,+sev-snp"
+	# What TCG has not is off in any case; named, QEMU does not warn of each for each CPU.
+	cpu+=",-pcid,-invpcid,-fxsr-opt,-misalignsse,-osvw,-topoext,-perfctr-core,-clzero,-ibpb,-ibrs,-amd-stibp,-amd-ssbd,-xsaves"
 	# Without the hypervisor bit, as on the bare machine: kernels believe in no RMP of a guest. An SMT
 	# topology: 6.12 refuses every launch policy without the SMT bit, later tests set it only with SMT.
 	host_args=(-machine "$host_machine,$host_property=on"
-		-cpu "EPYC-Milan,-hypervisor,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,+lbrv,+sev,+sev-es,+sev-snp"
-		-smp "4,sockets=1,cores=2,threads=2" -m 1G
+		-cpu "$cpu" -smp "4,sockets=1,cores=2,threads=2" -m 1G
 		-device amd-iommu -device "$host_psp")
 }
 

@@ -147,8 +147,11 @@ build_host() {
 		--without-default-features --without-default-devices --with-devices-x86_64=snplab
 		--enable-gnutls --enable-attr --enable-virtfs
 		--disable-fdt --disable-docs --disable-install-blobs --disable-download "--cc=$cc" --extra-cflags=-O2)
+	# configure writes this only where gcc can link for 32 bits, which these few lines do not need.
+	local option_roms=(sh -c "printf '%s\n' TOPSRC_DIR=../../.. CC=gcc OBJCOPY=objcopy PYTHON=python3 >pc-bios/optionrom/config.mak")
 	if [ -n "$dry_run" ]; then
 		in_qemu_build "$work" ../configure "${flags[@]}"
+		in_qemu_build "$work" "${option_roms[@]}"
 		in_qemu_build "$work" ninja -j"$jobs" qemu-system-x86_64
 		in_qemu_build "$work" make -C pc-bios/optionrom
 		return
@@ -160,8 +163,7 @@ build_host() {
 			out_of_space "$work"
 			setup_error 'QEMU cannot be configured' 'what its configure said is in the log'
 		fi
-		# configure writes this only where gcc can link for 32 bits, which these few lines do not need.
-		printf '%s\n' TOPSRC_DIR=../../.. CC=gcc OBJCOPY=objcopy PYTHON=python3 >"$work/src/build/pc-bios/optionrom/config.mak"
+		in_qemu_build "$work" "${option_roms[@]}"
 		printf '%s\n' "${flags[*]}" >"$work/src/build/configured"
 	fi
 	if ! in_qemu_build "$work" ninja -j"$jobs" qemu-system-x86_64 || ! in_qemu_build "$work" make -C pc-bios/optionrom; then

@@ -144,7 +144,7 @@ def end(qemu, channel, answers):
 def main():
     p = argparse.ArgumentParser(add_help=False)
     p.add_argument("--out")
-    p.add_argument("--object", default="/machine/amd-snp-host")
+    p.add_argument("--object", default="/machine/amd-snp")
     p.add_argument("--timeout", type=float)
     p.add_argument("command", nargs=argparse.REMAINDER)
     args = p.parse_args()
@@ -161,7 +161,11 @@ def main():
     theirs.close()
 
     def stop(number, _):
-        qemu.kill()
+        try:
+            os.kill(qemu.pid, signal.SIGKILL)
+            os.waitpid(qemu.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
         sys.exit(128 + number)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)

@@ -20,7 +20,6 @@ prepare() {
 		stage "fetch linux for $tree" fetch_base "$tree"
 		source=$(base_of "$tree")
 	fi
-	prepare_host "$run_dir/host"
 	version=$(kernel_version "$source") || version='(version not known yet)'
 	work=$(work_dir "$tree")
 	if [ -z "$dry_run" ]; then
@@ -36,18 +35,15 @@ prepare() {
 	stage "build the guest: init, modules, selftests" build_guest "$work"
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
 	[ -n "$dry_run" ] || exec {work_lock}>&-
+	# Last: a patch that does not apply or compile is said before minutes go into QEMU.
+	prepare_host "$run_dir/host"
 }
-
-# While host/ has no whole platform yet, kernels boot on the machine's own QEMU.
-host_ready=
 
 # plan_host: what prepare_host will do: nothing with a QEMU of the user's, no download with a source of the
 # user's. Sets host_stages and host_purposes.
 plan_host() {
 	if [ -n "${SNPLAB_QEMU:-}" ]; then
 		host_stages=0 host_purposes=()
-	elif [ -z "$host_ready" ] && [ "$verb" != host ]; then
-		host_stages=0 host_purposes=(stock)
 	elif [ -n "${qemu_dir:-}" ]; then
 		host_stages=1 host_purposes=(host)
 	else
@@ -135,7 +131,8 @@ verb_run() {
 		[ -n "$tests" ] || die $EX_SKIP 'nothing is left to run'
 	fi
 	stage_now=$((stage_now + 1))
-	say "[$stage_now/$stage_all] boot linux $version on ${emulated:+the emulated host, }QEMU $(qemu_version) (TCG): ${tests//,/ } …"
+	s=$(qemu_version)
+	say "[$stage_now/$stage_all] boot linux $version on ${emulated:+the emulated host, }QEMU ${s:-$qemu_release} (TCG): ${tests//,/ } …"
 	logs=$run_dir
 	local t0=$SECONDS
 	boot_tests "$kernel" "$initrd" "$tests" "$logs" "${limit:-600}" >&"$out"
@@ -162,6 +159,7 @@ verb_shell() {
 	stage_now=$((stage_now + 1))
 	say "[$stage_now/$stage_all] boot linux $version; \"exit\" powers off, Ctrl-A X ends QEMU"
 	boot_shell "$kernel" "$initrd"
+	[ -n "$dry_run" ] || rm -rf "$run_dir/host"
 }
 
 # host: for other tools. The kernel is theirs, so are its console and what it boots from.

@@ -99,21 +99,24 @@ def judge_host(args):
         if word:
             kind, _, most = word.partition(":")
             allowed[kind] = max(allowed.get(kind, 0), int(most) if most else total)
-    unasked, said = 0, []
+    unasked, said, bad = 0, [], []
     for kind, n in sorted(kinds.items()):
         if n > allowed.get(kind, 0):
             unasked += n - allowed.get(kind, 0)
+            bad.append(kind)
             said.append(f"  {kind}: {n}" + (f", of which {allowed[kind]} may be" if kind in allowed else ""))
     if total != sum(kinds.values()):
         # A kind that is not told apart is asked for by nobody.
         unasked += abs(total - sum(kinds.values())) or 1
         said.append(f"  guest-errors says {total}, its kinds say {sum(kinds.values())}")
     if unasked:
-        log = [line.strip() for line in read(f"{args.logs}/host.log")]
+        log = list(enumerate((line.strip() for line in read(f"{args.logs}/host.log")), 1))
+        # "amd-snp: KIND: what happened"; what else QEMU says there of guests is not counted.
+        lines = [entry for entry in log if entry[1].startswith(tuple(f"amd-snp: {kind}: " for kind in bad))]
         said.insert(0, f"{unasked} error(s) on the emulated host that no test asked for:")
-        said.extend(f"  host.log:{i}: {line}" for i, line in enumerate(log[:8], 1))
-        if len(log) > 8:
-            said.append(f"  host.log has {len(log) - 8} more lines")
+        said.extend(f"  host.log:{i}: {line}" for i, line in lines[:8])
+        if len(lines) > 8:
+            said.append(f"  and {len(lines) - 8} more lines of {', '.join(bad)} in host.log")
     return host, unasked, said
 
 

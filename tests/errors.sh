@@ -44,7 +44,9 @@ expect 'tree: no tree given' 2 'which tree\? expected 6\.12\.y, mainline' "$s" t
 expect 'refresh: an unknown tree' 2 'no such tree' "$s" refresh 5.4.y
 expect 'mail: an unknown tree' 2 'no such tree' "$s" mail 5.4.y
 expect 'shell without a terminal' 2 'shell wants a terminal' "$s" shell </dev/null
-expect 'run --dry-run prints the QEMU line' 0 '^ *qemu-system-x86_64 .*-append ' "$s" run --dry-run
+expect 'run --dry-run prints the QEMU build' 0 '^ *env -C .* ninja .*qemu-system-x86_64$' "$s" run --dry-run
+expect 'run --dry-run prints the QEMU line' 0 '/bin/qemu-system-x86_64.* -machine q35,amd-snp-host=on .*-append ' "$s" run --dry-run
+expect 'with a QEMU that is no SNP host, that is said' 0 '/bin/true has no emulated SNP host: what needs one will be skipped' env SNPLAB_QEMU=/bin/true "$s" run --dry-run
 check 'run --dry-run leaves no cache behind' env XDG_CACHE_HOME="$tmp/none" bash -c '"$0" run --dry-run >/dev/null; [ ! -e "$XDG_CACHE_HOME" ]' "$s"
 
 # No network: a proxy that nobody listens at. Port 9 of the loopback is discard's, and closed.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The mainline series' KUnit suite runs the way a kernel developer runs it: kunit.py, in the patched
-# tree, everything built in, whatever CPU kunit.py's QEMU has.
+# tree, everything built in, whatever CPU kunit.py's QEMU has; and on the emulated host.
+# shellcheck disable=SC2016  # an inner shell
 set -uo pipefail
 # shellcheck source=tests/tap.sh
 . "$(dirname "$0")/tap.sh"
@@ -36,5 +37,13 @@ fi
 check 'it ran the suite' grep -q 'kvm_sev_snp_launch_finish' "$tmp/log"
 check 'all of it passed' grep -qE 'Testing complete\. Ran [1-9][0-9]* tests: passed: [0-9]+(, skipped: [0-9]+)?$' "$tmp/log"
 grep -E 'Testing complete' "$tmp/log" | sed 's/^/# /'
+# The same kernel on the emulated host, as docs/using-the-host.md has it.
+"$top/snplab" host --print kunit >"$tmp/host.py" 2>"$tmp/err" || not_ok 'host --print kunit' "$(cat "$tmp/err")"
+binary=$("$top/snplab" host --print binary 2>/dev/null)
+PATH=$(dirname "$binary"):$PATH
+check 'kunit.py exec --qemu_config on the emulated host' bash -o pipefail -c '"$@" | tee "$0"' "$tmp/host.log" \
+	timeout 300 python3 tools/testing/kunit/kunit.py exec --arch x86_64 --qemu_config "$tmp/host.py" --build_dir "$work/src/obj"
+check 'it was that machine' grep -q -- '-machine q35,amd-snp-host=on' "$tmp/host.log"
+check 'all of it passed there, too' grep -qE 'Testing complete\. Ran [1-9][0-9]* tests: passed: [0-9]+(, skipped: [0-9]+)?$' "$tmp/host.log"
 cd "$top" && rm -rf "$work"
 finish

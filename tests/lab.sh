@@ -13,6 +13,8 @@ verb=check out=1 dry_run='' linux_dir='' extra_patch=''
 . "$top/lab/overlay.sh"
 # shellcheck source=lab/build.sh
 . "$top/lab/build.sh"
+# shellcheck source=lab/qemu.sh
+. "$top/lab/qemu.sh"
 mkdir -p "$cache"
 
 # In a shell of its own, where a failure ends it and a lock ends with it: not a subshell, in which a

@@ -67,7 +67,14 @@ host=$(counted 0 firmware=0 vmrun=0) expect 'no error on the emulated host: pass
 check 'the JSON has the counts' python3 -c "import json; d = json.load(open('$tmp/json')); assert d['snp'] is True and d['host_errors'] == 0 and d['host']['statistics']['rmpupdate'] == 12"
 host=$(counted 2 firmware=2 vmrun=0) expect 'an error that nobody asked for: fail, though all passed' 1 '^ *2 error\(s\) on the emulated host' emulated "$snp"
 host=$(counted 2 firmware=2 vmrun=0) expect 'with its kind' 1 '^ *firmware: 2$' emulated "$snp"
-host=$(counted 1 vmrun=1) host_log='vmrun: page 0x1234 is no VMSA' expect 'with the line of the log' 1 'host\.log:1: vmrun: page 0x1234 is no VMSA' emulated "$snp"
+host_log='hpet: not this
+amd-snp: firmware: nor this
+amd-snp: vmrun: page 0x1234 is no VMSA'
+export host_log
+host=$(counted 3 vmrun=1 firmware=2) expect 'with the line of the log' 1 'host\.log:3: amd-snp: vmrun: page 0x1234 is no VMSA$' emulated "$snp" --provoked firmware
+if emulated_out=$(host=$(counted 3 vmrun=1 firmware=2) emulated "$snp" --provoked firmware) || grep -q 'this' <<<"$emulated_out"; then
+	not_ok 'and no other' "$emulated_out"; else ok 'and no other'; fi
+unset host_log
 host=$(counted 2 firmware=2 vmrun=0) expect 'one that a test asks for: pass, and said' 0 '^PASS: .*2 on the host, all asked for' emulated "$snp" --provoked firmware
 host=$(counted 2 firmware=2) expect 'more than it asks for: fail' 1 'firmware: 2, of which 1 may be' emulated "$snp" --provoked vmrun,firmware:1
 host=$(counted 2 firmware=1 vmrun=1) expect 'another kind than it asks for: fail' 1 '^ *vmrun: 1$' emulated "$snp" --provoked firmware
