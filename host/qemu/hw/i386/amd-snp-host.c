@@ -50,6 +50,7 @@ static const char *const stat_names[AMD_SNP_STAT__MAX] = {
     [AMD_SNP_STAT_PSMASH] = "psmash",
     [AMD_SNP_STAT_PVALIDATE] = "pvalidate",
     [AMD_SNP_STAT_RMPADJUST] = "rmpadjust",
+    [AMD_SNP_STAT_GUEST_INSN_FAILED] = "guest-insn-failed",
     [AMD_SNP_STAT_VMRUN_SEV] = "vmrun-sev",
     [AMD_SNP_STAT_NPF_RMP] = "npf-rmp",
     [AMD_SNP_STAT_VC_NOT_VALID] = "vc-not-validated",

@@ -266,6 +266,7 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
                               i);
         }
     }
+    /* Guests that are left go, as with a kernel that crashed */
     psp_snp_drop_guests(c);
     if (iommu) {
         g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);

@@ -75,7 +75,7 @@ typedef enum AmdSnpError {
     AMD_SNP_ERR_VMRUN,          /* VMRUN refused: VMSA, ASID, controls */
     AMD_SNP_ERR_DMA,            /* a device's write to an assigned page */
     AMD_SNP_ERR_FIRMWARE,       /* a firmware command refused */
-    AMD_SNP_ERR_GUEST_INSN,     /* PVALIDATE, RMPADJUST, RMPQUERY refused */
+    AMD_SNP_ERR_GUEST_INSN,     /* PVALIDATE and the like: wrong operands */
     AMD_SNP_ERR_GUEST_ACCESS,   /* access against VMPL permissions */
     AMD_SNP_ERR__MAX,
 } AmdSnpError;
@@ -86,6 +86,7 @@ typedef enum AmdSnpStat {
     AMD_SNP_STAT_PSMASH,
     AMD_SNP_STAT_PVALIDATE,
     AMD_SNP_STAT_RMPADJUST,
+    AMD_SNP_STAT_GUEST_INSN_FAILED, /* of these, but for wrong operands */
     AMD_SNP_STAT_VMRUN_SEV,
     AMD_SNP_STAT_NPF_RMP,       /* #NPF with the RMP bit: page state changes */
     AMD_SNP_STAT_VC_NOT_VALID,  /* #VC 0x404 */

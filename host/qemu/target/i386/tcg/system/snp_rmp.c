@@ -470,6 +470,12 @@ static bool size_fits(CPUX86State *env, AmdSnpHost *h, hwaddr pa, bool large,
 static void guest_refused(CPUX86State *env, const char *insn, target_ulong va,
                           int result)
 {
+    if (result != FAIL_INPUT) {
+        /* How a guest finds out the size of a page, and its own VMPL */
+        amd_snp_host_count(env_archcpu(env)->amd_snp,
+                           AMD_SNP_STAT_GUEST_INSN_FAILED);
+        return;
+    }
     amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_GUEST_INSN,
                        "%s of gva 0x" TARGET_FMT_lx ", RCX 0x" TARGET_FMT_lx
                        ", RDX 0x" TARGET_FMT_lx ", ASID %u, VMPL%u returns %d",
@@ -481,7 +487,8 @@ void helper_pvalidate(CPUX86State *env)
 {
     uintptr_t ra = GETPC();
     AmdSnpHost *h = guest_insn_start(env, ra);
-    target_ulong va = env->regs[R_EAX];
+    /* The page that this is in: bits 11 to 0 are not looked at */
+    target_ulong va = env->regs[R_EAX] & TARGET_PAGE_MASK;
     bool large = env->regs[R_ECX] & 1, validate = env->regs[R_EDX] & 1;
     hwaddr size = large ? 2 * MiB : 4 * KiB, pa;
     int result = SUCCESS;
@@ -535,7 +542,8 @@ void helper_rmpadjust(CPUX86State *env)
 {
     uintptr_t ra = GETPC();
     AmdSnpHost *h = guest_insn_start(env, ra);
-    target_ulong va = env->regs[R_EAX];
+    /* The page that this is in: bits 11 to 0 are not looked at */
+    target_ulong va = env->regs[R_EAX] & TARGET_PAGE_MASK;
     bool large = env->regs[R_ECX] & 1;
     hwaddr size = large ? 2 * MiB : 4 * KiB, pa;
     unsigned target = extract64(env->regs[R_EDX], 0, 8);
@@ -597,7 +605,8 @@ void helper_rmpadjust(CPUX86State *env)
 void helper_rmpquery(CPUX86State *env)
 {
     uintptr_t ra = GETPC();
-    target_ulong va = env->regs[R_EAX];
+    /* The page that this is in: bits 11 to 0 are not looked at */
+    target_ulong va = env->regs[R_EAX] & TARGET_PAGE_MASK;
     unsigned target = extract64(env->regs[R_EDX], 0, 8);
     AmdSnpHost *h;
     AmdRmpEntry e;
