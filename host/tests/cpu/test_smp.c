@@ -221,6 +221,39 @@ static void smashed(void)
 	vm_destroy(vm);
 }
 
+static void churn_until_stopped(void *unused)
+{
+	(void)unused;
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
+		churn();
+}
+
+/* Other CPUs' RMPUPDATEs make this one stop for a moment, wherever it is. */
+static void injected(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	const u64 times = 400;
+	u64 ints, excs, other = 0;
+
+	vcpu_do(v, OP_STI, 0, 0, 0);
+	ints = get64(v->sh, SH_INTS);
+	excs = get64(v->sh, SH_EXCS);
+	stop = 0;
+	on_cpu_start(1, churn_until_stopped, NULL);
+	for (u64 i = 0; i < times; i++) {
+		put32(v->vmcb, VMCB_INJ, BIT(31) | 0x45);
+		other += vcpu_do(v, OP_BENCH, 20000, G_STACKS + 0xf80, 64) !=
+			 EXIT_VMGEXIT;
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	on_cpu_wait(1);
+	is(get64(v->sh, SH_INTS) - ints, times,
+	   "an injected interrupt is delivered once, whatever others do");
+	is(get64(v->sh, SH_EXCS) - excs + other, 0, "and nothing else is");
+	vm_destroy(vm);
+}
+
 void t_smp(void)
 {
 	section("several CPUs");
@@ -228,4 +261,5 @@ void t_smp(void)
 	in_use();
 	noticed();
 	smashed();
+	injected();
 }
