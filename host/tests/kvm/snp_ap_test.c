@@ -281,7 +281,8 @@ static void test_psc(void)
 
 	begin(6);
 	for (i = 0; i < PSC_PAGES; i++)
-		snp_expect("PVALIDATE that rescinds", snp_pvalidate((u64)guest.private[i], false), 0);
+		snp_expect("PVALIDATE that rescinds",
+			   snp_pvalidate((u64)guest.private[i], false), 0);
 	change_pages(SNP_PSC_SHARED);
 	for (i = 0; i < PSC_PAGES; i++)
 		GET(guest.shared[i], 0x10) = 0x1234 + i;
@@ -303,8 +304,8 @@ static void test_rmpadjust(void)
 	begin(12);
 	snp_expect("RMPADJUST for VMPL 0, the caller's own", snp_rmpadjust(page, PERMISSION_READ),
 		   RMPADJUST_FAIL_PERMISSION);
-	snp_expect("RMPADJUST for VMPL 4, which there is not", snp_rmpadjust(page, PERMISSION_READ | 4),
-		   RMPADJUST_FAIL_INPUT);
+	snp_expect("RMPADJUST for VMPL 4, which there is not",
+		   snp_rmpadjust(page, PERMISSION_READ | 4), RMPADJUST_FAIL_INPUT);
 	snp_expect("RMPADJUST for VMPL 1", snp_rmpadjust(page, PERMISSION_READ | 1), 0);
 }
 
@@ -323,19 +324,19 @@ extern char ap_entry[];
 extern u64 ap_registers[18];
 u64 ap_registers[18];
 asm(".pushsection .text\n"
-    "ap_entry:\n"
-    "	mov %rax, ap_registers\n	mov %rcx, ap_registers+8\n	mov %rdx, ap_registers+16\n"
-    "	mov %rbx, ap_registers+24\n	mov %rsp, ap_registers+32\n	mov %rbp, ap_registers+40\n"
-    "	mov %rsi, ap_registers+48\n	mov %rdi, ap_registers+56\n"
-    "	mov %r8, ap_registers+64\n	mov %r9, ap_registers+72\n	mov %r10, ap_registers+80\n"
-    "	mov %r11, ap_registers+88\n	mov %r12, ap_registers+96\n	mov %r13, ap_registers+104\n"
-    "	mov %r14, ap_registers+112\n	mov %r15, ap_registers+120\n"
-    "	pushfq\n	popq ap_registers+128\n"
-    "	stmxcsr ap_registers+136\n"
-    "	cld\n"
-    "	call ap_code\n"
-    "	ud2\n"
-    ".popsection\n");
+	"ap_entry:\n"
+	"	mov %rax, ap_registers\n	mov %rcx, ap_registers+8\n	mov %rdx, ap_registers+16\n"
+	"	mov %rbx, ap_registers+24\n	mov %rsp, ap_registers+32\n	mov %rbp, ap_registers+40\n"
+	"	mov %rsi, ap_registers+48\n	mov %rdi, ap_registers+56\n"
+	"	mov %r8, ap_registers+64\n	mov %r9, ap_registers+72\n	mov %r10, ap_registers+80\n"
+	"	mov %r11, ap_registers+88\n	mov %r12, ap_registers+96\n	mov %r13, ap_registers+104\n"
+	"	mov %r14, ap_registers+112\n	mov %r15, ap_registers+120\n"
+	"	pushfq\n	popq ap_registers+128\n"
+	"	stmxcsr ap_registers+136\n"
+	"	cld\n"
+	"	call ap_code\n"
+	"	ud2\n"
+	".popsection\n");
 
 static const int vmsa_gpr[16] = {
 	VMSA_RAX, VMSA_RCX, VMSA_RDX, VMSA_RBX, VMSA_RSP, VMSA_RBP, VMSA_RSI, VMSA_RDI,
@@ -350,7 +351,8 @@ static void build_vmsa(u8 *vmsa, u64 run)
 
 	clear_page(vmsa);
 	for (i = SEG_ES; i <= SEG_GS; i++)
-		set_segment(vmsa, i, i == SEG_CS ? get_cs() : get_ds(), i == SEG_CS ? 0xa9b : 0xc93, ~0u, 0);
+		set_segment(vmsa, i, i == SEG_CS ? get_cs() : get_ds(),
+			    i == SEG_CS ? 0xa9b : 0xc93, ~0u, 0);
 	set_segment(vmsa, SEG_FS, 0, 0xc93, ~0u, AP_FS_BASE(run));
 	set_segment(vmsa, SEG_GS, 0, 0xc93, ~0u, (u64)guest.area[1]);
 	set_segment(vmsa, SEG_GDTR, 0, 0, gdt.size, gdt.address);
@@ -376,8 +378,9 @@ static void build_vmsa(u8 *vmsa, u64 run)
 	GET(vmsa, VMSA_FCW) = 0x37f;
 }
 
-static void ap_code(void);
-static void __attribute__((used)) ap_code(void)
+/* Called by ap_entry only. */
+void ap_code(void);
+void ap_code(void)
 {
 	struct ap_area *area = guest.area[1];
 	u64 i, run = area->runs + 1;
@@ -386,7 +389,8 @@ static void __attribute__((used)) ap_code(void)
 	area->report.round = run;
 	for (i = 0; i < ARRAY_SIZE(vmsa_gpr); i++)
 		if (i != 4)
-			snp_expect("a general register, of the new vCPU", ap_registers[i], AP_VALUE(run, i));
+			snp_expect("a general register, of the new vCPU",
+				   ap_registers[i], AP_VALUE(run, i));
 	snp_expect("RSP of the new vCPU", ap_registers[4], guest.stack);
 	snp_expect("RFLAGS of the new vCPU", ap_registers[16] & 0xfff,
 		   X86_EFLAGS_FIXED | X86_EFLAGS_CF | X86_EFLAGS_DF);
@@ -404,7 +408,8 @@ static void make_vmsa(int n)
 {
 	build_vmsa(guest.vmsa[n], n + 1);
 	/* For VMPL 1: permissions are given to a lower level, the VMSA is this level's. */
-	snp_expect("RMPADJUST that makes a VMSA", snp_rmpadjust((u64)guest.vmsa[n], SNP_RMPADJUST_VMSA | 1), 0);
+	snp_expect("RMPADJUST that makes a VMSA",
+		   snp_rmpadjust((u64)guest.vmsa[n], SNP_RMPADJUST_VMSA | 1), 0);
 }
 
 static void ap_request(u64 request, u64 vmsa_gpa)
@@ -459,7 +464,8 @@ static void guest_code(void)
 	snp_expect("features SNP and AP creation", r >> 12 & (HV_FT_SNP | HV_FT_AP_CREATION),
 		   HV_FT_SNP | HV_FT_AP_CREATION);
 	begin(1);
-	snp_expect("answer to the GHCB's registration", snp_msr_request(guest.ghcb_gpa | SNP_MSR_REG_GPA_REQ),
+	snp_expect("answer to the GHCB's registration",
+		   snp_msr_request(guest.ghcb_gpa | SNP_MSR_REG_GPA_REQ),
 		   guest.ghcb_gpa | SNP_MSR_REG_GPA_RESP);
 	test_cpuid();
 	test_io();

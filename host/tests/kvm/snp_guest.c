@@ -18,21 +18,21 @@ static void (*vc_handler_fn)(struct ex_regs *);
  */
 extern char snp_vc_entry[];
 asm(".pushsection .text\n"
-    "snp_vc_entry:\n"
-    "	pushq $29\n"
-    "	push %r15\n	push %r14\n	push %r13\n	push %r12\n"
-    "	push %r11\n	push %r10\n	push %r9\n	push %r8\n"
-    "	push %rdi\n	push %rsi\n	push %rbp\n	push %rbx\n"
-    "	push %rdx\n	push %rcx\n	push %rax\n"
-    "	mov %rsp, %rdi\n"
-    "	call snp_route_vc\n"
-    "	pop %rax\n	pop %rcx\n	pop %rdx\n	pop %rbx\n"
-    "	pop %rbp\n	pop %rsi\n	pop %rdi\n"
-    "	pop %r8\n	pop %r9\n	pop %r10\n	pop %r11\n"
-    "	pop %r12\n	pop %r13\n	pop %r14\n	pop %r15\n"
-    "	add $16, %rsp\n"
-    "	iretq\n"
-    ".popsection\n");
+	"snp_vc_entry:\n"
+	"	pushq $29\n"
+	"	push %r15\n	push %r14\n	push %r13\n	push %r12\n"
+	"	push %r11\n	push %r10\n	push %r9\n	push %r8\n"
+	"	push %rdi\n	push %rsi\n	push %rbp\n	push %rbx\n"
+	"	push %rdx\n	push %rcx\n	push %rax\n"
+	"	mov %rsp, %rdi\n"
+	"	call snp_route_vc\n"
+	"	pop %rax\n	pop %rcx\n	pop %rdx\n	pop %rbx\n"
+	"	pop %rbp\n	pop %rsi\n	pop %rdi\n"
+	"	pop %r8\n	pop %r9\n	pop %r10\n	pop %r11\n"
+	"	pop %r12\n	pop %r13\n	pop %r14\n	pop %r15\n"
+	"	add $16, %rsp\n"
+	"	iretq\n"
+	".popsection\n");
 
 /* Called by the stub only. */
 void snp_route_vc(struct ex_regs *regs);
@@ -120,7 +120,7 @@ gva_t snp_map_shared_alias(struct kvm_vm *vm, gva_t private)
 	return alias;
 }
 
-static void __attribute__((format(printf, 2, 3))) fail(struct snp_vcpu *v, const char *format, ...)
+static void __printf(2, 3) fail(struct snp_vcpu *v, const char *format, ...)
 {
 	va_list args;
 

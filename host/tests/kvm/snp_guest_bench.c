@@ -55,7 +55,7 @@ static void guest_code(struct bench_area *area)
 		start = rdtsc();
 		area->sum = loop(area->memory, area->passes);
 		area->tsc = rdtsc() - start;
-		/* A way to the host that both have: what it does there costs both the same, nearly nothing. */
+		/* A way to the host that each has: next to the loop it costs nearly nothing. */
 		if (area->snp)
 			snp_msr_request(SNP_TERM_REQUEST(SNP_TERM_PASSED, 0));
 		else
@@ -167,7 +167,7 @@ int main(int argc, char *argv[])
 	create(&plain, KVM_X86_DEFAULT_VM);
 	create(&snp, KVM_X86_SNP_VM);
 
-	/* Once without being counted: pages are mapped, code is translated. Then as long as can be measured. */
+	/* Once without being counted: pages are mapped, code is translated. Then longer. */
 	run(&snp, passes, &tsc);
 	run(&plain, passes, &tsc);
 	do {
@@ -177,15 +177,18 @@ int main(int argc, char *argv[])
 
 	for (series = 0; m < MIN_RATIO && series < MAX_SERIES; series++)
 		m = measure(&plain, &snp, turns, passes);
-	ksft_test_result(m >= MIN_RATIO, "the SNP guest runs at %.1f or more of the plain guest's speed\n", MIN_RATIO);
-	/* Both have done the same number of passes but one round: a fresh one of each must agree. */
+	ksft_test_result(m >= MIN_RATIO,
+			 "the SNP guest runs at %.1f or more of the plain guest's speed\n",
+			 MIN_RATIO);
+	/* The sum depends on every pass before, and the plain guest made more of them: fresh guests. */
 	kvm_vm_free(plain.vm);
 	kvm_vm_free(snp.vm);
 	create(&plain, KVM_X86_DEFAULT_VM);
 	create(&snp, KVM_X86_SNP_VM);
 	run(&plain, 1, &tsc);
 	run(&snp, 1, &tsc);
-	ksft_test_result(plain.area->sum && plain.area->sum == snp.area->sum, "both compute the same\n");
+	ksft_test_result(plain.area->sum && plain.area->sum == snp.area->sum,
+			 "both compute the same\n");
 	kvm_vm_free(plain.vm);
 	kvm_vm_free(snp.vm);
 	ksft_finished();

@@ -126,37 +126,37 @@ static const char * const gpr_names[15] = {
  */
 void exit_with_registers(const struct registers *before, struct registers *after);
 asm(".pushsection .text\n"
-    "exit_with_registers:\n"
-    "	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
-    "	push %rsi\n"
-    "	mov %rdi, %rax\n"
-    "	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
-    "	movdqu 128 + 16 * \\n(%rax), %xmm\\n\n"
-    "	.endr\n"
-    "	pushq 120(%rax)\n	popfq\n"
-    "	mov 8(%rax), %rbx\n	mov 16(%rax), %rcx\n	mov 24(%rax), %rdx\n"
-    "	mov 32(%rax), %rsi\n	mov 40(%rax), %rdi\n	mov 48(%rax), %rbp\n"
-    "	mov 56(%rax), %r8\n	mov 64(%rax), %r9\n	mov 72(%rax), %r10\n"
-    "	mov 80(%rax), %r11\n	mov 88(%rax), %r12\n	mov 96(%rax), %r13\n"
-    "	mov 104(%rax), %r14\n	mov 112(%rax), %r15\n	mov (%rax), %rax\n"
-    "	rep; vmmcall\n"
-    "	pushfq\n"
-    "	push %rax\n"
-    "	mov 16(%rsp), %rax\n"
-    "	mov %rbx, 8(%rax)\n	mov %rcx, 16(%rax)\n	mov %rdx, 24(%rax)\n"
-    "	mov %rsi, 32(%rax)\n	mov %rdi, 40(%rax)\n	mov %rbp, 48(%rax)\n"
-    "	mov %r8, 56(%rax)\n	mov %r9, 64(%rax)\n	mov %r10, 72(%rax)\n"
-    "	mov %r11, 80(%rax)\n	mov %r12, 88(%rax)\n	mov %r13, 96(%rax)\n"
-    "	mov %r14, 104(%rax)\n	mov %r15, 112(%rax)\n"
-    "	popq (%rax)\n	popq 120(%rax)\n"
-    "	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
-    "	movdqu %xmm\\n, 128 + 16 * \\n(%rax)\n"
-    "	.endr\n"
-    "	add $8, %rsp\n"
-    "	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
-    "	cld\n"
-    "	ret\n"
-    ".popsection\n");
+	"exit_with_registers:\n"
+	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
+	"	push %rsi\n"
+	"	mov %rdi, %rax\n"
+	"	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+	"	movdqu 128 + 16 * \\n(%rax), %xmm\\n\n"
+	"	.endr\n"
+	"	pushq 120(%rax)\n	popfq\n"
+	"	mov 8(%rax), %rbx\n	mov 16(%rax), %rcx\n	mov 24(%rax), %rdx\n"
+	"	mov 32(%rax), %rsi\n	mov 40(%rax), %rdi\n	mov 48(%rax), %rbp\n"
+	"	mov 56(%rax), %r8\n	mov 64(%rax), %r9\n	mov 72(%rax), %r10\n"
+	"	mov 80(%rax), %r11\n	mov 88(%rax), %r12\n	mov 96(%rax), %r13\n"
+	"	mov 104(%rax), %r14\n	mov 112(%rax), %r15\n	mov (%rax), %rax\n"
+	"	rep; vmmcall\n"
+	"	pushfq\n"
+	"	push %rax\n"
+	"	mov 16(%rsp), %rax\n"
+	"	mov %rbx, 8(%rax)\n	mov %rcx, 16(%rax)\n	mov %rdx, 24(%rax)\n"
+	"	mov %rsi, 32(%rax)\n	mov %rdi, 40(%rax)\n	mov %rbp, 48(%rax)\n"
+	"	mov %r8, 56(%rax)\n	mov %r9, 64(%rax)\n	mov %r10, 72(%rax)\n"
+	"	mov %r11, 80(%rax)\n	mov %r12, 88(%rax)\n	mov %r13, 96(%rax)\n"
+	"	mov %r14, 104(%rax)\n	mov %r15, 112(%rax)\n"
+	"	popq (%rax)\n	popq 120(%rax)\n"
+	"	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+	"	movdqu %xmm\\n, 128 + 16 * \\n(%rax)\n"
+	"	.endr\n"
+	"	add $8, %rsp\n"
+	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
+	"	cld\n"
+	"	ret\n"
+	".popsection\n");
 
 static const u32 kept_msrs[] = {
 	MSR_FS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
@@ -249,7 +249,8 @@ static void change_hands(u64 round)
 	area->vc_due = 1;
 	fill(area->private, seed(id, round, 4));
 	snp_expect("#VC for a page that was not validated", area->vc_due, 0);
-	snp_expect("PVALIDATE of the page that #VC validated", snp_pvalidate(private, true), SNP_NO_CHANGE);
+	snp_expect("PVALIDATE of the page that #VC validated",
+		   snp_pvalidate(private, true), SNP_NO_CHANGE);
 	expect_filled("private page's content, new", area->private, seed(id, round, 4));
 }
 
