@@ -46,7 +46,7 @@ bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size)
     g_assert_not_reached();
 }
 
-bool amd_snp_host_dma_allowed(AmdSnpHost *h, hwaddr pa, bool is_write)
+bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 {
     g_assert_not_reached();
 }

@@ -23,6 +23,7 @@
 #include "hw/resettable.h"
 #include "migration/blocker.h"
 #include "system/qtest.h"
+#include "system/qtest.h"
 #include "system/reset.h"
 #include "system/tcg.h"
 #include "trace.h"
@@ -275,7 +276,7 @@ void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
     CPUState *cs;
     FlushJob *job;
 
-    assert(bql_locked());
+    assert(!done || bql_locked());
     amd_snp_host_count(h, AMD_SNP_STAT_FLUSHES);
     if (!tcg_enabled()) {
         /* qtest: no CPU runs */
@@ -284,6 +285,7 @@ void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
         }
         return;
     }
+    RCU_READ_LOCK_GUARD();
     job = g_new0(FlushJob, 1);
     job->done = done;
     job->opaque = opaque;
@@ -422,7 +424,8 @@ unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n)
         uint64_t reg = ldq_le_p(&s->mmior[regs[i]]);
         hwaddr base = reg & MAKE_64BIT_MASK(12, 40);
         /* Logs: 16-byte entries, their number a power of two */
-        hwaddr size = regs[i] == 0x20 ? 4 * KiB : 16ULL << extract64(reg, 56, 4);
+        hwaddr size = regs[i] == 0x20 ? 4 * KiB
+                                      : 16ULL << extract64(reg, 56, 4);
 
         for (hwaddr o = 0; base && o < size && found < n; o += 4 * KiB) {
             pages[found++] = base + o;
@@ -431,25 +434,31 @@ unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n)
     return found;
 }
 
-bool amd_snp_host_dma_allowed(AmdSnpHost *h, hwaddr pa, bool is_write)
+bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 {
     AmdRmpEntry e;
+    bool changed;
 
     if (!is_write) {
+        if (amd_snp_key(h, *pa) != AMD_SNP_KEY_NONE) {
+            *pa = CIPHERTEXT_ADDR | (*pa & 0xfff);
+        }
         return true;
     }
-    e = amd_rmp_get(h, pa);
+    e = amd_rmp_get(h, *pa);
     if (h->rmp_initialized && (e.lo & AMD_RMP_ASSIGNED)) {
         amd_snp_host_error(h, AMD_SNP_ERR_DMA, "device write to 0x%" HWADDR_PRIx
                            ", whose RMP entry is assigned (0x%" PRIx64 ")",
-                           pa, e.lo);
+                           *pa, e.lo);
         return false;
     }
-    if (amd_snp_key(h, pa) != AMD_SNP_KEY_NONE) {
+    if (amd_snp_key(h, *pa) != AMD_SNP_KEY_NONE) {
         WITH_QEMU_LOCK_GUARD(&h->lock) {
-            amd_snp_key_rewrite(h, pa, AMD_SNP_KEY_NONE);
+            changed = amd_snp_key_rewrite(h, *pa, AMD_SNP_KEY_NONE);
         }
-        amd_snp_host_flush_tlbs(h, NULL, NULL);
+        if (changed) {
+            amd_snp_host_flush_tlbs(h, NULL, NULL);
+        }
     }
     return true;
 }
@@ -475,6 +484,11 @@ static void amd_snp_host_realize(DeviceState *dev, Error **errp)
     uint64_t *noise;
     hwaddr size;
 
+    if (!tcg_enabled() && !qtest_enabled()) {
+        error_setg(errp, "amd-snp-host=on is emulated by TCG only: use "
+                   "-accel tcg");
+        return;
+    }
     if (!h->ram) {
         error_setg(errp, TYPE_AMD_SNP_HOST " belongs to a machine: use "
                    "-machine q35,amd-snp-host=on");

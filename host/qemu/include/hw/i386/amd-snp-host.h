@@ -126,7 +126,8 @@ struct AmdSnpHost {
 
     /*
      * Serialises changes of RMP entries and key tags. Taken with or without
-     * the BQL held; nothing else is taken under it.
+     * the BQL held; under it, only the page locks of TCG are taken, in
+     * changing the content of memory.
      */
     QemuMutex lock;
 
@@ -275,7 +276,7 @@ bool amd_snp_write(AmdSnpHost *h, hwaddr pa, unsigned key, const void *buf,
  * @done: called with the BQL held in the main loop or from the caller when
  *        the last CPU has flushed; may be NULL
  *
- * BQL held. For firmware commands: they complete from @done.
+ * BQL held if there is @done, which firmware commands complete from.
  */
 void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
                              void *opaque);
@@ -320,12 +321,13 @@ bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size);
 unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n);
 
 /**
- * amd_snp_host_dma_allowed: a device's access to the page at @pa
+ * amd_snp_host_dma: a device's access to the page at @pa, in and out
  *
  * Called by the IOMMU for every translation. Writes to assigned pages are
- * refused and recorded; others re-key the page.
+ * refused and recorded, others re-key the page; reads of what is under a key
+ * go to noise. Any thread, with or without the BQL.
  */
-bool amd_snp_host_dma_allowed(AmdSnpHost *h, hwaddr pa, bool is_write);
+bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write);
 
 /* Physical address of the page that reads as noise */
 hwaddr amd_snp_host_ciphertext_page(AmdSnpHost *h);

@@ -54,14 +54,21 @@ bool sev_es_exit_skips_insn(CPUX86State *env, uint64_t exit_code)
            (exit_code == SVM_EXIT_HLT || exit_code == SVM_EXIT_PAUSE);
 }
 
+/* The instruction has completed: the next one is where the guest goes on */
+static void skip_insn(CPUX86State *env, uintptr_t ra)
+{
+    cpu_restore_state(env_cpu(env), ra);
+    env->eip += env->insn_len;
+    env->hflags &= ~HF_INHIBIT_IRQ_MASK;
+}
+
 void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
                     uintptr_t ra)
 {
     if (!sev_es_active(env) || !cpu_svm_has_intercept(env, exit_code)) {
         return;
     }
-    cpu_restore_state(env_cpu(env), ra);
-    env->eip += env->insn_len;
+    skip_insn(env, ra);
     cpu_vmexit(env, exit_code, value, 0);
 }
 
@@ -69,11 +76,10 @@ void helper_vmgexit(CPUX86State *env)
 {
     if (!sev_es_active(env)) {
         /* The encoding is VMMCALL with a prefix */
-        helper_vmmcall(env);
-        return;
+        cpu_svm_check_intercept_param(env, SVM_EXIT_VMMCALL, 0, GETPC());
+        raise_exception_ra(env, EXCP06_ILLOP, GETPC());
     }
-    cpu_restore_state(env_cpu(env), GETPC());
-    env->eip += env->insn_len;
+    skip_insn(env, GETPC());
     cpu_vmexit(env, SVM_EXIT_VMGEXIT, 0, 0);
 }
 

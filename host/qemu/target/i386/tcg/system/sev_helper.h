@@ -64,6 +64,14 @@ static inline bool snp_host_enabled(CPUX86State *env)
     return env->syscfg & AMD_SYSCFG_SNP_EN;
 }
 
+/* sev_insn: an instruction that looks at the RMP entry of a page */
+enum {
+    SNP_INSN_NONE,
+    /* PVALIDATE: whether it is validated does not matter */
+    SNP_INSN_PVALIDATE,
+    SNP_INSN_OTHER,
+};
+
 /* ---- snp_rmp.c ---- */
 
 /* A translation that is about to go into the TLB */
@@ -86,6 +94,7 @@ typedef struct SnpAccess {
 bool snp_check_host(CPUX86State *env, SnpAccess *a);
 /* The fault is raised: record it */
 void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code);
+void snp_guest_fault(CPUX86State *env, hwaddr gpa, uint32_t error_code);
 
 /**
  * snp_check_guest: RMP check and key of an access by a SEV guest

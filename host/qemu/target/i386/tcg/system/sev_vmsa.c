@@ -98,17 +98,14 @@ static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
     return true;
 }
 
-static SevVmrun prepare_es(CPUX86State *env, uint32_t asid)
+/* Lock held: nothing may be read from the VMCB, which may be anywhere */
+static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
 {
-    X86CPU *cpu = env_archcpu(env);
-    AmdSnpHost *h = cpu->amd_snp;
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
     uint8_t features_buf[8];
     uint64_t features;
     uint8_t vmpl;
-    hwaddr vmsa;
 
-    vmsa = x86_ldq_phys(CPU(cpu), env->vm_vmcb +
-                        offsetof(struct vmcb, control.vmsa_pa));
     if (asid >= AMD_SNP_MIN_SEV_ASID) {
         refuse(env, "ASID %u is not one for SEV-ES guests (1 to %d)", asid,
                AMD_SNP_MIN_SEV_ASID - 1);
@@ -166,8 +163,6 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid)
     env->sev_vmpl = features & VMSA_FEATURE_SNP ? vmpl : 0;
     env->sev_host_pat = env->pat;
     env->vm_save = vmsa - offsetof(struct vmcb, save);
-    env->ghcb_msr = x86_ldq_phys(CPU(cpu), env->vm_vmcb +
-                                 offsetof(struct vmcb, control.ghcb_gpa));
     qatomic_set(&env->snp_in_use[2], vmsa + 1);
     return SEV_VMRUN_OK;
 }
@@ -176,18 +171,22 @@ bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
 
-    if (!h || !snp_host_enabled(env)) {
+    if (!h) {
         return true;
     }
     QEMU_LOCK_GUARD(&h->lock);
-    if ((amd_rmp_get(h, vmcb).lo & AMD_RMP_ASSIGNED) ||
-        (amd_rmp_get(h, env->vm_hsave).lo & AMD_RMP_ASSIGNED)) {
+    if (snp_host_enabled(env) &&
+        ((amd_rmp_get(h, vmcb).lo & AMD_RMP_ASSIGNED) ||
+         (amd_rmp_get(h, env->vm_hsave).lo & AMD_RMP_ASSIGNED))) {
         refuse(env, "VMCB 0x%" HWADDR_PRIx " (RMP 0x%" PRIx64 ") or host save "
                "area 0x%" PRIx64 " (RMP 0x%" PRIx64 ") is an assigned page",
                vmcb, amd_rmp_get(h, vmcb).lo, env->vm_hsave,
                amd_rmp_get(h, env->vm_hsave).lo);
         return false;
     }
+    /* The CPU writes both, in parts, without a key */
+    amd_snp_key_rewrite(h, vmcb, AMD_SNP_KEY_NONE);
+    amd_snp_key_rewrite(h, env->vm_hsave, AMD_SNP_KEY_NONE);
     qatomic_set(&env->snp_in_use[0], vmcb + 1);
     qatomic_set(&env->snp_in_use[1], env->vm_hsave + 1);
     return true;
@@ -196,6 +195,7 @@ bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
 SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
                            uint32_t asid)
 {
+    CPUState *cs = env_cpu(env);
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     SevVmrun result = SEV_VMRUN_OK;
 
@@ -216,12 +216,25 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
                AMD_SNP_MAX_ASID);
         return SEV_VMRUN_INVALID;
     }
-    /* Against RMPUPDATE and the like: what is checked stays so */
-    QEMU_LOCK_GUARD(&h->lock);
     env->sev_status = SEV_STATUS_SEV;
     env->sev_vmpl = 0;
     if (nested_ctl & SVM_NESTED_CTL_SEV_ES) {
-        result = prepare_es(env, asid);
+        hwaddr vmsa = x86_ldq_phys(cs, env->vm_vmcb +
+                                   offsetof(struct vmcb, control.vmsa_pa));
+        uint64_t ghcb = x86_ldq_phys(cs, env->vm_vmcb +
+                                     offsetof(struct vmcb, control.ghcb_gpa));
+
+        /* Against RMPUPDATE and the like: what is checked stays so */
+        WITH_QEMU_LOCK_GUARD(&h->lock) {
+            result = prepare_es(env, asid, vmsa);
+        }
+        env->ghcb_msr = ghcb;
+    } else if (asid < AMD_SNP_MIN_SEV_ASID &&
+               (env->features[FEAT_8000_001F_EAX] &
+                CPUID_8000_001F_EAX_SEV_ES)) {
+        refuse(env, "ASID %u is for guests with SEV-ES, this one has SEV only",
+               asid);
+        result = SEV_VMRUN_INVALID;
     }
     if (result != SEV_VMRUN_OK) {
         env->sev_status = 0;
@@ -382,9 +395,14 @@ void sev_es_save_guest(CPUX86State *env)
 {
     CPUState *cs = env_cpu(env);
     hwaddr vmsa = env->vm_save + offsetof(struct vmcb, save);
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
     uint8_t b[VMSA_SIZE];
     uint16_t ftw = 0;
 
+    /* If the host has written to it meanwhile, it is under the wrong key */
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        amd_snp_key_rewrite(h, vmsa, env->sev_asid);
+    }
     save_vmload_state(env, env->vm_save);
     x86_stq_phys(cs, vmsa + VMSA_XSS, env->xss);
     x86_stl_phys(cs, vmsa + VMSA_PKRU, env->pkru);

@@ -50,9 +50,13 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
     if (likely(amd_snp_key(h, a->paddr) == key)) {
         return;
     }
-    if (a->type != MMU_DATA_STORE) {
-        if (amd_rmp_covers(h, a->paddr)) {
-            a->paddr = amd_snp_host_ciphertext_page(h) | (a->paddr & 0xfff);
+    if (a->type != MMU_DATA_STORE || env->sev_walk) {
+        /*
+         * A walk asks for a table that can be written, and mostly does not
+         * write it. If it does, that is lost: the noise is read-only memory.
+         */
+        a->paddr = amd_snp_host_ciphertext_page(h) | (a->paddr & 0xfff);
+        if (!env->sev_walk) {
             a->prot &= ~PAGE_WRITE;
         }
         return;
@@ -112,9 +116,24 @@ void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code)
 {
     amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_HOST_ACCESS,
                        "CPU %d: RMP fault at 0x%" VADDR_PRIx ", error code "
-                       "0x%x, RIP 0x" TARGET_FMT_lx "%s",
-                       env_cpu(env)->cpu_index, addr, error_code, env->eip,
+                       "0x%x%s", env_cpu(env)->cpu_index, addr, error_code,
                        env->hflags & HF_GUEST_MASK ? ", in a guest" : "");
+}
+
+void snp_guest_fault(CPUX86State *env, hwaddr gpa, uint32_t error_code)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (env->sev_npf_info >> NPF_VC_SHIFT) {
+        amd_snp_host_count(h, AMD_SNP_STAT_VC_NOT_VALID);
+    } else if (env->sev_npf_info & NPF_VMPL) {
+        amd_snp_host_error(h, AMD_SNP_ERR_GUEST_ACCESS, "ASID %u, VMPL%u: "
+                           "access to gpa 0x%" HWADDR_PRIx " without the "
+                           "permission, error code 0x%x", env->sev_asid,
+                           env->sev_vmpl, gpa, error_code);
+    } else if (env->sev_npf_info & NPF_RMP) {
+        amd_snp_host_count(h, AMD_SNP_STAT_NPF_RMP);
+    }
 }
 
 /* PAGE_* that the VMPL has */
@@ -131,6 +150,8 @@ static int vmpl_prot(AmdRmpEntry e, unsigned vmpl, bool user)
 bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    /* Tables are looked at by instructions as by any other access */
+    unsigned insn = env->sev_walk ? SNP_INSN_NONE : env->sev_insn;
     AmdRmpEntry e;
     int prot;
 
@@ -158,7 +179,9 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
             }
             a->prot &= ~PAGE_WRITE;
         }
-        apply_key(env, AMD_SNP_KEY_NONE, a);
+        if (insn == SNP_INSN_NONE) {
+            apply_key(env, AMD_SNP_KEY_NONE, a);
+        }
         return true;
     }
 
@@ -171,29 +194,22 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
     if (amd_rmp_is_2m(h, a->paddr) != (a->page_size >= 2 * MiB)) {
         goto rmp_fault;
     }
-    if (!(e.lo & AMD_RMP_VALIDATED) && !env->sev_no_validation) {
-        amd_snp_host_count(h, AMD_SNP_STAT_VC_NOT_VALID);
+    if (!(e.lo & AMD_RMP_VALIDATED) && insn != SNP_INSN_PVALIDATE) {
         env->sev_npf_info |= (uint64_t)SVM_VC_NOT_VALIDATED << NPF_VC_SHIFT;
         return false;
     }
     prot = vmpl_prot(e, env->sev_vmpl, a->user);
-    if (!(prot & (1 << a->type)) && !env->sev_no_validation) {
-        amd_snp_host_error(h, AMD_SNP_ERR_GUEST_ACCESS, "ASID %u, VMPL%u: "
-                           "access %d to gpa 0x%" HWADDR_PRIx
-                           ", permissions 0x%" PRIx64, env->sev_asid,
-                           env->sev_vmpl, a->type, gpa,
-                           (uint64_t)extract64(e.hi, env->sev_vmpl * 8, 8));
+    if (!(prot & (1 << a->type)) && insn != SNP_INSN_PVALIDATE) {
         env->sev_npf_info |= NPF_VMPL;
         goto rmp_fault;
     }
     a->prot &= prot | (1 << a->type);
-    if (!env->sev_no_validation) {
+    if (insn == SNP_INSN_NONE) {
         apply_key(env, env->sev_asid, a);
     }
     return true;
 
  rmp_fault:
-    amd_snp_host_count(h, AMD_SNP_STAT_NPF_RMP);
     env->sev_npf_info |= NPF_RMP;
     return false;
 }
@@ -415,56 +431,84 @@ static AmdSnpHost *guest_insn_start(CPUX86State *env, uintptr_t ra)
     return env_archcpu(env)->amd_snp;
 }
 
+/* The page that an instruction is about */
+typedef struct InsnPage {
+    hwaddr pa;
+    /* With C-bit, if the guest's mapping has it */
+    uint64_t gpa;
+} InsnPage;
+
 /*
- * The page at guest virtual address @va as the guest's own tables, the nested
- * tables and the RMP have it; validation is not looked at unless @validated.
- * Raises what an access would raise.
+ * The page at guest virtual address @va as the guest's own tables and the
+ * nested tables have it. Raises what an access would raise, but @insn says
+ * what of the RMP entry does not matter.
  */
-static hwaddr translate(CPUX86State *env, target_ulong va, bool validated,
-                        uintptr_t ra)
+static InsnPage translate(CPUX86State *env, target_ulong va, unsigned insn,
+                          uintptr_t ra)
 {
     CPUState *cs = env_cpu(env);
     CPUTLBEntryFull *full;
-    hwaddr pa;
+    InsnPage page;
     void *host;
 
-    /* What is in the TLB was let in by other rules */
+    /* What is in the TLB was let in by other rules, and so is this */
     tlb_flush(cs);
-    env->sev_no_validation = !validated;
+    env->sev_insn = insn;
     probe_access_full(env, va, 0, MMU_DATA_LOAD, cpu_mmu_index(cs, false),
                       false, &host, &full, ra);
-    pa = full->phys_addr;
-    if (!validated) {
-        env->sev_no_validation = false;
-        tlb_flush(cs);
+    page.pa = full->phys_addr & TARGET_PAGE_MASK;
+    page.gpa = env->sev_gpa;
+    env->sev_insn = SNP_INSN_NONE;
+    tlb_flush(cs);
+    return page;
+}
+
+typedef enum PageCheck {
+    PAGE_OK,
+    PAGE_NPF,           /* not this guest's, or immutable */
+    PAGE_NPF_SIZEM,     /* 4 KB of a 2 MB entry: for the hypervisor (PSMASH) */
+    PAGE_SIZEMISMATCH,  /* 2 MB of 4 KB entries: for the guest */
+} PageCheck;
+
+/*
+ * The RMP entry is that of a private page of this guest and of the operand's
+ * size. Lock held, until the entry is changed: it may no longer be what the
+ * walk has seen.
+ */
+static PageCheck check_page(CPUX86State *env, AmdSnpHost *h, InsnPage *page,
+                            bool large)
+{
+    AmdRmpEntry e = amd_rmp_get(h, page->pa);
+
+    if (!(page->gpa & env->sev_cbit) || !(e.lo & AMD_RMP_ASSIGNED) ||
+        (e.lo & AMD_RMP_IMMUTABLE) || amd_rmp_asid(e.lo) != env->sev_asid ||
+        (e.lo & AMD_RMP_GPA_MASK) !=
+        (page->gpa & ~env->sev_cbit & AMD_RMP_GPA_MASK)) {
+        return PAGE_NPF;
     }
-    return pa;
+    if (amd_rmp_is_2m(h, page->pa)) {
+        if (!large) {
+            return PAGE_NPF_SIZEM;
+        }
+        page->pa &= ~MAKE_64BIT_MASK(0, 21);
+    } else if (large) {
+        return PAGE_SIZEMISMATCH;
+    }
+    return PAGE_OK;
 }
 
 /* #NPF from an instruction that found the RMP in its way */
-static G_NORETURN void raise_npf(CPUX86State *env, hwaddr gpa, uint64_t info,
-                                 uintptr_t ra)
+static G_NORETURN void raise_npf(CPUX86State *env, const InsnPage *page,
+                                 PageCheck why, uintptr_t ra)
 {
     amd_snp_host_count(env_archcpu(env)->amd_snp, AMD_SNP_STAT_NPF_RMP);
     x86_stq_phys(env_cpu(env), env->vm_vmcb +
-                 offsetof(struct vmcb, control.exit_info_2), gpa);
-    cpu_vmexit(env, SVM_EXIT_NPF, SVM_NPTEXIT_GPA | NPF_RMP | NPF_ENC | info |
+                 offsetof(struct vmcb, control.exit_info_2),
+                 page->gpa & ~env->sev_cbit);
+    cpu_vmexit(env, SVM_EXIT_NPF, SVM_NPTEXIT_GPA | NPF_RMP |
+               (page->gpa & env->sev_cbit ? NPF_ENC : 0) |
+               (why == PAGE_NPF_SIZEM ? NPF_SIZEM : 0) |
                PG_ERROR_P_MASK | PG_ERROR_U_MASK, ra);
-}
-
-/*
- * The page sizes of operand and RMP entry. 4 KB of a 2 MB entry is for the
- * hypervisor to resolve (PSMASH); 2 MB of 4 KB entries is for the guest.
- */
-static bool size_fits(CPUX86State *env, AmdSnpHost *h, hwaddr pa, bool large,
-                      uintptr_t ra)
-{
-    bool is_2m = amd_rmp_is_2m(h, pa);
-
-    if (!large && is_2m) {
-        raise_npf(env, amd_rmp_get(h, pa).lo & AMD_RMP_GPA_MASK, NPF_SIZEM, ra);
-    }
-    return large == is_2m;
 }
 
 static void guest_refused(CPUX86State *env, const char *insn, target_ulong va,
@@ -490,9 +534,11 @@ void helper_pvalidate(CPUX86State *env)
     /* The page that this is in: bits 11 to 0 are not looked at */
     target_ulong va = env->regs[R_EAX] & TARGET_PAGE_MASK;
     bool large = env->regs[R_ECX] & 1, validate = env->regs[R_EDX] & 1;
-    hwaddr size = large ? 2 * MiB : 4 * KiB, pa;
+    hwaddr size = large ? 2 * MiB : 4 * KiB;
     int result = SUCCESS;
     bool same = false;
+    PageCheck why;
+    InsnPage page;
 
     if (env->sev_vmpl) {
         raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
@@ -505,28 +551,29 @@ void helper_pvalidate(CPUX86State *env)
         result = FAIL_INPUT;
         goto out;
     }
-    pa = translate(env, va, false, ra) & ~(size - 1);
-    if (!size_fits(env, h, pa, large, ra)) {
-        result = FAIL_SIZEMISMATCH;
-        goto out;
-    }
-    if (amd_rmp_get(h, pa).lo & AMD_RMP_IMMUTABLE) {
-        raise_npf(env, amd_rmp_get(h, pa).lo & AMD_RMP_GPA_MASK, 0, ra);
-    }
+    page = translate(env, va, SNP_INSN_PVALIDATE, ra);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
-        same = !!(amd_rmp_get(h, pa).lo & AMD_RMP_VALIDATED) == validate;
-        for (hwaddr o = 0; !same && o < size; o += 4 * KiB) {
-            AmdRmpEntry e = amd_rmp_get(h, pa + o);
+        why = check_page(env, h, &page, large);
+        same = !!(amd_rmp_get(h, page.pa).lo & AMD_RMP_VALIDATED) == validate;
+        for (hwaddr o = 0; why == PAGE_OK && !same && o < size; o += 4 * KiB) {
+            AmdRmpEntry e = amd_rmp_get(h, page.pa + o);
 
             e.lo = validate ? e.lo | AMD_RMP_VALIDATED
                             : e.lo & ~(AMD_RMP_VALIDATED | AMD_RMP_VMSA);
             e.hi = AMD_RMP_PERM_ALL;
-            amd_rmp_set(h, pa + o, e);
+            amd_rmp_set(h, page.pa + o, e);
             if (validate) {
                 /* Never under the guest's key, or not since the host wrote */
-                amd_snp_key_rewrite(h, pa + o, env->sev_asid);
+                amd_snp_key_rewrite(h, page.pa + o, env->sev_asid);
             }
         }
+    }
+    if (why == PAGE_NPF || why == PAGE_NPF_SIZEM) {
+        raise_npf(env, &page, why, ra);
+    }
+    if (why == PAGE_SIZEMISMATCH) {
+        result = FAIL_SIZEMISMATCH;
+        goto out;
     }
     if (!same) {
         flush_all(env);
@@ -545,12 +592,14 @@ void helper_rmpadjust(CPUX86State *env)
     /* The page that this is in: bits 11 to 0 are not looked at */
     target_ulong va = env->regs[R_EAX] & TARGET_PAGE_MASK;
     bool large = env->regs[R_ECX] & 1;
-    hwaddr size = large ? 2 * MiB : 4 * KiB, pa;
+    hwaddr size = large ? 2 * MiB : 4 * KiB;
     unsigned target = extract64(env->regs[R_EDX], 0, 8);
     unsigned perm = extract64(env->regs[R_EDX], 8, 8);
     bool vmsa = extract64(env->regs[R_EDX], 16, 1);
     unsigned own;
     int result = SUCCESS;
+    PageCheck why;
+    InsnPage page;
 
     amd_snp_host_count(h, AMD_SNP_STAT_RMPADJUST);
     if ((va & (size - 1)) || (env->regs[R_ECX] & ~1ULL) ||
@@ -563,34 +612,33 @@ void helper_rmpadjust(CPUX86State *env)
         result = FAIL_PERMISSION;
         goto out;
     }
-    pa = translate(env, va, true, ra) & ~(size - 1);
-    if (!size_fits(env, h, pa, large, ra)) {
-        result = FAIL_SIZEMISMATCH;
-        goto out;
-    }
-    if (amd_rmp_get(h, pa).lo & AMD_RMP_IMMUTABLE) {
-        raise_npf(env, amd_rmp_get(h, pa).lo & AMD_RMP_GPA_MASK, 0, ra);
-    }
+    page = translate(env, va, SNP_INSN_OTHER, ra);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
+        why = check_page(env, h, &page, large);
         own = env->sev_vmpl
-              ? extract64(amd_rmp_get(h, pa).hi, env->sev_vmpl * 8, 8)
+              ? extract64(amd_rmp_get(h, page.pa).hi, env->sev_vmpl * 8, 8)
               : AMD_RMP_PERM_ALL;
-        if (perm & ~own) {
+        if (why == PAGE_SIZEMISMATCH) {
+            result = FAIL_SIZEMISMATCH;
+        } else if (perm & ~own) {
             result = FAIL_PERMISSION;
-        }
-        if (!result && amd_snp_host_in_use(h, pa, size)) {
+        } else if (amd_snp_host_in_use(h, page.pa, size)) {
             result = FAIL_INUSE;
         }
-        for (hwaddr o = 0; !result && o < size; o += 4 * KiB) {
-            AmdRmpEntry e = amd_rmp_get(h, pa + o);
+        for (hwaddr o = 0; why == PAGE_OK && !result && o < size;
+             o += 4 * KiB) {
+            AmdRmpEntry e = amd_rmp_get(h, page.pa + o);
 
             e.hi = deposit64(e.hi, target * 8, 8, perm);
             if (!env->sev_vmpl) {
                 /* Ignored from any other VMPL */
                 e.lo = vmsa ? e.lo | AMD_RMP_VMSA : e.lo & ~AMD_RMP_VMSA;
             }
-            amd_rmp_set(h, pa + o, e);
+            amd_rmp_set(h, page.pa + o, e);
         }
+    }
+    if (why == PAGE_NPF || why == PAGE_NPF_SIZEM) {
+        raise_npf(env, &page, why, ra);
     }
     if (!result) {
         flush_all(env);
@@ -610,7 +658,9 @@ void helper_rmpquery(CPUX86State *env)
     unsigned target = extract64(env->regs[R_EDX], 0, 8);
     AmdSnpHost *h;
     AmdRmpEntry e;
-    hwaddr pa;
+    InsnPage page;
+    PageCheck why;
+    bool large;
 
     if (!(env->features[FEAT_8000_001F_EAX] & CPUID_8000_001F_EAX_RMPQUERY)) {
         raise_exception_ra(env, EXCP06_ILLOP, ra);
@@ -626,11 +676,16 @@ void helper_rmpquery(CPUX86State *env)
         set_result(env, FAIL_PERMISSION, false);
         return;
     }
-    pa = translate(env, va, true, ra);
+    page = translate(env, va, SNP_INSN_OTHER, ra);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
-        e = amd_rmp_get(h, pa);
-        env->regs[R_ECX] = amd_rmp_is_2m(h, pa);
+        large = amd_rmp_is_2m(h, page.pa);
+        why = check_page(env, h, &page, large);
+        e = amd_rmp_get(h, page.pa);
     }
+    if (why != PAGE_OK) {
+        raise_npf(env, &page, why, ra);
+    }
+    env->regs[R_ECX] = large;
     env->regs[R_EDX] = target | extract64(e.hi, target * 8, 8) << 8 |
                        (e.lo & AMD_RMP_VMSA ? 1 << 16 : 0);
     set_result(env, SUCCESS, false);
