@@ -103,7 +103,8 @@
 #define OP_USER		44
 #define OP_SETFPU	45
 #define OP_GETFPU	46
-#define OP_MAX		47
+#define OP_PVLOOP	47
+#define OP_MAX		48
 
 #define G_STACKS	0x6000		/* the page of all stacks */
 #define G_RSP0		(G_STACKS + 0xf00)

@@ -58,7 +58,7 @@ ops:
 	.long	op_rdpmc - ops, op_monitor - ops, op_mwait - ops
 	.long	op_xsetbv - ops, op_wrdr7 - ops, op_rddr7 - ops, op_ud2 - ops
 	.long	op_invlpga - ops, op_rdgprs - ops, op_user - ops
-	.long	op_setfpu - ops, op_getfpu - ops
+	.long	op_setfpu - ops, op_getfpu - ops, op_pvloop - ops
 
 op_read:
 	mov	(%rdi), %rax
@@ -200,6 +200,18 @@ op_spin:
 	cmpq	$0, SH_GO(%r15)
 	je	op_spin
 	mov	$0x431, %eax
+	jmp	done
+	/* SH_A: a page; validated and rescinded until SH_GO is set */
+op_pvloop:
+	mov	$1, %edx
+1:	mov	%rdi, %rax
+	xor	%ecx, %ecx
+	PVALIDATE
+	xor	$1, %edx
+	incq	SH_SPINS(%r15)
+	cmpq	$0, SH_GO(%r15)
+	je	1b
+	mov	$0x447, %eax
 	jmp	done
 op_rdtscp:
 	rdtscp

@@ -105,6 +105,7 @@ void on_cpu_start(u32 id, void (*fn)(void *), void *arg);
 void on_cpu_wait(u32 id);
 void on_all(void (*fn)(void *), void *arg);
 void delay(u64 tsc);
+void cpu_restart(u32 id);		/* by INIT and SIPI */
 
 void *page_alloc(void);			/* 4 KB, zeroed, from POOL4K */
 void page_free(void *p);
@@ -455,7 +456,7 @@ struct vcpu {
 #define VM_PAGES 2048
 struct vm {
 	u32 asid, nvcpu, handle;
-	bool snp, es;			/* es: SEV-ES, or SNP which builds on it */
+	bool sev, es, snp;		/* each builds on those before it */
 	u8 *gctx;
 	u64 *npt;
 	struct vcpu vcpu[4];
@@ -468,8 +469,8 @@ extern u8 msrpm[], iopm[], msrpm_all[], iopm_all[];
 void svm_cpu_init(void *unused);
 struct vm *vm_new(u32 asid, u64 policy);
 struct vm *vm_new_plain(u32 asid);
-struct vm *vm_new_es(u32 asid);		/* SEV-ES by the older commands */
-u32 vm_es_encrypt(struct vm *vm, u32 cmd, void *page);
+struct vm *vm_new_sev(u32 asid, bool es);	/* by the older commands */
+u32 vm_sev_encrypt(struct vm *vm, u32 cmd, void *page);
 void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms);
 void vm_memory(struct vm *vm);		/* tables and agent, launched */
 void vm_vmsa_image(struct vcpu *v, u8 *page);

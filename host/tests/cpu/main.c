@@ -509,27 +509,37 @@ void delay(u64 tsc)
 }
 
 /* One CPU at a time: the trampoline's stack and number are shared. */
+static bool init_sipi(u32 id, u32 apic)
+{
+	boot_cpu = id;
+	boot_rsp = (u64)stacks[id][0] + sizeof(stacks[0][0]);
+	__atomic_store_n(&cpus[id].up, 0, __ATOMIC_SEQ_CST);
+	APIC(0x310) = apic << 24;
+	APIC(0x300) = 0x4500;
+	delay(1000000);
+	APIC(0x310) = apic << 24;
+	APIC(0x300) = 0x4600 | TRAMPOLINE >> 12;
+	for (u32 i = 0; i < 2000 && !cpus[id].up; i++)
+		delay(1000000);
+	return cpus[id].up;
+}
+
 static void start_others(u32 wanted)
 {
 	u32 self = APIC(0x20) >> 24;
 
 	memcpy((void *)TRAMPOLINE, trampoline, trampoline_end - trampoline);
 	for (u32 apic = 0; apic < 16 && ncpus < wanted; apic++) {
-		if (apic == self)
-			continue;
-		boot_cpu = ncpus;
-		boot_rsp = (u64)stacks[ncpus][0] + sizeof(stacks[0][0]);
-		barrier();
-		APIC(0x310) = apic << 24;
-		APIC(0x300) = 0x4500;
-		delay(1000000);
-		APIC(0x310) = apic << 24;
-		APIC(0x300) = 0x4600 | TRAMPOLINE >> 12;
-		for (u32 i = 0; i < 2000 && !cpus[ncpus].up; i++)
-			delay(1000000);
-		if (cpus[ncpus].up)
+		if (apic != self && init_sipi(ncpus, apic))
 			ncpus++;
 	}
+}
+
+/* An idle CPU, which start_others() has started before. */
+void cpu_restart(u32 id)
+{
+	if (!init_sipi(id, cpus[id].apic))
+		bail("CPU %u does not start again by INIT and SIPI", id);
 }
 
 /* ---- start ------------------------------------------------------------- */

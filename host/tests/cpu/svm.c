@@ -97,7 +97,7 @@ struct vm *vm_new(u32 asid, u64 policy)
 	struct vm *vm = vm_alloc(asid);
 	u32 rc;
 
-	vm->snp = vm->es = true;
+	vm->sev = vm->es = vm->snp = true;
 	vm->gctx = page_alloc();
 	if (rmp_firmware((u64)vm->gctx))
 		bail("RMPUPDATE: no firmware page");
@@ -118,14 +118,15 @@ struct vm *vm_new_plain(u32 asid)
 	return vm_alloc(asid);
 }
 
-struct vm *vm_new_es(u32 asid)
+struct vm *vm_new_sev(u32 asid, bool es)
 {
 	struct vm *vm = vm_alloc(asid);
 	u64 w[5] = { 0, 0, 0, 0, 0 };
 	u32 rc;
 
-	vm->es = true;
-	w[0] = 4ull << 32;			/* handle 0, policy: ES */
+	vm->sev = true;
+	vm->es = es;
+	w[0] = (es ? 4ull : 0) << 32;		/* handle 0, policy */
 	rc = fw_legacy(CMD_LAUNCH_START, w, 5, 0);
 	if (rc)
 		bail("LAUNCH_START (SEV): status %#x", rc);
@@ -137,7 +138,7 @@ struct vm *vm_new_es(u32 asid)
 	return vm;
 }
 
-u32 vm_es_encrypt(struct vm *vm, u32 cmd, void *page)
+u32 vm_sev_encrypt(struct vm *vm, u32 cmd, void *page)
 {
 	u64 w[3] = { vm->handle, (u64)page, PAGE };
 
@@ -154,10 +155,10 @@ void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 		memcpy(p, from, PAGE);
 	vm_keep(vm, p);
 	npt_map(vm, gpa, (u64)p, NPT_RWX);
-	if (vm->es && !vm->snp) {
+	if (vm->sev && !vm->snp) {
 		rc = type == TYPE_VMSA ? CMD_LAUNCH_UPDATE_VMSA :
 					 CMD_LAUNCH_UPDATE_DATA;
-		rc = vm_es_encrypt(vm, rc, p);
+		rc = vm_sev_encrypt(vm, rc, p);
 		if (rc)
 			bail("LAUNCH_UPDATE (SEV) type %u: %#x", type, rc);
 	}
@@ -175,7 +176,7 @@ void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 void vm_memory(struct vm *vm)
 {
 	static u64 t[512] __attribute__((aligned(4096)));
-	const u64 f = 0x67, c = vm->es ? cbit : 0;
+	const u64 f = 0x67, c = vm->sev ? cbit : 0;
 	u64 i;
 
 	memset(t, 0, PAGE);
@@ -231,7 +232,7 @@ static void save_area(struct vcpu *v, u8 *sa)
 	seg(sa, SA_IDTR, 0, 0, 240 * 16 - 1, G_TABLES + 64);
 	put64(sa, SA_EFER, EFER_SVME | EFER_LMA | EFER_LME | EFER_NXE);
 	put64(sa, SA_CR0, CR0_PG | CR0_PE | CR0_MP | CR0_NE | CR0_WP | 0x10);
-	put64(sa, SA_CR3, G_PML4 | (v->vm->es ? cbit : 0));
+	put64(sa, SA_CR3, G_PML4 | (v->vm->sev ? cbit : 0));
 	put64(sa, SA_CR4, CR4_PAE | CR4_OSFXSR | CR4_OSXMM | CR4_OSXSAVE);
 	put64(sa, SA_DR6, 0xffff0ff0);
 	put64(sa, SA_DR7, 0x400);
@@ -288,7 +289,7 @@ struct vcpu *vm_vcpu_bare(struct vm *vm)
 		put64(v->vmcb, VMCB_MISC, 7);	/* NP, SEV, SEV-ES */
 		put64(v->vmcb, VMCB_GHCB, 0);
 	} else {
-		put64(v->vmcb, VMCB_MISC, 1);
+		put64(v->vmcb, VMCB_MISC, vm->sev ? 3 : 1);
 		save_area(v, v->vmcb + VMCB_SAVE);
 		intercept(v, 0x81, true);	/* VMMCALL is its VMGEXIT */
 		v->r.in[15] = SHARED_VIEW + G_SHARED + v->n * PAGE;
@@ -378,7 +379,7 @@ void vm_destroy(struct vm *vm)
 		if (!large)
 			page_free((void *)pa);
 	}
-	if (vm->es)
+	if (vm->sev)
 		flush_asids(vm->snp ? CMD_SNP_DF_FLUSH : CMD_DF_FLUSH);
 	vm->npt = NULL;
 }

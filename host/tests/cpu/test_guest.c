@@ -202,6 +202,127 @@ static void large(void)
 	}
 }
 
+/*
+ * An operand mapped without C-bit is no private page of the guest's, whatever
+ * the RMP has at that address.
+ */
+static void shared_operand(u64 gpa, u64 spa, const char *what)
+{
+	static const struct {
+		const char *name;
+		u32 op;
+		u64 c;
+	} t[] = {
+		{ "PVALIDATE", OP_PVALIDATE, 1 },
+		{ "PVALIDATE (rescind)", OP_PVALIDATE, 0 },
+		{ "RMPADJUST", OP_RMPADJUST, 1 | PERM_ALL << 8 },
+		{ "RMPADJUST (VMSA)", OP_RMPADJUST, 1 | BIT(16) },
+		{ "RMPQUERY", OP_RMPQUERY, 1 },
+	};
+	bool covered = spa < RAM_END;
+	u64 lo = covered ? rmp(spa) : 0, hi = covered ? rmp_hi(spa) : 0;
+	char name[96];
+
+	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
+		u32 n = 0;
+		u64 e;
+
+		if (t[i].op == OP_RMPQUERY && !(cpuid(0x8000001f, 0).a & BIT(6)))
+			continue;
+		for (const char *s = t[i].name; *s;)
+			name[n++] = *s++;
+		for (const char *s = " through C=0 of "; *s;)
+			name[n++] = *s++;
+		for (const char *s = what; *s && n < sizeof(name) - 1;)
+			name[n++] = *s++;
+		name[n] = 0;
+		e = vcpu_do(v0, t[i].op, SHARED_VIEW + gpa, 0, t[i].c);
+		is_npf(v0, e, gpa, PF_P | PF_RMP | NPF_FINAL, name);
+		if (!covered)
+			continue;
+		is(rmp(spa), lo, "%s: the entry is unchanged", name);
+		is(rmp_hi(spa), hi, "%s: and its permissions", name);
+	}
+}
+
+static void shared_operands(void)
+{
+	static u8 copy[PAGE] __attribute__((aligned(4096)));
+	const u64 a = G_TEST + 0x40000, out = 0x7000000000;
+	struct vm *third = vm_new(3, POLICY_DEBUG);
+	u64 p = give(a), q = (u64)page_alloc(), r, s;
+	u8 *from = page_alloc();
+
+	put64(from, 0, 0x7468697264);
+	r = (u64)vm_page(third, a + 2 * PAGE, from, TYPE_NORMAL, 0);
+	vm_finish(third);
+	page_free(from);
+	vm_keep(vm, (void *)q);
+	put64((void *)q, 0, 0x686f7374);
+	npt_map(vm, a + PAGE, q, NPT_RWX);
+	npt_map(vm, a + 2 * PAGE, r, NPT_RWX);
+	npt_map(vm, a + 3 * PAGE, out, NPT_RWX);
+	s = give(a + 4 * PAGE);
+
+	shared_operand(a, p, "an own page not validated");
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vcpu_do(v0, OP_WRITE, a, 0x6f776e, 0);
+	shared_operand(a, p, "an own private page");
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x6f776e,
+	     "C=0 operand: the own page has its content");
+	shared_operand(a + PAGE, q, "a hypervisor page");
+	is(get64((void *)q, 0), 0x686f7374,
+	   "C=0 operand: the hypervisor's page has its content");
+	shared_operand(a + 2 * PAGE, r, "another guest's page");
+	is(fw_dbg_decrypt(third->gctx, r, copy), ST_OK,
+	   "C=0 operand: the other guest's page is readable to its owner");
+	is(get64(copy, 0), 0x7468697264, "and has its content");
+	shared_operand(a + 3 * PAGE, out, "what is no memory");
+	/* the guest is as it was: the same by the right mapping */
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a + 4 * PAGE, 0, 1), 0,
+	     "and through C=1 the guest validates its page");
+	is(rmp(s), RMP_ASSIGNED | (a + 4 * PAGE) | RMP_ASID(1) | RMP_VALIDATED,
+	   "which is Guest-Valid");
+	npt_map(vm, a + 2 * PAGE, 0, 0);
+	npt_map(vm, a + 3 * PAGE, 0, 0);
+	vm_destroy(third);
+}
+
+/* Bits 11:0 of RAX are not looked at: software has operands of a byte. */
+static void unaligned(void)
+{
+	const u64 a = G_TEST + 0x50000;
+	const u64 off[] = { 1, 0xcd4, 0xfff };
+	u64 p = give(a), e;
+
+	for (u32 i = 0; i < ARRAY_SIZE(off); i++) {
+		e = RMP_ASSIGNED | a | RMP_ASID(1);
+		done(v0, vcpu_do(v0, OP_PVALIDATE, a + off[i], 0, 1), 0,
+		     "PVALIDATE of 4 KB, bits 11:0 of RAX set");
+		is(get64(v0->sh, SH_R1), 0, "it has changed the page");
+		is(rmp(p), e | RMP_VALIDATED, "which is Guest-Valid");
+		done(v0, vcpu_do(v0, OP_RMPADJUST, a + off[i], 0,
+				 1 | PERM_R << 8), 0,
+		     "RMPADJUST of 4 KB, bits 11:0 of RAX set");
+		is(rmp_hi(p) >> 8 & 0xff, PERM_R, "VMPL 1 has what it gave");
+		done(v0, vcpu_do(v0, OP_RMPADJUST, a + off[i], 0, 1), 0,
+		     "RMPADJUST: and takes it");
+		is(rmp_hi(p) >> 8 & 0xff, 0, "VMPL 1 has nothing");
+		done(v0, vcpu_do(v0, OP_PVALIDATE, a + off[i], 0, 0), 0,
+		     "PVALIDATE: rescind, bits 11:0 of RAX set");
+		is(rmp(p), e, "the page is Guest-Invalid");
+	}
+	/* each of bits 20:12 counts for 2 MB */
+	for (u32 b = 12; b <= 20; b++) {
+		vcpu_do(v0, OP_PVALIDATE, G_TEST + BIT(b), 1, 1);
+		is(get64(v0->sh, SH_R0), 1,
+		   "PVALIDATE of 2 MB, bit %u of RAX set: 1 FAIL_INPUT", b);
+		vcpu_do(v0, OP_RMPADJUST, G_TEST + BIT(b), 1, 1);
+		is(get64(v0->sh, SH_R0), 1,
+		   "RMPADJUST of 2 MB, bit %u of RAX set: 1 FAIL_INPUT", b);
+	}
+}
+
 static void accesses(void)
 {
 	const u64 a = G_TEST + 0x10000, sh = SHARED_VIEW;
@@ -455,6 +576,9 @@ void t_guest(void)
 	is(vcpu_run(v1), EXIT_VMGEXIT, "and at VMPL 1");
 	pvalidate();
 	large();
+	section("operands");
+	unaligned();
+	shared_operands();
 	section("VMPLs");
 	vmpl();
 	user();

@@ -529,7 +529,7 @@ static void es_guest(void)
 	rmp_assign(tmr, 0, 0, true, true);
 	is(fw_legacy(CMD_INIT, w, 3, 0), ST_OK, "SEV: INIT with ES, SNP on");
 	flush_asids(CMD_DF_FLUSH);
-	vm = vm_new_es(3);
+	vm = vm_new_sev(3, true);
 	vm_memory(vm);
 	v = vm_vcpu_bare(vm);
 	img = page_alloc();
@@ -544,7 +544,7 @@ static void es_guest(void)
 	   "SEV-ES: VMRUN of a VMSA that was never encrypted: VMEXIT_INVALID");
 	is(painted(v->vmcb), 0, "SEV-ES: the VMCB's save area is untouched");
 	is(memcmp(copy, img + SA_CR0, 64), 0, "SEV-ES: and so is the page");
-	is(vm_es_encrypt(vm, CMD_LAUNCH_UPDATE_VMSA, img), ST_OK,
+	is(vm_sev_encrypt(vm, CMD_LAUNCH_UPDATE_VMSA, img), ST_OK,
 	   "SEV-ES: LAUNCH_UPDATE_VMSA");
 	put8(v->vmcb, VMCB_TLB, 1);
 	e = vcpu_run(v);
