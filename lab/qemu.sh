@@ -7,12 +7,13 @@ qemu_release=10.0
 # QEMU's own build system, at least; Debian 12's is older.
 meson_least=1.5
 
-# With --qemu DIR the source is a tree of the user's.
+# With --qemu DIR the source is a tree of the user's. With host_sanitize=1 (tests/host-sanitize.sh) the build is
+# another one, that stops at undefined behaviour and bad accesses.
 qemu_work() {
 	if [ -n "${qemu_dir:-}" ]; then
 		printf '%s/work/qemu-%s-%s\n' "$cache" "$(slug "$(basename "$qemu_dir")")" "$(printf %s "$qemu_dir" | sha256sum | cut -c1-8)"
 	else
-		printf '%s/work/qemu\n' "$cache"
+		printf '%s/work/qemu%s\n' "$cache" "${host_sanitize:+-sanitize}"
 	fi
 }
 
@@ -146,7 +147,13 @@ build_host() {
 	flags=(--python=/usr/bin/python3 --prefix=/usr --target-list=x86_64-softmmu --enable-system --enable-tcg
 		--without-default-features --without-default-devices --with-devices-x86_64=snplab
 		--enable-gnutls --enable-attr --enable-virtfs
-		--disable-fdt --disable-docs --disable-install-blobs --disable-download "--cc=$cc" --extra-cflags=-O2)
+		--disable-fdt --disable-docs --disable-install-blobs --disable-download "--cc=$cc")
+	if [ -n "${host_sanitize:-}" ]; then
+		# What it reports has line numbers with -g1, and it is built in half the time.
+		flags+=(--enable-asan --enable-ubsan --disable-debug-info '--extra-cflags=-O1 -g1')
+	else
+		flags+=(--extra-cflags=-O2)
+	fi
 	# configure writes this only where gcc can link for 32 bits, which these few lines do not need.
 	local option_roms=(sh -c "printf '%s\n' TOPSRC_DIR=../../.. CC=gcc OBJCOPY=objcopy PYTHON=python3 >pc-bios/optionrom/config.mak")
 	if [ -n "$dry_run" ]; then
@@ -172,6 +179,14 @@ build_host() {
 	fi
 	install_host "$work"
 	[ -z "$copy" ] || cp -al "$work/host" "$copy"
+}
+
+# build_host_tests: the qtests of what is in host/, in the build folder of a host that is built already. A stage.
+build_host_tests() {
+	local work
+	work=$(qemu_work)
+	lock "work-$(basename "$work")"
+	in_qemu_build "$work" ninja -j"$jobs" tests/qtest/amd-psp-test tests/qtest/amd-psp-fuzz
 }
 
 # install_host WORK: the folder is replaced whole: who boots from a link to the old one goes on with it.

@@ -7,13 +7,13 @@ set -uo pipefail
 . "$(dirname "$0")/tap.sh"
 cd "$top" || exit
 check 'snplab and what it sources' shellcheck -x -a snplab
-for f in .ci/run tests/check tests/*.sh lab/status.sh; do
+for f in .ci/run tests/check tests/*.sh lab/status.sh host/tests/soak host/tests/cpu/run; do
 	check "$f" shellcheck -x "$f"
 done
 for f in lab/*.sh; do
 	check "$f is sourced by snplab, or checked above" grep -qE "^\. .*/$f\"\$|$f" snplab tests/shellcheck.sh
 done
-for f in lab/*.py; do
+for f in lab/*.py host/tests/*.py; do
 	check "$f compiles" python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$f"
 done
 check 'the guest'\''s init has no warning' gcc -fsyntax-only -Wall -Wextra -Werror -O2 lab/init/init.c
