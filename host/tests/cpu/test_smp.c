@@ -254,6 +254,171 @@ static void injected(void)
 	vm_destroy(vm);
 }
 
+/* VMRUN again and again: nothing that the guest leaves for is resolved. */
+static volatile u64 npfs;
+
+static void run_through(void *p)
+{
+	struct vcpu *v = p;
+	u64 e;
+
+	do {
+		e = vcpu_run(v);
+		npfs += e == EXIT_NPF;
+	} while (e == EXIT_NPF);
+	exit_of[this_cpu()->id] = e;
+}
+
+/* How often the entry is not what the host has made of it, for a while */
+static u64 differs(u64 p, u64 lo)
+{
+	u64 bad = 0;
+
+	for (u32 i = 0; i < 20; i++) {
+		bad += rmp(p) != lo;
+		pause();
+	}
+	return bad;
+}
+
+/* CPU 1: a guest that validates and rescinds; CPU 0 gives and takes away. */
+static void pvalidate_race(void)
+{
+	const u64 a = G_DATA, mine = RMP_ASSIGNED | a;
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	u64 p = (u64)page_alloc(), torn = 0, perms = 0, wrong = 0, fixed = 0;
+	u64 lost = 0, rc = 0, n, rounds = 0, seen = 0;
+
+	vm_keep(vm, (void *)p);
+	npt_map(vm, a, p, NPT_RWX);
+	put64(v->sh, SH_GO, 0);
+	n = get64(v->sh, SH_SPINS);
+	npfs = 0;
+	vcpu_order(v, OP_PVLOOP, a, 0, 0);
+	on_cpu_start(1, run_through, v);
+	for (; rounds < 3000; rounds++) {
+		rc += rmp_assign(p, a, 1, false, false) != 0;
+		/* taken away at once, or amid its first PVALIDATEs, or later */
+		for (u32 i = 0; rounds % 3 && i < 5000; i++) {
+			if (rmp(p) & RMP_VALIDATED) {
+				seen++;
+				break;
+			}
+			pause();
+		}
+		delay(rounds % 3 == 1 ? 0 : rounds * 7919 % 256 * 500);
+		switch (rounds % 16) {
+		case 1:
+		case 5:
+		case 11:
+			/* another guest's, at the same address */
+			rc += rmp_assign(p, a, 2, false, false) != 0;
+			wrong += differs(p, mine | RMP_ASID(2));
+			break;
+		case 3:
+		case 7:
+		case 9:
+		case 15:
+			/* the firmware's, until it gives it back */
+			rc += rmp_assign(p, a, 1, false, true) != 0;
+			fixed += differs(p, mine | RMP_IMMUTABLE | RMP_ASID(1));
+			rc += fw_reclaim(p, false) != ST_OK;
+			break;
+		}
+		rc += rmp_shared(p, false) != 0;
+		for (u32 i = 0; i < PAGE; i += 512)
+			put64((void *)p, i, rounds + i);
+		torn += differs(p, 0);
+		perms += rmp_hi(p) != 0;
+		for (u32 i = 0; i < PAGE; i += 512)
+			lost += get64((void *)p, i) != rounds + i;
+	}
+	rmp_assign(p, a, 1, false, false);
+	put64(v->sh, SH_GO, 1);
+	on_cpu_wait(1);
+	say("# %lu rounds, %lu found it validated, %lu #NPF, %lu PVALIDATEs\n",
+	    rounds, seen, npfs, get64(v->sh, SH_SPINS) - n);
+	ok(seen >= 100 && npfs,
+	   "PVALIDATE against RMPUPDATE: both had their turns");
+	is(rc, 0, "PVALIDATE against RMPUPDATE: every RMPUPDATE succeeds");
+	is(torn, 0,
+	   "PVALIDATE against RMPUPDATE: never validated and not assigned");
+	is(perms, 0, "PVALIDATE against RMPUPDATE: nor with permissions");
+	is(wrong, 0,
+	   "PVALIDATE against RMPUPDATE: never another guest's page");
+	is(fixed, 0, "PVALIDATE against RMPUPDATE: never an immutable page");
+	is(lost, 0,
+	   "PVALIDATE against RMPUPDATE: the hypervisor's page keeps its content");
+	is(exit_of[1], EXIT_VMGEXIT, "PVALIDATE against RMPUPDATE: the guest ends");
+	is(get64(v->sh, SH_R0), 0x447, "and has done its order");
+	vm_destroy(vm);
+}
+
+static struct update {
+	struct rmp_state st;
+	u64 pa;
+} up;
+static u64 syscfg_there;
+static struct fault fault_there;
+
+static void read_syscfg(void *unused)
+{
+	(void)unused;
+	syscfg_there = rdmsr(MSR_SYSCFG);
+}
+
+static void rmpupdate_there(void *arg)
+{
+	struct update *u = arg;
+
+	fault_there = try(t_rmpupdate, u->pa, (u64)&u->st, 0);
+}
+
+static void write_there(void *p)
+{
+	fault_there = try(t_write, (u64)p, 1, 0);
+}
+
+/* As Linux takes a CPU down and up again. */
+static void sipi(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	u32 id = ncpus - 1;
+	u64 was, p = (u64)page_alloc();
+
+	on_cpu(id, read_syscfg, NULL);
+	was = syscfg_there;
+	ok(was & SYSCFG_SNP_EN, "INIT: SNP_EN is set before it");
+	cpu_restart(id);
+	on_cpu(id, read_syscfg, NULL);
+	ok(syscfg_there & SYSCFG_SNP_EN, "INIT, SIPI: SNP_EN is still set");
+	is(syscfg_there, was, "INIT, SIPI: SYSCFG is as it was");
+	up.pa = p;
+	up.st.gpa = 0x1000;
+	up.st.assigned = 1;
+	up.st.asid = 5;
+	on_cpu(id, rmpupdate_there, &up);
+	is_fault(fault_there, NO_FAULT, 0, 0, "INIT, SIPI: RMPUPDATE is there");
+	is(fault_there.ret, 0, "INIT, SIPI: and succeeds");
+	is(rmp(p), RMP_ASSIGNED | 0x1000 | RMP_ASID(5),
+	   "INIT, SIPI: its entry");
+	on_cpu(id, write_there, (void *)p);
+	is_fault(fault_there, VEC_PF, PF_P | PF_W | PF_RMP, p,
+		 "INIT, SIPI: its writes are checked");
+	rmp_shared(p, false);
+	on_cpu(id, write_there, (void *)p);
+	is_fault(fault_there, NO_FAULT, 0, 0,
+		 "INIT, SIPI: it writes to a hypervisor page");
+	on_cpu(id, svm_cpu_init, NULL);
+	vcpu_order(v, OP_NOP, 0, 0, 0);
+	on_cpu(id, run_order, v);
+	is(exit_of[id], EXIT_VMGEXIT, "INIT, SIPI: it runs an SNP guest");
+	page_free((void *)p);
+	vm_destroy(vm);
+}
+
 void t_smp(void)
 {
 	section("several CPUs");
@@ -262,4 +427,6 @@ void t_smp(void)
 	noticed();
 	smashed();
 	injected();
+	pvalidate_race();
+	sipi();
 }

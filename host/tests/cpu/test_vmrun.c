@@ -378,6 +378,36 @@ static void vc_exits(struct vcpu *v)
 	is(get64(v->sh, SH_VEC), VEC_UD, "the guest's own #UD is its own");
 }
 
+/*
+ * An intercept of #VC itself in an SEV-ES guest: what it would report, it
+ * would report by a #VC.
+ */
+static void vc_intercepted(struct vcpu *v)
+{
+	u64 e, n;
+
+	intercept(v, 0x40 + VEC_VC, true);
+	intercept(v, EXIT_CPUID, true);
+	for (u32 i = 0; i < 3; i++) {
+		n = get64(v->sh, SH_EXCS);
+		e = vcpu_do(v, OP_CPUID, 0, 0, 0);
+		is(e, EXIT_VMGEXIT,
+		   "#VC intercepted, CPUID: no exit, and none of 5Dh");
+		is(get64(v->sh, SH_VEC), VEC_VC,
+		   "#VC intercepted, CPUID: #VC in the guest");
+		is(get64(v->sh, SH_ERR), EXIT_CPUID,
+		   "#VC intercepted, CPUID: its error code");
+		is(get64(v->sh, SH_EXCS), n + 1,
+		   "#VC intercepted, CPUID: one #VC");
+	}
+	intercept(v, EXIT_CPUID, false);
+	n = get64(v->sh, SH_EXCS);
+	e = vcpu_do(v, OP_CPUID, 0, 0, 0);
+	is(e, EXIT_VMGEXIT, "#VC intercepted: CPUID without its intercept");
+	is(get64(v->sh, SH_EXCS), n, "#VC intercepted: has no #VC");
+	intercept(v, 0x40 + VEC_VC, false);
+}
+
 static void events(struct vcpu *v)
 {
 	u64 e, n, spa, addr = G_TEST + 8 * PAGE;
@@ -514,6 +544,170 @@ static void bad_event(void)
 	vm_destroy(vm);
 }
 
+#define SECRET 0x5ec2e75ec2e70000ull
+
+static void run_once(void *p)
+{
+	struct vcpu *v = p;
+
+	v->r.out[0] = vcpu_run(v);
+}
+
+/* The guest's register values that the host finds in the VMSA */
+static u64 secrets_in(const u8 *vmsa)
+{
+	u64 bad = 0;
+
+	for (u32 i = 0; i < PAGE; i += 8) {
+		u64 w = get64(vmsa, i);
+
+		if ((w ^ SECRET) < PAGE || w == (G_PML4 | cbit)) {
+			say("# VMSA %#x: the guest's %#lx\n", i, w);
+			bad++;
+		}
+	}
+	return bad;
+}
+
+/* What the host writes to a VMSA in use does not take its key from it. */
+static void es_written(struct vcpu *v)
+{
+	u64 n, cr3, at_once;
+
+	is(vcpu_do(v, OP_SETXMM, SECRET + 4, SECRET + 5, 0), EXIT_VMGEXIT,
+	   "SEV-ES: a guest with known registers");
+	put64(v->sh, SH_GO, 0);
+	vcpu_order(v, OP_SPIN, SECRET + 1, SECRET + 2, SECRET + 3);
+	n = get64(v->sh, SH_SPINS);
+	on_cpu_start(1, run_once, v);
+	while (get64(v->sh, SH_SPINS) == n)
+		pause();
+	for (u32 i = 0x300; i < PAGE; i += 8)
+		put64(v->vmsa, i, 0x686f7374);
+	is(get64(v->vmsa, PAGE - 8), 0x686f7374,
+	   "SEV-ES: the host writes to the VMSA of a running vCPU");
+	put64(v->sh, SH_GO, 1);
+	on_cpu_wait(1);
+	at_once = secrets_in(v->vmsa);
+	asm volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3) :: "memory");
+	is(secrets_in(v->vmsa), 0,
+	   "SEV-ES: a VMSA written by the host: no register in it after #VMEXIT");
+	is(at_once, 0,
+	   "SEV-ES: and none through the TLB of the CPU that wrote there");
+	is(v->r.out[0], EXIT_VMGEXIT, "SEV-ES: which was the guest's own exit");
+	is(get64(v->sh, SH_R0), 0x431, "SEV-ES: after it has done its order");
+}
+
+/* Words of a page that are not what the guest has written there */
+static u64 changed(struct vcpu *v, u64 gpa)
+{
+	u64 n = 0;
+
+	for (u32 i = 0; i < PAGE; i += 8) {
+		vcpu_do(v, OP_READ, gpa + i, 0, 0);
+		n += get64(v->sh, SH_R0) != SECRET + i;
+	}
+	return n;
+}
+
+/* Tables under another key: read as noise, and not written. */
+static void foreign_tables(struct vcpu *v)
+{
+	const u64 t = G_TEST + PAGE, own = G_TEST + 2 * PAGE;
+	const u64 nested = 0xa00000, walked = 0xc00000;
+	u64 *pd = v->vm->npt, *host, *pde, keep, cr3, e, bad = 0;
+	u8 *table = page_alloc(), *p = page_alloc();
+	const u32 idx[] = { 0, 1, 2, 77, 255, 256, 510, 511 };
+
+	vm_keep(v->vm, table);
+	vm_keep(v->vm, p);
+	npt_map(v->vm, t, (u64)table, NPT_RWX);
+	npt_map(v->vm, own, (u64)p, NPT_RWX);
+	for (u32 i = 0; i < PAGE; i += 8) {
+		vcpu_do(v, OP_WRITE, t + i, SECRET + i, 0);
+		put64(p, i, (u64)p | 7);
+	}
+	for (u32 i = 0; i < 2; i++)
+		pd = (u64 *)(pd[0] & ~0xfffull);
+
+	/* a nested table that the guest has under its key */
+	for (u32 i = 0; i < ARRAY_SIZE(idx); i++) {
+		pd[nested / (2 * MB)] = (u64)table | 7;
+		put8(v->vmcb, VMCB_TLB, 1);
+		e = vcpu_do(v, OP_READ, nested + idx[i] * PAGE, 0, 0);
+		pd[nested / (2 * MB)] = 0;
+		put8(v->vmcb, VMCB_TLB, 1);
+		if (e == EXIT_NPF)
+			vcpu_abort(v);
+		bad += e != EXIT_NPF && e != EXIT_VMGEXIT;
+	}
+	is(bad, 0, "walk: nested table under a guest's key: the guest goes on");
+	is(changed(v, t), 0,
+	   "walk: nested table under a guest's key: nothing changes");
+
+	/* the host's own table likewise */
+	asm volatile("mov %%cr3, %0" : "=r"(cr3));
+	host = (u64 *)(*(u64 *)cr3 & ~0xfffull);
+	pde = (u64 *)(host[0] & ~0xfffull) + (POOL2M + 6 * MB) / (2 * MB);
+	keep = *pde;
+	*pde = (u64)table | 0x67;
+	bad = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(idx); i++) {
+		invlpg(POOL2M + 6 * MB + idx[i] * PAGE);
+		e = try(t_read, POOL2M + 6 * MB + idx[i] * PAGE, 0, 0).vec;
+		bad += e != NO_FAULT && e != VEC_PF;
+	}
+	*pde = keep;
+	asm volatile("mov %0, %%cr3" :: "r"(cr3) : "memory");
+	is(bad, 0, "walk: host's table under a guest's key: no other fault");
+	is(changed(v, t), 0,
+	   "walk: host's table under a guest's key: nothing changes");
+
+	/* and a table of the guest's that the host has under none */
+	vcpu_do(v, OP_READ, G_PD + walked / (2 * MB) * 8, 0, 0);
+	keep = get64(v->sh, SH_R0);
+	vcpu_do(v, OP_WRITE, G_PD + walked / (2 * MB) * 8, own | 0x67 | cbit, 0);
+	bad = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(idx); i++) {
+		vcpu_do(v, OP_INVLPG, walked + idx[i] * PAGE, 0, 0);
+		e = vcpu_do(v, OP_READ, walked + idx[i] * PAGE, 0, 0);
+		if (e == EXIT_NPF)
+			vcpu_abort(v);
+		bad += e != EXIT_NPF && e != EXIT_VMGEXIT;
+	}
+	vcpu_do(v, OP_WRITE, G_PD + walked / (2 * MB) * 8, keep, 0);
+	is(bad, 0, "walk: guest's table under no key: the guest goes on");
+	for (u32 i = bad = 0; i < PAGE; i += 8)
+		bad += get64(p, i) != ((u64)p | 7);
+	is(bad, 0, "walk: guest's table under no key: nothing changes");
+}
+
+/* SEV alone: its ASIDs are those that SEV-ES has not. */
+static void sev_guest(void)
+{
+	u32 min = cpuid(0x8000001f, 0).d;
+	const u32 bad[] = { 0, 1, 5, min - 1 };
+	struct vm *vm = vm_new_sev(min, false);
+	struct vcpu *v;
+
+	vm_memory(vm);
+	v = vm_vcpu(vm, 0);
+	is(vcpu_run(v), EXIT_VMGEXIT,
+	   "SEV: VMRUN with the lowest ASID, 8000001F EDX: the guest runs");
+	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
+	is(get64(v->sh, SH_R0) & 7, 1, "SEV: SEV_STATUS: SEV only");
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		put32(v->vmcb, VMCB_ASID, bad[i]);
+		is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_INVALID,
+		   "SEV: VMRUN with ASID %u, not one for SEV only: VMEXIT_INVALID",
+		   bad[i]);
+	}
+	put32(v->vmcb, VMCB_ASID, min);
+	is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
+	   "SEV: and with its own it goes on");
+	vm_destroy(vm);
+}
+
 /* An SEV-ES guest beside SNP: its VMSA is not the RMP's, but has a key. */
 static void es_guest(void)
 {
@@ -571,6 +765,9 @@ static void es_guest(void)
 	intercept(v, EXIT_CPUID, true);
 	vcpu_do(v, OP_CPUID, 0, 0, 0);
 	is(get64(v->sh, SH_VEC), VEC_VC, "SEV-ES: CPUID, intercepted: #VC");
+	vc_intercepted(v);
+	foreign_tables(v);
+	es_written(v);
 	rmp_assign((u64)v->vmsa, 0, 5, false, false);
 	e = vcpu_do(v, OP_NOP, 0, 0, 0);
 	ok((s64)e < 0,
@@ -578,6 +775,7 @@ static void es_guest(void)
 	   e);
 	rmp_shared((u64)v->vmsa, false);
 	vm_destroy(vm);
+	sev_guest();
 	is(fw_legacy(CMD_SHUTDOWN, w, 1, 0), ST_OK, "SEV: SHUTDOWN");
 	fw_reclaim(tmr, true);
 	rmp_shared(tmr, true);
@@ -595,6 +793,7 @@ void t_vmrun(void)
 	vm = vm_ready(1, 1);
 	automatic_exits(&vm->vcpu[0]);
 	vc_exits(&vm->vcpu[0]);
+	vc_intercepted(&vm->vcpu[0]);
 	section("events");
 	events(&vm->vcpu[0]);
 	interrupted_delivery(&vm->vcpu[0]);

@@ -123,6 +123,11 @@ struct AmdSnpHost {
 
     /* RMP initialised by the firmware: device writes are checked */
     bool rmp_initialized;
+    /*
+     * A TLB may let a page be read that is assigned and not yet under a key,
+     * as a hypervisor may do. Lock held to set.
+     */
+    bool assigned_readable;
 
     /*
      * Serialises changes of RMP entries and key tags. Taken with or without

@@ -92,6 +92,11 @@ typedef struct SnpAccess {
  * would have to fault are taken out of @a.
  */
 bool snp_check_host(CPUX86State *env, SnpAccess *a);
+/*
+ * TLBs of all CPUs are flushed: this one now, the others when they next leave
+ * the code that they run. For where nothing may wait for them.
+ */
+void snp_flush_soon(CPUX86State *env);
 /* The fault is raised: record it */
 void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code);
 void snp_guest_fault(CPUX86State *env, hwaddr gpa, uint32_t error_code);

@@ -398,10 +398,14 @@ void sev_es_save_guest(CPUX86State *env)
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     uint8_t b[VMSA_SIZE];
     uint16_t ftw = 0;
+    bool stale;
 
     /* If the host has written to it meanwhile, it is under the wrong key */
     WITH_QEMU_LOCK_GUARD(&h->lock) {
-        amd_snp_key_rewrite(h, vmsa, env->sev_asid);
+        stale = amd_snp_key_rewrite(h, vmsa, env->sev_asid);
+    }
+    if (stale) {
+        snp_flush_soon(env);
     }
     save_vmload_state(env, env->vm_save);
     x86_stq_phys(cs, vmsa + VMSA_XSS, env->xss);

@@ -37,6 +37,18 @@ static void flush_other(CPUState *cs, run_on_cpu_data data)
     tlb_flush(cs);
 }
 
+void snp_flush_soon(CPUX86State *env)
+{
+    CPUState *cs;
+
+    tlb_flush(env_cpu(env));
+    CPU_FOREACH(cs) {
+        if (cs != env_cpu(env)) {
+            async_run_on_cpu(cs, flush_other, RUN_ON_CPU_NULL);
+        }
+    }
+}
+
 /*
  * The page is accessed through @key. Reading what is under another key gives
  * noise; writing destroys it, and the page is under the new key from then on.
@@ -44,7 +56,6 @@ static void flush_other(CPUState *cs, run_on_cpu_data data)
 static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
-    CPUState *cs;
     bool changed;
 
     if (likely(amd_snp_key(h, a->paddr) == key)) {
@@ -71,12 +82,26 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
      * Translations of the page to noise are stale. Nothing may wait here; a
      * CPU that reads noise for a little longer has read it before the write.
      */
-    tlb_flush(env_cpu(env));
-    CPU_FOREACH(cs) {
-        if (cs != env_cpu(env)) {
-            async_run_on_cpu(cs, flush_other, RUN_ON_CPU_NULL);
+    snp_flush_soon(env);
+}
+
+/*
+ * The page is read without a key. Where it is assigned, its content may be a
+ * guest's in a moment: whoever makes it so has to know of this TLB entry.
+ */
+static void apply_no_key(CPUX86State *env, SnpAccess *a)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (amd_rmp_get(h, a->paddr).lo & AMD_RMP_ASSIGNED) {
+        WITH_QEMU_LOCK_GUARD(&h->lock) {
+            if (amd_snp_key(h, a->paddr) == AMD_SNP_KEY_NONE) {
+                h->assigned_readable = true;
+                return;
+            }
         }
     }
+    apply_key(env, AMD_SNP_KEY_NONE, a);
 }
 
 /* An assigned page in what the mapping covers, as the RMP has it */
@@ -108,7 +133,7 @@ bool snp_check_host(CPUX86State *env, SnpAccess *a)
         }
         a->prot &= ~PAGE_WRITE;
     }
-    apply_key(env, AMD_SNP_KEY_NONE, a);
+    apply_no_key(env, a);
     return true;
 }
 
@@ -168,7 +193,11 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
             }
             a->prot &= ~PAGE_WRITE;
         }
-        apply_key(env, priv ? env->sev_asid : AMD_SNP_KEY_NONE, a);
+        if (priv) {
+            apply_key(env, env->sev_asid, a);
+        } else {
+            apply_no_key(env, a);
+        }
         return true;
     }
 
@@ -180,7 +209,7 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
             a->prot &= ~PAGE_WRITE;
         }
         if (insn == SNP_INSN_NONE) {
-            apply_key(env, AMD_SNP_KEY_NONE, a);
+            apply_no_key(env, a);
         }
         return true;
     }
@@ -310,7 +339,12 @@ static void set_result(CPUX86State *env, int result, bool cf)
 /* The TLBs of all CPUs are flushed before the next instruction of this one */
 static void flush_all(CPUX86State *env)
 {
-    amd_snp_host_count(env_archcpu(env)->amd_snp, AMD_SNP_STAT_FLUSHES);
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    amd_snp_host_count(h, AMD_SNP_STAT_FLUSHES);
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        h->assigned_readable = false;
+    }
     tlb_flush_all_cpus_synced(env_cpu(env));
 }
 
@@ -452,14 +486,16 @@ static InsnPage translate(CPUX86State *env, target_ulong va, unsigned insn,
     void *host;
 
     /* What is in the TLB was let in by other rules, and so is this */
-    tlb_flush(cs);
+    tlb_flush_page(cs, va);
     env->sev_insn = insn;
     probe_access_full(env, va, 0, MMU_DATA_LOAD, cpu_mmu_index(cs, false),
                       false, &host, &full, ra);
     page.pa = full->phys_addr & TARGET_PAGE_MASK;
     page.gpa = env->sev_gpa;
     env->sev_insn = SNP_INSN_NONE;
-    tlb_flush(cs);
+    tlb_flush_page(cs, va);
+    tlb_flush_page_by_mmuidx(cs, page.gpa & TARGET_PAGE_MASK,
+                             1 << MMU_NESTED_IDX);
     return page;
 }
 
@@ -536,7 +572,7 @@ void helper_pvalidate(CPUX86State *env)
     bool large = env->regs[R_ECX] & 1, validate = env->regs[R_EDX] & 1;
     hwaddr size = large ? 2 * MiB : 4 * KiB;
     int result = SUCCESS;
-    bool same = false;
+    bool same = false, flush;
     PageCheck why;
     InsnPage page;
 
@@ -567,6 +603,11 @@ void helper_pvalidate(CPUX86State *env)
                 amd_snp_key_rewrite(h, page.pa + o, env->sev_asid);
             }
         }
+        /*
+         * No TLB has a private page that is not validated, so that only those
+         * who see it without a key have to forget it.
+         */
+        flush = !same && (!validate || h->assigned_readable);
     }
     if (why == PAGE_NPF || why == PAGE_NPF_SIZEM) {
         raise_npf(env, &page, why, ra);
@@ -575,7 +616,7 @@ void helper_pvalidate(CPUX86State *env)
         result = FAIL_SIZEMISMATCH;
         goto out;
     }
-    if (!same) {
+    if (flush && why == PAGE_OK) {
         flush_all(env);
     }
  out:
