@@ -361,6 +361,61 @@ static void pvalidate_race(void)
 	vm_destroy(vm);
 }
 
+static volatile u64 readings, leaked;
+
+static void read_until_stopped(void *p)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		leaked += get64(p, 0) >> 16 == 0x5ec2e7;
+		readings++;
+	}
+}
+
+/*
+ * The host may read an assigned page, and has it in a TLB without a key, when
+ * the guest accepts it and writes there.
+ */
+static void read_while_accepted(void)
+{
+	const u64 a = G_DATA, rounds = 600;
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	u64 p = (u64)page_alloc(), bad = 0, n;
+
+	vm_keep(vm, (void *)p);
+	npt_map(vm, a, p, NPT_RWX);
+	leaked = readings = stop = 0;
+	on_cpu_start(1, read_until_stopped, (void *)p);
+	for (u64 i = 0; i < rounds; i++) {
+		/* with RMPUPDATEs of others going on, and without */
+		if (i == rounds / 2)
+			on_cpu_start(2, churn_until_stopped, NULL);
+		put64((void *)p, 0, i);
+		bad += rmp_assign(p, a, 1, false, false) != 0;
+		n = readings;
+		for (u32 k = 0; k < 100000 && readings == n; k++)
+			pause();
+		bad += vcpu_do(v, OP_PVALIDATE, a, 0, 1) != EXIT_VMGEXIT;
+		bad += get64(v->sh, SH_R0) != 0 || get64(v->sh, SH_R1) != 0;
+		bad += vcpu_do(v, OP_WRITE, a, 0x5ec2e70000 + i, 0) !=
+		       EXIT_VMGEXIT;
+		n = readings;
+		for (u32 k = 0; k < 100000 && readings == n; k++)
+			pause();
+		vcpu_do(v, OP_READ, a, 0, 0);
+		bad += get64(v->sh, SH_R0) != 0x5ec2e70000 + i;
+		bad += rmp_shared(p, false) != 0;
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	on_cpu_wait(1);
+	on_cpu_wait(2);
+	ok(readings > rounds, "host reads while a guest accepts a page: often");
+	is(bad, 0, "host reads while a guest accepts a page: the guest is right");
+	is(leaked, 0,
+	   "host reads while a guest accepts a page: never what the guest wrote");
+	vm_destroy(vm);
+}
+
 static struct update {
 	struct rmp_state st;
 	u64 pa;
@@ -434,5 +489,6 @@ void t_smp(void)
 	smashed();
 	injected();
 	pvalidate_race();
+	read_while_accepted();
 	sipi();
 }
