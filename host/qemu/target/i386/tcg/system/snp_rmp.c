@@ -336,6 +336,15 @@ static void set_result(CPUX86State *env, int result, bool cf)
     CC_OP = CC_OP_EFLAGS;
 }
 
+/* All CPUs have flushed, or will before they run again: none runs now */
+static void flush_all_done(CPUState *cs, run_on_cpu_data data)
+{
+    AmdSnpHost *h = data.host_ptr;
+
+    QEMU_LOCK_GUARD(&h->lock);
+    h->flushes_pending--;
+}
+
 /* The TLBs of all CPUs are flushed before the next instruction of this one */
 static void flush_all(CPUX86State *env)
 {
@@ -343,9 +352,13 @@ static void flush_all(CPUX86State *env)
 
     amd_snp_host_count(h, AMD_SNP_STAT_FLUSHES);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
+        /* What gets into a TLB from now on says so again */
         h->assigned_readable = false;
+        h->flushes_pending++;
     }
     tlb_flush_all_cpus_synced(env_cpu(env));
+    async_safe_run_on_cpu(env_cpu(env), flush_all_done,
+                          RUN_ON_CPU_HOST_PTR(h));
 }
 
 static AmdSnpHost *host_insn_start(CPUX86State *env, uintptr_t ra)
@@ -607,7 +620,8 @@ void helper_pvalidate(CPUX86State *env)
          * No TLB has a private page that is not validated, so that only those
          * who see it without a key have to forget it.
          */
-        flush = !same && (!validate || h->assigned_readable);
+        flush = !same && (!validate || h->assigned_readable ||
+                          h->flushes_pending);
     }
     if (why == PAGE_NPF || why == PAGE_NPF_SIZEM) {
         raise_npf(env, &page, why, ra);
