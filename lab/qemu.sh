@@ -31,7 +31,7 @@ qemu_source_version() {
 }
 
 # fetch_qemu: makes cache/base/qemu_VERSION, Debian's source with Debian's patches, and lets
-# cache/base/qemu.newest name it; and cache/base/meson, where the machine's own is too old. A stage.
+# cache/base/qemu.newest name it; and cache/base/meson-…, where the machine's own is too old. A stage.
 fetch_qemu() {
 	local base version name d
 	base=$(cache_dir base)
@@ -93,7 +93,7 @@ meson_new_enough() { # VERSION
 	[[ ${1:-} =~ ^[0-9]+\.[0-9]+ ]] && [ "$(printf '%s\n' "$meson_least" "$1" | sort -V | head -n 1)" = "$meson_least" ]
 }
 meson_is_there() {
-	meson_new_enough "$(meson --version 2>/dev/null)" || [ -d "$cache/base/meson" ]
+	meson_new_enough "$(meson --version 2>/dev/null)" || [ -d "$cache/base/meson-$meson_least" ]
 }
 
 # fetch_meson BASE: Debian's package, unpacked and not installed. The oldest that will do: what QEMU's
@@ -109,12 +109,12 @@ fetch_meson() {
 		meson_new_enough "$version" || continue
 		(cd "$d" && apt_private apt-get download "meson=$version") || continue
 		dpkg-deb -x "$d"/meson_*.deb "$d/meson"
-		mv -T "$d/meson" "$base/meson"
+		mv -T "$d/meson" "$base/meson-$meson_least"
 		break
 	done < <(apt_private apt-cache madison meson | awk '{ print $3 }' | sort -uV)
 	rm -rf "$d"
 	trap - EXIT
-	[ -d "$base/meson" ] || setup_error "QEMU's build needs meson $meson_least or newer, found $(meson --version 2>/dev/null || echo none)" \
+	[ -d "$base/meson-$meson_least" ] || setup_error "QEMU's build needs meson $meson_least or newer, found $(meson --version 2>/dev/null || echo none)" \
 		"looked in $suites" "install a newer meson"
 }
 
@@ -123,7 +123,7 @@ in_qemu_build() {
 	local work=$1 settings=()
 	shift
 	if ! meson_new_enough "$(meson --version 2>/dev/null)"; then
-		settings=(PATH="$cache/base/meson/usr/bin:$PATH" PYTHONPATH="$cache/base/meson/usr/lib/python3/dist-packages")
+		settings=(PATH="$cache/base/meson-$meson_least/usr/bin:$PATH" PYTHONPATH="$cache/base/meson-$meson_least/usr/lib/python3/dist-packages")
 	fi
 	# Depend mode: what a cold cache costs is then little, and most files of QEMU are small.
 	run env -C "$work/src/build" "${settings[@]}" CCACHE_DIR="$cache/ccache" CCACHE_BASEDIR="$cache" \
@@ -136,7 +136,7 @@ host_patches() { find "$top/host/patches" -name '[0-9]*.patch' 2>/dev/null | sor
 # build_host SOURCE WORK [COPY]: QEMU with host/ on top, into WORK/host: bin/qemu-system-x86_64 and, where
 # that looks for it, share/qemu. COPY gets links to all of it. A stage.
 build_host() {
-	local source=$1 work=$2 copy=${3:-} version patches cc=gcc flags
+	local source=$1 work=$2 copy=${3:-} version patches cc=gcc flags configured
 	if [ -n "$dry_run" ]; then version='(version not known yet)'; fi
 	version=$(qemu_source_version "$source") || [ -n "$dry_run" ]
 	mapfile -t patches < <(host_patches)
@@ -163,7 +163,9 @@ build_host() {
 		in_qemu_build "$work" make -C pc-bios/optionrom
 		return
 	fi
-	if [ "$(cat "$work/src/build/configured" 2>/dev/null)" != "${flags[*]}" ]; then
+	# With another compiler or Python, all that configure has found out is of no use.
+	configured=$(printf '%s\n' "${flags[*]}" "$(gcc -dumpfullversion)" "$(/usr/bin/python3 -V)")
+	if [ "$(cat "$work/src/build/configured" 2>/dev/null)" != "$configured" ]; then
 		rm -rf "$work/src/build"
 		mkdir "$work/src/build"
 		if ! in_qemu_build "$work" ../configure "${flags[@]}"; then
@@ -171,14 +173,15 @@ build_host() {
 			setup_error 'QEMU cannot be configured' 'what its configure said is in the log'
 		fi
 		in_qemu_build "$work" "${option_roms[@]}"
-		printf '%s\n' "${flags[*]}" >"$work/src/build/configured"
+		printf '%s\n' "$configured" >"$work/src/build/configured"
 	fi
 	if ! in_qemu_build "$work" ninja -j"$jobs" qemu-system-x86_64 || ! in_qemu_build "$work" make -C pc-bios/optionrom; then
 		out_of_space "$work"
 		setup_error 'the emulated host does not build' 'the compiler said why, in the log'
 	fi
 	install_host "$work"
-	[ -z "$copy" ] || cp -al "$work/host" "$copy"
+	# Links, or copies where the folder is on another disk.
+	[ -z "$copy" ] || cp -al "$work/host" "$copy" 2>/dev/null || { rm -rf "$copy" && cp -a "$work/host" "$copy"; }
 }
 
 # build_host_tests: the qtests of what is in host/, in the build folder of a host that is built already. A stage.
@@ -200,6 +203,13 @@ install_host() {
 		[ ! -e "$bios" ] || break
 	done
 	cp "$bios" "$work/host.tmp/share/qemu/"
-	rm -rf "$work/host"
+	# What another run or another tool was told of stays where it is while nothing has changed.
+	if [ -d "$work/host" ] && diff -rq "$work/host.tmp" "$work/host" >/dev/null; then
+		rm -rf "$work/host.tmp"
+		return
+	fi
+	rm -rf "$work/host.old"
+	[ ! -d "$work/host" ] || mv -T "$work/host" "$work/host.old"
 	mv -T "$work/host.tmp" "$work/host"
+	rm -rf "$work/host.old"
 }

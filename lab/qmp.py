@@ -189,7 +189,11 @@ def main():
     timed_out = deadline is not None and time.monotonic() >= deadline and found["ended"] != "shutdown"
     status = end(qemu, channel, answers)
     if args.out:
-        write_whole(args.out, found)
+        try:
+            write_whole(args.out, found)
+        except OSError as e:
+            print(f"expected to write {args.out}, found: {e.strerror}", file=sys.stderr)
+            return EX_SETUP
     if timed_out:
         return EX_TIMEOUT
     if found["ended"] == "shutdown":

@@ -43,6 +43,10 @@ prepare() {
 # user's. Sets host_stages and host_purposes.
 plan_host() {
 	if [ -n "${SNPLAB_QEMU:-}" ]; then
+		[ -z "${qemu_dir:-}" ] || usage_error '--qemu DIR builds an emulated host, SNPLAB_QEMU names one: give one of them'
+		command -v "$SNPLAB_QEMU" >/dev/null ||
+			setup_error "SNPLAB_QEMU: expected a QEMU that can be executed, found $SNPLAB_QEMU" \
+				'unset it to use the emulated host'
 		host_stages=0 host_purposes=()
 	elif [ -n "${qemu_dir:-}" ]; then
 		host_stages=1 host_purposes=(host)
@@ -131,8 +135,9 @@ verb_run() {
 		[ -n "$tests" ] || die $EX_SKIP 'nothing is left to run'
 	fi
 	stage_now=$((stage_now + 1))
-	s=$(qemu_version)
-	say "[$stage_now/$stage_all] boot linux $version on ${emulated:+the emulated host, }QEMU ${s:-$qemu_release} (TCG): ${tests//,/ } …"
+	# In a dry run there is none to ask.
+	qemu_is=$(qemu_version) || qemu_is=
+	say "[$stage_now/$stage_all] boot linux $version on ${emulated:+the emulated host, }QEMU ${qemu_is:-$qemu_release} (TCG): ${tests//,/ } …"
 	logs=$run_dir
 	local t0=$SECONDS
 	boot_tests "$kernel" "$initrd" "$tests" "$logs" "${limit:-600}" >&"$out"
@@ -147,7 +152,7 @@ verb_run() {
 	fi
 	for s in "${stage_times[@]}"; do args+=(--stage "$s"); done
 	json_done=1
-	python3 "$lab/verdict.py" "$logs" --tree "$tree_name" --linux "$version" --qemu "$(qemu_version)" \
+	python3 "$lab/verdict.py" "$logs" --tree "$tree_name" --linux "$version" --qemu "$qemu_is" \
 		--tests "$tests" --shown-logs "$(tilde "$logs")" ${json:+--json "$json"} "${args[@]}" >&"$out" || status=$?
 	exit $status
 }

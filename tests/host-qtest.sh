@@ -16,6 +16,8 @@ check 'its qtest is built' lab_quietly build_host_tests
 
 each_case 'amd-psp-test ends well' env QTEST_QEMU_BINARY="$binary" timeout -k 5 300 "$(qemu_work)/src/build/tests/qtest/amd-psp-test"
 
+check 'with cryptography: it is built with GnuTLS' grep -q '^ok .*/amd-psp/snp/id-block' "$tmp/said"
+
 # The digests that it expects are computed a second time, by other code.
 check 'launch digests, computed in Python, are those that the qtest has' \
 	python3 "$top/host/tests/launch-digest.py" "$top/host/qemu/tests/qtest/amd-psp-test.c"

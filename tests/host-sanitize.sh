@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The emulated host, built to stop at undefined behaviour and bad accesses (UBSan, ASan): qtest, CPU test and a
 # kernel's SEV tests as on the other build, then arbitrary firmware commands and instructions, for
-# SNPLAB_FUZZ seconds each (default 30). Nothing a kernel or a guest does ends QEMU.
+# SNPLAB_FUZZ seconds each (default 60). Nothing a kernel or a guest does ends QEMU.
 set -uo pipefail
 # shellcheck source=tests/tap.sh
 . "$(dirname "$0")/tap.sh"
@@ -11,7 +11,7 @@ set -uo pipefail
 # shellcheck source=tests/host-tap.sh
 . "$(dirname "$0")/host-tap.sh"
 
-seconds=${SNPLAB_FUZZ:-30}
+seconds=${SNPLAB_FUZZ:-60}
 export host_sanitize=1
 # QEMU keeps what it allocated when it exits.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1

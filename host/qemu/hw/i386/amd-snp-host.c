@@ -36,6 +36,9 @@
 #define RMP_BASE_MAX        (512 * MiB)
 #define RMP_RAM_MIN         (256 * MiB)
 
+/* So many of each kind have a line in the log */
+#define ERRORS_LOGGED       1000
+
 static const char *const error_names[AMD_SNP_ERR__MAX] = {
     [AMD_SNP_ERR_HOST_ACCESS] = "host-access",
     [AMD_SNP_ERR_HOST_INSN] = "host-insn",
@@ -80,16 +83,23 @@ void amd_snp_host_set_memory(AmdSnpHost *h, MemoryRegion *ram,
 void amd_snp_host_error(AmdSnpHost *h, AmdSnpError kind, const char *fmt, ...)
 {
     g_autofree char *text = NULL;
+    uint64_t n;
     va_list ap;
 
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    qatomic_inc(&h->errors[kind]);
+    n = qatomic_fetch_inc(&h->errors[kind]);
     qatomic_inc(&h->errors_total);
     trace_amd_snp_error(error_names[kind], text);
-    qemu_log_mask(LOG_GUEST_ERROR, "amd-snp: %s: %s\n", error_names[kind],
-                  text);
+    /* Who tries again and again does not get to fill a disk */
+    if (n < ERRORS_LOGGED) {
+        qemu_log_mask(LOG_GUEST_ERROR, "amd-snp: %s: %s\n", error_names[kind],
+                      text);
+    } else if (n == ERRORS_LOGGED) {
+        qemu_log_mask(LOG_GUEST_ERROR, "amd-snp: %s: further ones are counted "
+                      "and not logged\n", error_names[kind]);
+    }
 }
 
 void amd_rmp_clear(AmdSnpHost *h)
@@ -136,6 +146,11 @@ static bool is_ram(hwaddr pa, hwaddr len)
         len -= l;
     }
     return true;
+}
+
+bool amd_snp_host_is_ram(AmdSnpHost *h, hwaddr pa, hwaddr len)
+{
+    return is_ram(pa, len);
 }
 
 static void write_noise(hwaddr pa)

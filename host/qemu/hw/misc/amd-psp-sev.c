@@ -167,11 +167,12 @@ bool psp_is_ram(AmdSnpHost *h, uint64_t pa, uint64_t len)
     if (pa <= h->rmp_end && last >= h->rmp_base) {
         return false;
     }
-    if (last < h->below_4g_size) {
-        return true;
+    if (last >= h->below_4g_size &&
+        (pa < h->above_4g_start ||
+         last >= h->above_4g_start + h->above_4g_size)) {
+        return false;
     }
-    return pa >= h->above_4g_start &&
-           last < h->above_4g_start + h->above_4g_size;
+    return amd_snp_host_is_ram(h, pa, len);
 }
 
 bool psp_read(PspCall *c, uint64_t pa, unsigned key, void *buf, size_t len)

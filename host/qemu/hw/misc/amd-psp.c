@@ -230,11 +230,17 @@ static void psp_reset(DeviceState *dev)
 static void psp_realize(PCIDevice *pdev, Error **errp)
 {
     AmdPspState *s = AMD_PSP(pdev);
+    bool ambiguous = false;
 
     s->host = amd_snp_host_of_machine();
     if (!s->host) {
         error_setg(errp, "amd-psp: the machine is not an SNP host; "
                    "add amd-snp-host=on to -machine");
+        return;
+    }
+    if (object_resolve_path_type("", TYPE_AMD_PSP, &ambiguous) == NULL &&
+        ambiguous) {
+        error_setg(errp, "amd-psp: there is one already, and one RMP");
         return;
     }
     if (!psp_fw_init(s, errp)) {

@@ -569,6 +569,8 @@ static void test_sev_init(void)
     EXPECT_QUERY(p, BAD_LEN, GET_ID, 0, 0);
     g_assert_cmpuint(result32(p, 8), ==, 64);
     EXPECT_QUERY(p, BAD_LEN, GET_ID, OUT, 63);
+    /* Below the end of memory, and a BIOS */
+    EXPECT(p, BAD_ADDRESS, GET_ID, 0xf0000, 64);
     EXPECT(p, BAD_ADDRESS, GET_ID, NO_RAM, 64);
     EXPECT(p, BAD_ADDRESS, GET_ID, UINT64_MAX - 10, 64);
     fill(p, OUT, 0, 128);

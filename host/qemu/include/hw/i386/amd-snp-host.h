@@ -339,4 +339,7 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write);
 /* Physical address of the page that reads as noise */
 hwaddr amd_snp_host_ciphertext_page(AmdSnpHost *h);
 
+/* The whole range is memory that can be read and written, and no device */
+bool amd_snp_host_is_ram(AmdSnpHost *h, hwaddr pa, hwaddr len);
+
 #endif
