@@ -25,7 +25,10 @@ expect 'host: what it can print' 2 "--print wants line, binary, args or kunit, f
 expect 'host: an argument' 2 "host takes no argument: 'x'" "$s" host x
 expect 'host --dry-run prints the build and the line' 0 'ninja .*qemu-system-x86_64$' "$s" host --dry-run
 expect 'a QEMU that is not there' 3 'SNPLAB_QEMU: expected a QEMU that can be executed, found /nope' env SNPLAB_QEMU=/nope "$s" run --dry-run
-expect 'two of them' 2 'give one of them' env SNPLAB_QEMU=/bin/true "$s" host --qemu .
+mkdir -p "$tmp/q/include/qemu"
+echo 10.0.99 >"$tmp/q/VERSION"
+touch "$tmp/q/include/qemu/osdep.h"
+expect 'two of them' 2 'give one of them' env SNPLAB_QEMU=/bin/true "$s" host --qemu "$tmp/q"
 expect 'host: a QEMU that is no SNP host' 3 'expected .*/true to be an SNP host, found no ' env SNPLAB_QEMU=/bin/true "$s" host
 expect 'run: a glob that matches no test names the tests' 2 'there are: kunit state_test' "$s" run --test 'zz*'
 expect 'run: a time-out that is no number' 2 "--timeout wants seconds, found 'soon'" "$s" run --timeout soon
