@@ -25,7 +25,7 @@ for tree in 6.12.y mainline; do
 	check "$tree: stages have their time" grep -qE '^\[[0-9]/8\] build linux [0-9.]+ … [0-9]+ s$' "$log"
 	check "$tree: KTAP is in what the user sees" grep -qE '^ok 1 kunit' "$log"
 	is "$tree: JSON says pass" "$json" 'd["verdict"]' pass
-	is "$tree: JSON names the QEMU" "$json" 'd["qemu"]' '10.0.*'
+	is "$tree: JSON names the QEMU" "$json" 'd["qemu"].startswith("10.0.")' True
 	is "$tree: no report in the kernel's log" "$json" 'd["reports"]' '[]'
 	for t in kunit state_test svm_vmcall_test sev_smoke_test sev_init2_tests sev_migrate_tests sync_regs_test; do
 		is "$tree: $t passes" "$json" "t['$t']['result']" pass
