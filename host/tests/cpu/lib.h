@@ -316,6 +316,7 @@ enum {
 	ST_PAGE_OWNER = 0x1c,
 };
 
+u64 pci_find(u32 id, u32 bar_at);	/* a BAR, or 0; enables the device */
 u64 psp_find(void);			/* BAR 2 */
 u32 psp(u32 cmd, void *buf);
 u32 snp_init(void);
@@ -496,6 +497,7 @@ void t_enable(void);
 void snp_enable(void);			/* no test: SNP on, firmware in INIT */
 void t_rmp(void);
 void t_host(void);
+void t_dma(void);
 void t_fw(void);
 void t_vmrun(void);
 void t_plain(void);

@@ -634,6 +634,7 @@ static void bsp(void)
 	t_enable();
 	t_rmp();
 	t_host();
+	t_dma();
 	t_fw();
 	t_vmrun();
 	t_plain();

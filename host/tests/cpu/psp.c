@@ -20,22 +20,30 @@ static void pci_write(u32 devfn, u32 off, u32 v)
 	outl(0xcfc, v);
 }
 
-u64 psp_find(void)
+u64 pci_find(u32 id, u32 bar_at)
 {
 	for (u32 d = 0; d < 0x10000; d++) {
 		u64 bar;
 
-		if (pci_read(d, 0) != 0x14ca1022)
+		if (pci_read(d, 0) != id)
 			continue;
-		bar = pci_read(d, 0x18);
+		bar = pci_read(d, bar_at);
 		if ((bar & 6) == 4)
-			bar |= (u64)pci_read(d, 0x1c) << 32;
-		bar &= ~0xfull;
+			bar |= (u64)pci_read(d, bar_at + 4) << 32;
 		pci_write(d, 4, pci_read(d, 4) | 6);
-		mmio = (volatile u8 *)bar;
-		return bar;
+		return bar & ~0xfull;
 	}
-	bail("no PCI device 1022:14ca: run with the amd-psp device");
+	return 0;
+}
+
+u64 psp_find(void)
+{
+	u64 bar = pci_find(0x14ca1022, 0x18);
+
+	if (!bar)
+		bail("no PCI device 1022:14ca: run with the amd-psp device");
+	mmio = (volatile u8 *)bar;
+	return bar;
 }
 
 u32 psp(u32 cmd, void *buf)

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Accesses by a device (QEMU's edu): the IOMMU checks them against the RMP,
+ * writes that is, and what is under a key it does not read (APM 2, 15.36.10).
+ */
+#include "lib.h"
+
+#define EDU_ID		0x11e81234
+#define EDU_SRC		0x80
+#define EDU_DST		0x88
+#define EDU_COUNT	0x90
+#define EDU_CMD		0x98
+#define EDU_BUFFER	0x40000
+#define EDU_RUN		1
+#define EDU_TO_MEMORY	2
+
+static u8 *edu;
+
+static void transfer(u64 src, u64 dst, u64 cmd)
+{
+	u64 t = rdtsc();
+
+	put64(edu, EDU_SRC, src);
+	put64(edu, EDU_DST, dst);
+	put64(edu, EDU_COUNT, 64);
+	put64(edu, EDU_CMD, cmd | EDU_RUN);
+	while (get64(edu, EDU_CMD) & EDU_RUN) {
+		if (rdtsc() - t > 20000000000ull)
+			bail("edu: a transfer does not end");
+		pause();
+	}
+}
+
+static void dma_write(void *page)
+{
+	transfer(EDU_BUFFER, (u64)page, EDU_TO_MEMORY);
+}
+
+static void dma_read(void *page)
+{
+	transfer((u64)page, EDU_BUFFER, 0);
+}
+
+static void fill(u64 *page, u64 v)
+{
+	for (u32 i = 0; i < 512; i++)
+		page[i] = v;
+}
+
+void t_dma(void)
+{
+	u64 *in = page_alloc(), *page = page_alloc(), *out = page_alloc();
+	void *gctx = page_alloc();
+	u32 asid = 77;
+
+	section("device accesses");
+	edu = (u8 *)pci_find(EDU_ID, 0x10);
+	if (!ok(edu != NULL, "an edu device is there"))
+		return;
+
+	fill(in, 0xd3d3d3d3d3d3d3d3);
+	dma_read(in);
+	dma_write(page);
+	is(page[0], 0xd3d3d3d3d3d3d3d3, "write to a hypervisor page");
+	fill(page, 0x1111);
+	rmp_assign((u64)page, 0x4000, 5, false, false);
+	dma_write(page);
+	is(page[0], 0x1111, "write to an assigned page is refused");
+	dma_read(page);
+	rmp_shared((u64)page, false);
+	dma_write(out);
+	is(out[0], 0x1111, "read of an assigned page is allowed");
+	dma_write(page);
+	is(page[0], 0x1111, "write when the page is the hypervisor's again");
+	rmp_firmware((u64)page);
+	dma_read(in);
+	dma_write(page);
+	fw_reclaim((u64)page, false);
+	rmp_shared((u64)page, false);
+	is(page[0], 0x1111, "write to a firmware page is refused");
+
+	rmp_firmware((u64)gctx);
+	is(fw_gctx_create(gctx), ST_OK, "a guest's context");
+	is(fw_launch_start(gctx, POLICY), ST_OK, "its launch");
+	is(fw_activate(gctx, asid), ST_OK, "its ASID");
+	fill(page, 0x2222);
+	rmp_assign((u64)page, 0x4000, asid, false, true);
+	is(fw_launch_update(gctx, (u64)page, TYPE_NORMAL, false, 0), ST_OK,
+	   "a page of it");
+	dma_read(page);
+	dma_write(out);
+	ok(out[0] != 0x2222 && out[7] != 0x2222,
+	   "read of a page under a guest's key does not get its content");
+	fill(out, 0);
+	dma_read(in);
+	dma_write(page);
+	is(fw_addr(CMD_SNP_DECOMMISSION, gctx), ST_OK, "the guest goes");
+	fw_reclaim((u64)gctx, false);
+	rmp_shared((u64)gctx, false);
+	rmp_shared((u64)page, false);
+	dma_write(page);
+	is(page[0], 0xd3d3d3d3d3d3d3d3,
+	   "write to what was the guest's page: seen as written");
+	flush_asids(CMD_SNP_DF_FLUSH);
+	page_free(in);
+	page_free(page);
+	page_free(out);
+	page_free(gctx);
+}
