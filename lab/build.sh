@@ -66,18 +66,11 @@ build_kernel() {
 	rm -f "$work/building"
 }
 
-# build_selftests WORK NAME...: the tree's own KVM selftests, static, in WORK/kselftest.
+# build_selftests WORK NAME...: KVM selftests of WORK/src, 7.x or later, static, into WORK/tests.
 build_selftests() {
-	local work=$1 d name targets=()
+	local work=$1 targets
 	shift
-	d=x86
-	[ -d "$work/src/tools/testing/selftests/kvm/x86" ] || [ -n "$dry_run" ] || d=x86_64
-	for name; do
-		# A test that this tree does not have is left out, and said so by the guest's init.
-		if [ -n "$dry_run" ] || [ -e "$work/src/tools/testing/selftests/kvm/$d/$name.c" ]; then
-			targets+=("$work/kselftest/$d/$name")
-		fi
-	done
+	targets=("${@/#/$work/kselftest/x86/}")
 	[ -n "$dry_run" ] || mkdir -p "$work/kselftest"
 	kmake "$work" -s headers
 	local cc=gcc
@@ -102,9 +95,10 @@ modules_with_needs() {
 	done | awk '!seen[$0]++'
 }
 
-# build_initrd WORK OUT: init, the modules in loading order, the tests. Small: no compression worth a stage.
+# build_initrd WORK OUT [TESTS]: init, WORK's modules in loading order, the programs of the folder TESTS. Small: no
+# compression worth a stage.
 build_initrd() {
-	local work=$1 out_file=$2 root ko
+	local work=$1 out_file=$2 tests=${3:-} root ko
 	if [ -n "$dry_run" ]; then
 		run gcc -static -O2 -o init "$lab/init/init.c"
 		run cpio -o -H newc
@@ -121,7 +115,7 @@ build_initrd() {
 	done >"$root/lib/modules/order"
 	[ -s "$root/lib/modules/order" ] || setup_error 'expected a kvm-amd module to load, found none' \
 		'lab/config/kvm.config makes KVM modules; is CONFIG_KVM_AMD=m still possible in this tree?'
-	[ ! -d "$work/tests" ] || cp "$work"/tests/* "$root/tests/"
+	[ -z "$tests" ] || cp "$tests"/* "$root/tests/"
 	if [ -n "${with_shell:-}" ]; then cp "$(command -v busybox)" "$root/bin/busybox"; fi
 	strip --strip-debug "$root"/lib/modules/*.ko "$root"/tests/* 2>/dev/null || true
 	# Reproducible: the same content is the same file.

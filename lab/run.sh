@@ -5,12 +5,13 @@
 # prepare TREE PURPOSE...: everything up to a kernel and an initrd in this run's folder. Sets source,
 # work, version, kernel, initrd; and qemu, the emulated host's own copy for this run.
 prepare() {
-	local tree=$1 p patches
+	local tree=$1 p patches selftests
 	shift
 	source=${linux_dir:-}
 	[[ $tree != */* ]] || source=$tree
 	plan_host
-	stage_all=$((6 + host_stages))
+	plan_selftests "$tree" "$source"
+	stage_all=$((6 + selftests_stages + host_stages))
 	[ -z "$source" ] || stage_all=$((stage_all - 1))
 	open_run_dir
 	stage_grace=30
@@ -32,7 +33,14 @@ prepare() {
 	lock_work "$work"
 	stage "apply ${#patches[@]} patches to linux $version" overlay "$source" "$work" "${patches[@]}"
 	stage "build linux $version" build_kernel "$work"
-	stage "build the guest: init, modules, selftests" build_guest "$work"
+	if [ "$selftests_stages" -eq 2 ]; then stage 'fetch linux for its selftests' fetch_base mainline; fi
+	if [ -z "$selftests_source" ]; then
+		if [ "$tree" = mainline ]; then selftests_source=$source; else selftests_source=$(linux_dir='' base_of mainline); fi
+	fi
+	mapfile -t selftests < <(all_tests | grep -vx kunit)
+	stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
+		build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
+	stage 'build the guest: init, modules, tests' build_guest "$work"
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
 	[ -n "$dry_run" ] || exec {work_lock}>&-
 	# Last: a patch that does not apply or compile is said before minutes go into QEMU.
@@ -90,11 +98,9 @@ lock_work() {
 
 # Kernel and initrd go into the run's own folder, so that the boot needs no lock on the tree.
 build_guest() {
-	local work=$1 selftests
-	mapfile -t selftests < <(all_tests | grep -vx kunit)
-	build_selftests "$work" "${selftests[@]}"
-	build_initrd "$work" "$run_dir/initrd.gz"
-	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage"
+	local work=$1
+	build_initrd "$work" "$run_dir/initrd.gz" "$run_dir/tests"
+	[ -n "$dry_run" ] || { cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage" && rm -rf "$run_dir/tests"; }
 }
 
 # all_tests [WITHOUT]: the names, without those that WITHOUT is said of.
@@ -123,6 +129,20 @@ pick_tests() {
 # has_kunit WORK: does the tree, or what the lab put on it, have a KUnit test of ours?
 has_kunit() { [ -n "$dry_run" ] || [ -e "$1/src/arch/x86/kvm/svm/tests" ]; }
 
+# expect_args TREE: adds to args what of the launch test is known to fail there. A tree of the user's is judged by the
+# list for its release: it may be ahead of that.
+expect_args() {
+	local list
+	case $1 in
+	*/*)
+		list=$top/series/linux-${version%.*}.y/expect
+		[ ! -f "$list" ] || args+=(--expect "$list" --may-pass) ;;
+	*)
+		list=$top/series/$(series_dir "$1")/expect
+		[ ! -f "$list" ] || args+=(--expect "$list") ;;
+	esac
+}
+
 verb_run() {
 	local tests logs status=0 args=() s
 	tests=$(pick_tests "$test_glob")
@@ -150,6 +170,7 @@ verb_run() {
 		# Since 6.11 a kernel can be an SNP host, and is to become one here.
 		[ ! -e "$work/src/arch/x86/virt/svm/sev.c" ] || args+=(--snp)
 	fi
+	expect_args "$tree"
 	for s in "${stage_times[@]}"; do args+=(--stage "$s"); done
 	json_done=1
 	python3 "$lab/verdict.py" "$logs" --tree "$tree_name" --linux "$version" --qemu "$qemu_is" \

@@ -3,12 +3,17 @@
 """Reads what a boot left (ktap.log, kernel.log, host.json, host.log) and says pass or fail, in a line and as JSON.
 
 usage: verdict.py LOGS --tree NAME --linux VERSION --tests a,b,c [--stage 'SECONDS TEXT']... [--json FILE]
-                  [--emulated [--provoked KIND[:AT-MOST],...] [--snp]]
+                  [--expect FILE [--may-pass]] [--emulated [--provoked KIND[:AT-MOST],...] [--snp]]
 
 Exit status: 0 pass, 1 a test failed or the kernel reported something, 4 everything was skipped,
 124 timed out, 255 the kernel panicked. A lockdep, KASAN, WARN or hung-task report is a failure even
 when every test passed; on the emulated host (--emulated) so is anything that the architecture forbids and
-that no test provokes on purpose, and (--snp) a kernel that did not come up as an SNP host.
+that no test provokes on purpose, and (--snp) a kernel that did not come up as an SNP host, a test's case
+that was skipped, and an RMP entry that is still a guest's at the end.
+
+FILE lists what is known to fail on this tree: "TEST[ CASE]: known failure: REASON", and on the next
+line, indented, "says: REGULAR EXPRESSION", a line that the test must then print for the case. Such a failure
+is none; one that passes instead is, but with --may-pass, which is for trees that may be ahead of the list.
 """
 import argparse
 import json
@@ -25,13 +30,21 @@ REPORT = re.compile(
     r"INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|"
     r"bad unlock balance|detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|refcount_t: |"
     r"list_(add|del) corruption|Nested lock was not taken|held lock freed|lock held when returning|"
-    r"RMP fault|RMP violation|sleeping function called")
+    r"RMP fault|RMP violation|sleeping function called|Leaking PFN range|Leaked pages|"
+    r"SEV: failed to .*(reclaim|release)|Failed to reclaim")
 PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
 # What kvm_amd says when guests can be launched: the range of ASIDs has one in it.
+LAUNCH_TEST = "sev_snp_launch_test"
+# What the emulated host says of RMP entries with an ASID at the end.
+RMP_ASSIGNED = "rmp-assigned"
 SNP_ENABLED = re.compile(r"SEV-SNP enabled \(ASIDs \d+ - \d+\)")
 RESULT = re.compile(r"^(not )?ok (\d+) (\S+)(?: # ?(SKIP|TIMEOUT)? ?(.*))?$")
 # A KUnit case: below its suite, above its parameters.
 SUBRESULT = re.compile(r"^ {8}(not )?ok \d+ (.*)$")
+# A case of a test program: the guest's init puts "# " before what the program prints.
+CASE = re.compile(r"^# (not )?ok (\d+) (\S+)(?: +#? ?(SKIP)? ?(.*))?$")
+CASE_PLAN = re.compile(r"^# 1\.\.(\d+)$")
+EXPECTED = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
 
 
 def read(path):
@@ -43,9 +56,22 @@ def read(path):
 
 
 def parse_ktap(lines):
-    """The top level's results, and the failed ones below it."""
+    """The top level's results, each with those below it; the failed KUnit cases after the last; was there an end?"""
     plan, tests, below, ended = None, [], [], False
+    cases, cases_planned, said = [], None, []
     for line in lines:
+        if line.startswith("# Subtest: "):
+            cases, cases_planned, said = [], None, []
+        m = CASE_PLAN.match(line)
+        if m:
+            cases_planned = int(m.group(1))
+        m = CASE.match(line)
+        if m:
+            cases.append({"name": m.group(3), "reason": m.group(5) or "", "said": said,
+                          "result": "skip" if m.group(4) else "fail" if m.group(1) else "pass"})
+            said = []
+        elif line.startswith("# "):
+            said.append(line[2:])
         m = re.match(r"^1\.\.(\d+)$", line)
         if m:
             plan = int(m.group(1))
@@ -56,11 +82,58 @@ def parse_ktap(lines):
         if m:
             result = {"SKIP": "skip", "TIMEOUT": "timeout"}.get(m.group(4)) or ("fail" if m.group(1) else "pass")
             tests.append({"name": m.group(3), "result": result, "reason": m.group(5) or "",
-                          "failed": below if result == "fail" else []})
-            below = []
+                          "failed": below if result == "fail" else [],
+                          "cases": cases, "cases_planned": cases_planned, "said": said})
+            below, cases, cases_planned = [], [], None
         if line.startswith("snplab: end of tests"):
             ended = True
     return plan, tests, below, ended
+
+
+def read_expectations(path):
+    """{(test, case): {"reason": ..., "says": ...}} of a list of known failures."""
+    expected, last = {}, None
+    for line in read(path) if path else []:
+        m = EXPECTED.match(line)
+        if m:
+            last = expected.setdefault((m.group(1), m.group(2)), {"reason": m.group(3), "says": None})
+        elif last and line[:1].isspace():
+            key, _, value = line.strip().partition(": ")
+            if key == "says":
+                last["says"] = value
+        elif line.strip() and not line.startswith("#"):
+            sys.exit(f"{path}: expected \"TEST[ CASE]: known failure: REASON\" or an indented \"says: ...\", found: {line}")
+    return expected
+
+
+def judge_cases(test, expected, may_pass, may_skip):
+    """Takes known failures off a test and its cases, whose results it changes. Returns what is wrong, in words."""
+    wrong, known = [], []
+    whole = {"name": test["name"], "result": test["result"], "said": test["said"], "reason": test["reason"]}
+    for case in test["cases"] or [whole]:
+        entry = expected.get((test["name"], None if case is whole else case["name"]))
+        if case["result"] == "skip" and not may_skip and case is not whole:
+            wrong.append(f"{case['name']}: skipped, on a host that has what it needs: {case['reason']}")
+        elif case["result"] == "fail" and entry:
+            if entry["says"] and not any(re.search(entry["says"], line) for line in case["said"]):
+                wrong.append(f"{case['name']}: known to fail, but to say \"{entry['says']}\": "
+                             + (case["said"][-1] if case["said"] else "said nothing"))
+            else:
+                case["result"], case["known"] = "known-failure", entry["reason"]
+                known.append({"name": case["name"], "known": entry["reason"]})
+        elif case["result"] == "fail" and case is not whole:
+            wrong.append(f"{case['name']}: {case['said'][-1] if case['said'] else 'failed'}")
+        elif case["result"] == "pass" and entry and not may_pass:
+            wrong.append(f"{case['name']}: passes, and is known to fail ({entry['reason']}): take it out of the list")
+    if test["cases"] and test["result"] in ("pass", "fail") and test["cases_planned"] != len(test["cases"]):
+        wrong.append(f"expected results of {test['cases_planned']} cases, found {len(test['cases'])}")
+    if wrong and test["result"] == "pass":
+        test["result"] = "fail"
+    # What the program's exit status says is then accounted for, case by case. Not a signal, or the program's end
+    # before its plan's.
+    elif known and not wrong and test["result"] == "fail" and test["reason"].startswith("exit status "):
+        test["result"], test["reason"] = "pass", ""
+    return wrong, known
 
 
 def write_json(path, data):
@@ -127,6 +200,11 @@ def judge(args):
     panic = next((m.group(1) for m in map(PANIC.search, kernel) if m), None)
     timed_out = os.path.exists(f"{args.logs}/timed-out")
     wanted = [t for t in args.tests.split(",") if t]
+    expected = read_expectations(args.expect)
+    wrong_cases, known = {}, []
+    for t in tests:
+        wrong_cases[t["name"]], k = judge_cases(t, expected, args.may_pass, not args.snp)
+        known += k
     count = {r: sum(t["result"] == r for t in tests) for r in ("pass", "skip", "fail", "timeout")}
     problems = []
     if panic is not None:
@@ -152,7 +230,8 @@ def judge(args):
     kunit = [t["reason"] or "skipped" for t in tests if t["name"] == "kunit" and t["result"] == "skip"]
     if args.untested:
         kunit.append(args.untested)
-    if status == 0 and kunit:
+    launched = any(t["name"] == LAUNCH_TEST and t["result"] == "pass" for t in tests)
+    if status == 0 and kunit and not launched:
         # Passing is said of the function that this is about, or not at all.
         status, verdict = 4, "skip"
         problems.append(f"nothing here tested snp_launch_update_vmsa(): {kunit[0]}")
@@ -160,6 +239,12 @@ def judge(args):
         if t["result"] in ("fail", "timeout"):
             problems.append(f"{t['name']}: {t['reason'] or t['result']}")
             problems.extend(f"  not ok: {b}" for b in t["failed"][:12])
+            problems.extend(f"  not ok: {w}" for w in wrong_cases[t["name"]][:20])
+        # Of use to whoever reads the log; the verdict has what follows from it.
+        del t["said"]
+        for case in t["cases"]:
+            case["said"] = case["said"][-8:]
+    problems.extend(f"known failure: {c['name']}: {c['known']}" for c in known)
     host, unasked, snp = {}, 0, None
     if args.emulated:
         host, unasked, said = judge_host(args)
@@ -168,6 +253,10 @@ def judge(args):
             status, verdict = 1, "fail"
         if unasked and (status == 1 or "errors" in host):
             problems.extend(said)
+        left = host.get("statistics", {}).get(RMP_ASSIGNED)
+        if args.snp and status in (0, 4) and left != 0:
+            status, verdict = 1, "fail"
+            problems.append(f"expected no RMP entry to be a guest's after the last VM is gone, found {left}")
         snp = any(map(SNP_ENABLED.search, kernel))
         if args.snp and not snp and status in (0, 4):
             status, verdict = 1, "fail"
@@ -182,7 +271,7 @@ def judge(args):
     return status, {
         "verb": "run", "tree": args.tree, "linux": args.linux, "qemu": args.qemu, "verdict": verdict,
         "exit": status, "passed": count["pass"], "failed": count["fail"] + count["timeout"],
-        "skipped": count["skip"], "tests": tests, "reports": reports, "problems": problems,
+        "skipped": count["skip"], "known_failures": len(known), "tests": tests, "reports": reports, "problems": problems,
         "snp": snp, "host": host, "host_errors": host.get("guest-errors"), "host_errors_unasked": unasked,
         "stages": [{"seconds": int(s.split(" ", 1)[0]), "stage": s.split(" ", 1)[1]} for s in args.stage],
         "logs": args.logs}
@@ -199,6 +288,8 @@ def main():
     p.add_argument("--json")
     p.add_argument("--shown-logs")
     p.add_argument("--untested")
+    p.add_argument("--expect")
+    p.add_argument("--may-pass", action="store_true")
     p.add_argument("--emulated", action="store_true")
     p.add_argument("--provoked", default="")
     p.add_argument("--snp", action="store_true")
@@ -218,8 +309,13 @@ def main():
             no_report += f", {total} on the host"
         else:
             no_report += ", no error on the host" if not total else f", {total} on the host, all asked for"
+    launch = next((t["cases"] for t in data["tests"] if t["name"] == LAUNCH_TEST), [])
+    cases = ""
+    if launch:
+        cases = f" (the launch test: {sum(c['result'] == 'pass' for c in launch)} of {len(launch)} cases passed"
+        cases += f", {data['known_failures']} known to fail)" if data["known_failures"] else ")"
     print(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {data['passed']} passed, "
-          f"{data['failed']} failed, {data['skipped']} skipped; {no_report}; logs: {args.shown_logs or args.logs}")
+          f"{data['failed']} failed, {data['skipped']} skipped{cases}; {no_report}; logs: {args.shown_logs or args.logs}")
     return status
 
 

@@ -6,7 +6,7 @@ set -uo pipefail
 # shellcheck source=tests/tap.sh
 . "$(dirname "$0")/tap.sh"
 
-ask() { python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); print(eval(sys.argv[2], {"d": d, "t": {x["name"]: x for x in d.get("tests", [])}}))' "$1" "$2"; }
+ask() { python3 -c 'import json, re, sys; d = json.load(open(sys.argv[1])); print(eval(sys.argv[2], {"d": d, "re": re, "t": {x["name"]: x for x in d.get("tests", [])}}))' "$1" "$2"; }
 is() { # DESCRIPTION JSON EXPRESSION WANTED
 	local found
 	found=$(ask "$2" "$3" 2>&1)
@@ -22,16 +22,25 @@ for tree in 6.12.y mainline; do
 	fi
 	check "$tree: the last line is the verdict" grep -qE "^PASS: $tree on linux [0-9.]+: .*logs: " <(tail -n 1 "$log")
 	check "$tree: the first line comes before any work" grep -qE '^snplab run: ' <(head -n 1 "$log")
-	check "$tree: stages have their time" grep -qE '^\[[0-9]/8\] build linux [0-9.]+ … [0-9]+ s$' "$log"
+	check "$tree: stages have their time" grep -qE '^\[[0-9]+/[0-9]+\] build linux [0-9.]+ … [0-9]+ s$' "$log"
 	check "$tree: KTAP is in what the user sees" grep -qE '^ok 1 kunit' "$log"
 	is "$tree: JSON says pass" "$json" 'd["verdict"]' pass
 	is "$tree: JSON names the QEMU" "$json" 'd["qemu"].startswith("10.0.")' True
 	is "$tree: no report in the kernel's log" "$json" 'd["reports"]' '[]'
-	for t in kunit state_test svm_vmcall_test sev_smoke_test sev_init2_tests sev_migrate_tests sync_regs_test; do
+	for t in kunit sev_snp_launch_test sev_smoke_test state_test svm_vmcall_test sev_init2_tests sev_migrate_tests sync_regs_test; do
 		is "$tree: $t passes" "$json" "t['$t']['result']" pass
 	done
-	is "$tree: nothing is skipped but what this tree has not" "$json" \
-		"[x['name'] for x in d['tests'] if x['result'] == 'skip' and x['reason'] != 'this tree has no such test']" '[]'
+	is "$tree: nothing is skipped" "$json" "[x['name'] for x in d['tests'] if x['result'] == 'skip']" '[]'
+	is "$tree: the launch test's cases passed or are known to fail, and nothing else" "$json" \
+		"sorted({c['result'] for c in t['sev_snp_launch_test']['cases']} - {'pass', 'known-failure'})" '[]'
+	for n in 1 2 8 64; do
+		is "$tree: a guest with $n vCPU(s) is launched and run" "$json" \
+			"[c['result'] for c in t['sev_snp_launch_test']['cases'] if re.search(r'[^0-9]$n(_vcpus?)?\\.finish_then_run', c['name'])]" "['pass']"
+	done
+	known=$(grep -c '^sev_snp_launch_test .*: known failure: ' "$top/series/$([ $tree = mainline ] && echo mainline || echo "linux-$tree")/expect")
+	is "$tree: as many of its cases are known to fail as the list says" "$json" \
+		"sum(c['result'] == 'known-failure' for c in t['sev_snp_launch_test']['cases'])" "$known"
+	is "$tree: no RMP entry is a guest's at the end" "$json" 'd["host"]["statistics"]["rmp-assigned"]' 0
 	is "$tree: the kernel is an SNP host" "$json" 'd["snp"]' True
 	is "$tree: no error on the host" "$json" 'd["host_errors"]' 0
 	is "$tree: the host did what launching a guest takes" "$json" \

@@ -55,11 +55,40 @@ expect 'a test that prints the end marker does not end the tests' 1 'the guest e
 expect 'KUnit skipped: no pass' 4 'nothing here tested snp_launch_update_vmsa' verdict "$(sed 's/^ok 1.*/& # SKIP not this tree/' <<<"$ktap")" "$boot"
 expect 'a banner with a warning in its middle is no report' 0 '^PASS' verdict "$ktap" "$boot"$'\n''[    0.1] Spectre V2 : WARNING: see the documentation'
 
+# The cases of a test program, and what is known to fail.
+cases=$(printf '%s\n' 'KTAP version 1' '1..1' '# Subtest: sev_snp_launch_test' '# TAP version 13' '# 1..3' '# #  RUN  a.first' '# ok 1 a.first' \
+	'# # vCPU 1: said why' '# not ok 2 a.second' '# ok 3 a.third' '# # Totals: pass:2 fail:1' 'not ok 1 sev_snp_launch_test # exit status 1' \
+	'snplab: end of tests')
+all_pass=$(sed 's/^# not ok/# ok/; s/^not ok 1 \(.*\) # .*/ok 1 \1/' <<<"$cases")
+launch() { verdict "$1" "$boot" sev_snp_launch_test "${@:2}"; }
+expected_is() { printf '%s\n' "$@" >"$tmp/expect"; }
+expect 'all cases pass: pass, and counted' 0 '^PASS: .*the launch test: 3 of 3 cases passed\)' launch "$all_pass"
+expect 'a case fails: fail, with what it said' 1 '^ *not ok: a.second: # vCPU 1: said why' launch "$cases"
+expected_is '# a list' 'sev_snp_launch_test a.second: known failure: not backported' $'\tsays: vCPU [0-9]+: said'
+expect 'a case that is known to fail: pass, and said' 0 '^PASS: .*2 of 3 cases passed, 1 known to fail' launch "$cases" --expect "$tmp/expect"
+expect 'with its reason' 0 '^ *known failure: a.second: not backported' launch "$cases" --expect "$tmp/expect"
+expect 'known to fail, and passes: fail' 1 'a.second: passes, and is known to fail' launch "$all_pass" --expect "$tmp/expect"
+expect 'on a tree that may be ahead: pass' 0 '^PASS' launch "$all_pass" --expect "$tmp/expect" --may-pass
+expect 'a known failure and another one: fail' 1 'not ok: a.third' launch "$(sed 's/^# ok 3/# not ok 3/' <<<"$cases")" --expect "$tmp/expect"
+expect 'a known failure for another reason: fail' 1 'known to fail, but to say' launch "${cases/said why/did other things}" --expect "$tmp/expect"
+expect 'a known failure, then killed: fail' 1 'killed by signal' launch "$(sed 's/# exit status 1/# killed by signal 9/' <<<"$cases")" --expect "$tmp/expect"
+expect 'a known failure, and a time-out: a time-out' 124 '^TIMEOUT' launch "$(sed 's/# exit status 1/# TIMEOUT no end/' <<<"$cases")" --expect "$tmp/expect"
+expect 'a case is missing: fail' 1 'expected results of 3 cases, found 2' launch "$(grep -v a.third <<<"$all_pass")"
+expect 'a case too few, with a known failure: fail' 1 'expected results of 3 cases, found 2' launch "$(grep -v a.third <<<"$cases")" --expect "$tmp/expect"
+expected_is 'sev_snp_launch_test: known failure: all of it' $'\tsays: no such'
+expect 'a whole test that is known to fail, and says another thing: fail' 1 'known to fail, but to say' \
+	launch "$(grep -v '^# ok\|^# not ok\|^# 1\.\.' <<<"$cases")" --expect "$tmp/expect"
+expected_is 'sev_snp_launch_test: known failure: all of it' $'\tsays: said why'
+expect 'a whole test that is known to fail' 0 '^PASS: .* 1 passed' \
+	launch "$(grep -v '^# ok\|^# not ok\|^# 1\.\.' <<<"$cases")" --expect "$tmp/expect"
+expected_is 'no such form'
+expect 'a list that is none' 1 'expected "TEST\[ CASE\]: known failure: REASON"' launch "$cases" --expect "$tmp/expect"
+
 # On the emulated host.
 snp=$boot$'\n''[    2.4] kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)'
 counted() { # TOTAL KIND=N...
 	python3 -c 'import json, sys
-print(json.dumps({"ended": "shutdown", "guest-errors": int(sys.argv[1]), "statistics": {"rmpupdate": 12},
+print(json.dumps({"ended": "shutdown", "guest-errors": int(sys.argv[1]), "statistics": {"rmpupdate": 12, "rmp-assigned": 0},
                   "errors": {k: int(n) for k, n in (a.split("=") for a in sys.argv[2:])}}))' "$@"
 }
 emulated() { verdict "$ktap" "$1" '' --emulated --snp "${@:2}"; }
@@ -85,6 +114,14 @@ host='{"guest-errors": 0' expect 'half a count: fail' 1 'host.json is not there,
 host=$(counted 0 vmrun=0) expect 'a kernel that is no SNP host: fail' 1 'expected "SEV-SNP enabled"' emulated "$boot"
 host=$(counted 0 vmrun=0) expect 'SNP without an ASID is not enabled' 1 'expected "SEV-SNP enabled"' emulated "$boot"$'\n''[ 2.4] kvm_amd: SEV-SNP unusable (ASIDs 0 - 0)'
 host=$(counted 0 vmrun=0) expect 'one that cannot be: not asked for' 0 '^PASS' verdict "$ktap" "$boot" '' --emulated
+host=$(counted 0 vmrun=0 | sed 's/"rmp-assigned": 0/"rmp-assigned": 3/') expect 'an RMP entry that stays a guest'"'"'s: fail' 1 \
+	'no RMP entry to be a guest.s after the last VM is gone, found 3' emulated "$snp"
+host=$(counted 0 vmrun=0 | sed 's/, "rmp-assigned": 0//') expect 'RMP entries that nobody counted: fail' 1 'found None' emulated "$snp"
+expect 'a page that leaked: fail' 1 'Leaking PFN range' verdict "$ktap" "$boot"$'\n''[ 9.0] SEV-SNP: Leaking PFN range 0x1234-0x1235'
+host=$(counted 0 vmrun=0) expect 'a case that is skipped where it need not be: fail' 1 'a.second: skipped, on a host' \
+	verdict "$(sed 's/^# ok 2 a.second/& # SKIP no SNP/' <<<"$all_pass")" "$snp" sev_snp_launch_test --emulated --snp
+expect 'elsewhere it may be' 0 '^PASS' launch "$(sed 's/^# ok 2 a.second/& # SKIP no SNP/' <<<"$all_pass")"
+expect 'KUnit skipped, the launch test passed: pass' 0 '^PASS' verdict "$(sed 's/^1\.\.1$/1..2/; s/^snplab: end/ok 2 kunit # SKIP none\n&/' <<<"$all_pass")" "$boot" sev_snp_launch_test,kunit
 expect 'a panic is a panic, counted or not' 255 'errors on the host not known' emulated "[ 1.0] Kernel panic - not syncing: no"
 timed_out=1 host=$(counted 1 vmrun=1) expect 'a time-out is a time-out, and tells the errors' 124 '^ *vmrun: 1$' emulated "$snp"
 

@@ -14,7 +14,7 @@ host_kvm=${top:?}/host/tests/kvm
 host_lab() {
 	bash -c 'set -euo pipefail; top=$1 verb=check out=1; shift
 		dry_run="" linux_dir="" qemu_dir="" extra_patch="" emulated=1 with_shell=""
-		for f in lib deps fetch overlay build qemu boot run; do . "$top/lab/$f.sh"; done
+		for f in lib deps fetch overlay build selftests qemu boot run; do . "$top/lab/$f.sh"; done
 		. "$top/host/tests/lib.sh"
 		stage_log=${stage_log:-/dev/null}
 		arm_traps
@@ -64,7 +64,7 @@ host_build() {
 		# Nobody else is here while the lock is held, and `run` makes this folder anew.
 		rm -rf "$work/tests"
 		cp -r "$programs/$p" "$work/tests"
-		(build_initrd "$work" "$dir/$p.gz")
+		(build_initrd "$work" "$dir/$p.gz" "$work/tests")
 	done
 	rm -rf "$work/tests" "$programs"
 }
@@ -149,7 +149,9 @@ host_wrong_errors() {
 	fi
 }
 
-# host_expectation TREE NAME FIELD: of expect/TREE: the "reason", what the test "says", the "evidence"; or nothing.
+# host_expect TREE: the list of what is known to fail there.
+host_expect() { printf '%s/series/%s/expect\n' "$top" "$([ "$1" = mainline ] && echo mainline || echo "linux-$1")"; }
+# host_expectation TREE NAME FIELD: of that list: the "reason", what the test "says", the "evidence"; or nothing.
 host_expectation() {
 	awk -v name="$2" -v field="$3" '
 		/^#/ { next }
@@ -158,6 +160,7 @@ host_expectation() {
 			if (here && field == "reason") print substr($0, length(name ": known failure: ") + 1)
 			next
 		}
-		here && index($1, field ":") == 1 { sub(/^[ \t]*[a-z]+: */, ""); print }' "$host_kvm/expect/$1"
+		here && index($1, field ":") == 1 { sub(/^[ \t]*[a-z]+: */, ""); print }' "$(host_expect "$1")"
 }
-host_expected_names() { sed -n 's/^\([^#\t ][^:]*\): known failure: .*/\1/p' "$host_kvm/expect/$1"; }
+# Those that fail as a whole; the launch test's cases are run's to judge.
+host_expected_names() { sed -n 's/^\([^#\t ][^: ]*\): known failure: .*/\1/p' "$(host_expect "$1")"; }
