@@ -35,8 +35,9 @@ REPORT = re.compile(
 PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
 # What kvm_amd says when guests can be launched: the range of ASIDs has one in it.
 LAUNCH_TEST = "sev_snp_launch_test"
-# What the emulated host says of RMP entries with an ASID at the end.
-RMP_ASSIGNED = "rmp-assigned"
+# What the emulated host counts at the end, when the drivers' shutdown has given back what was theirs: RMP entries that
+# are a guest's, and those that are the firmware's.
+RMP_LEFT = ("rmp-assigned", "rmp-firmware")
 SNP_ENABLED = re.compile(r"SEV-SNP enabled \(ASIDs \d+ - \d+\)")
 RESULT = re.compile(r"^(not )?ok (\d+) (\S+)(?: # ?(SKIP|TIMEOUT)? ?(.*))?$")
 # A KUnit case: below its suite, above its parameters.
@@ -253,10 +254,11 @@ def judge(args):
             status, verdict = 1, "fail"
         if unasked and (status == 1 or "errors" in host):
             problems.extend(said)
-        left = host.get("statistics", {}).get(RMP_ASSIGNED)
-        if args.snp and status in (0, 4) and left != 0:
+        left = {k: host.get("statistics", {}).get(k) for k in RMP_LEFT}
+        if args.snp and status in (0, 4) and set(left.values()) != {0}:
             status, verdict = 1, "fail"
-            problems.append(f"expected no RMP entry to be a guest's after the last VM is gone, found {left}")
+            problems.append("expected every RMP entry back at the hypervisor after the last VM and the driver are gone, found "
+                            + ", ".join(f"{k} {n}" for k, n in left.items()))
         snp = any(map(SNP_ENABLED.search, kernel))
         if args.snp and not snp and status in (0, 4):
             status, verdict = 1, "fail"

@@ -88,7 +88,7 @@ expect 'a list that is none' 1 'expected "TEST\[ CASE\]: known failure: REASON"'
 snp=$boot$'\n''[    2.4] kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)'
 counted() { # TOTAL KIND=N...
 	python3 -c 'import json, sys
-print(json.dumps({"ended": "shutdown", "guest-errors": int(sys.argv[1]), "statistics": {"rmpupdate": 12, "rmp-assigned": 0},
+print(json.dumps({"ended": "shutdown", "guest-errors": int(sys.argv[1]), "statistics": {"rmpupdate": 12, "rmp-assigned": 0, "rmp-firmware": 0},
                   "errors": {k: int(n) for k, n in (a.split("=") for a in sys.argv[2:])}}))' "$@"
 }
 emulated() { verdict "$ktap" "$1" '' --emulated --snp "${@:2}"; }
@@ -115,8 +115,9 @@ host=$(counted 0 vmrun=0) expect 'a kernel that is no SNP host: fail' 1 'expecte
 host=$(counted 0 vmrun=0) expect 'SNP without an ASID is not enabled' 1 'expected "SEV-SNP enabled"' emulated "$boot"$'\n''[ 2.4] kvm_amd: SEV-SNP unusable (ASIDs 0 - 0)'
 host=$(counted 0 vmrun=0) expect 'one that cannot be: not asked for' 0 '^PASS' verdict "$ktap" "$boot" '' --emulated
 host=$(counted 0 vmrun=0 | sed 's/"rmp-assigned": 0/"rmp-assigned": 3/') expect 'an RMP entry that stays a guest'"'"'s: fail' 1 \
-	'no RMP entry to be a guest.s after the last VM is gone, found 3' emulated "$snp"
-host=$(counted 0 vmrun=0 | sed 's/, "rmp-assigned": 0//') expect 'RMP entries that nobody counted: fail' 1 'found None' emulated "$snp"
+	'found rmp-assigned 3, rmp-firmware 0' emulated "$snp"
+host=$(counted 0 vmrun=0 | sed 's/, "rmp-assigned": 0//') expect 'RMP entries that nobody counted: fail' 1 'found rmp-assigned None' emulated "$snp"
+host=$(counted 0 vmrun=0 | sed 's/"rmp-firmware": 0/"rmp-firmware": 1/') expect 'a context page that stays: fail' 1 'rmp-firmware 1$' emulated "$snp"
 expect 'a page that leaked: fail' 1 'Leaking PFN range' verdict "$ktap" "$boot"$'\n''[ 9.0] SEV-SNP: Leaking PFN range 0x1234-0x1235'
 host=$(counted 0 vmrun=0) expect 'a case that is skipped where it need not be: fail' 1 'a.second: skipped, on a host' \
 	verdict "$(sed 's/^# ok 2 a.second/& # SKIP no SNP/' <<<"$all_pass")" "$snp" sev_snp_launch_test --emulated --snp
