@@ -45,6 +45,9 @@ SUBRESULT = re.compile(r"^ {8}(not )?ok \d+ (.*)$")
 # A case of a test program: the guest's init puts "# " before what the program prints.
 CASE = re.compile(r"^# (not )?ok (\d+) (\S+)(?: +#? ?(SKIP)? ?(.*))?$")
 CASE_PLAN = re.compile(r"^# 1\.\.(\d+)$")
+# What the selftests' harness says of every case, and where in the source a message comes from.
+CHATTER = re.compile(r"^#? *(RUN|OK|FAIL|SKIP) |: Test (failed|terminated)")
+WHERE = re.compile(r"^# *(?:\S+\.c:\d+:\w+:)?")
 EXPECTED = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
 
 
@@ -107,6 +110,11 @@ def read_expectations(path):
     return expected
 
 
+def complaint(case):
+    """What a case said first that is its own."""
+    return next((WHERE.sub("", line) for line in case["said"] if not CHATTER.search(line)), "failed, and said nothing")
+
+
 def judge_cases(test, expected, may_pass, may_skip):
     """Takes known failures off a test and its cases, whose results it changes. Returns what is wrong, in words."""
     wrong, known = [], []
@@ -117,13 +125,12 @@ def judge_cases(test, expected, may_pass, may_skip):
             wrong.append(f"{case['name']}: skipped, on a host that has what it needs: {case['reason']}")
         elif case["result"] == "fail" and entry:
             if entry["says"] and not any(re.search(entry["says"], line) for line in case["said"]):
-                wrong.append(f"{case['name']}: known to fail, but to say \"{entry['says']}\": "
-                             + (case["said"][-1] if case["said"] else "said nothing"))
+                wrong.append(f"{case['name']}: known to fail, but to say \"{entry['says']}\": {complaint(case)}")
             else:
                 case["result"], case["known"] = "known-failure", entry["reason"]
                 known.append({"name": case["name"], "known": entry["reason"]})
         elif case["result"] == "fail" and case is not whole:
-            wrong.append(f"{case['name']}: {case['said'][-1] if case['said'] else 'failed'}")
+            wrong.append(f"{case['name']}: {complaint(case)}")
         elif case["result"] == "pass" and entry and not may_pass:
             wrong.append(f"{case['name']}: passes, and is known to fail ({entry['reason']}): take it out of the list")
     if test["cases"] and test["result"] in ("pass", "fail") and test["cases_planned"] != len(test["cases"]):
@@ -244,7 +251,7 @@ def judge(args):
         # Of use to whoever reads the log; the verdict has what follows from it.
         del t["said"]
         for case in t["cases"]:
-            case["said"] = case["said"][-8:]
+            case["said"] = [line for line in case["said"] if not CHATTER.search(line)][:8]
     problems.extend(f"known failure: {c['name']}: {c['known']}" for c in known)
     host, unasked, snp = {}, 0, None
     if args.emulated:
