@@ -160,7 +160,7 @@ verb_run() {
 	say "[$stage_now/$stage_all] boot linux $version on ${emulated:+the emulated host, }QEMU ${qemu_is:-$qemu_release} (TCG): ${tests//,/ } …"
 	logs=$run_dir
 	local t0=$SECONDS
-	boot_tests "$kernel" "$initrd" "$tests" "$logs" "${limit:-600}" >&"$out"
+	boot_tests "$kernel" "$initrd" "$tests snplab.timeout=240" "$logs" "${limit:-600}" >&"$out"
 	[ -z "$dry_run" ] || return 0
 	stage_times+=("$((SECONDS - t0)) boot")
 	say "[$stage_now/$stage_all] boot … $((SECONDS - t0)) s"

@@ -45,6 +45,7 @@ SUBRESULT = re.compile(r"^ {8}(not )?ok \d+ (.*)$")
 # A case of a test program: the guest's init puts "# " before what the program prints.
 CASE = re.compile(r"^# (not )?ok (\d+) (\S+)(?: +#? ?(SKIP)? ?(.*))?$")
 CASE_PLAN = re.compile(r"^# 1\.\.(\d+)$")
+RUN = re.compile(r"^# # +RUN  ")
 # What the selftests' harness says of every case, and where in the source a message comes from.
 CHATTER = re.compile(r"^#? *(RUN|OK|FAIL|SKIP) |: Test (failed|terminated)")
 WHERE = re.compile(r"^# *(?:\S+\.c:\d+:\w+:)?")
@@ -73,6 +74,8 @@ def parse_ktap(lines):
         if m:
             cases.append({"name": m.group(3), "reason": m.group(5) or "", "said": said,
                           "result": "skip" if m.group(4) else "fail" if m.group(1) else "pass"})
+            said = []
+        elif RUN.match(line):
             said = []
         elif line.startswith("# "):
             said.append(line[2:])
