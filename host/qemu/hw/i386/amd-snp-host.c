@@ -13,6 +13,7 @@
 #include "qemu/units.h"
 #include "block/aio.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
 #include "cpu.h"
 #include "exec/address-spaces.h"
 #include "exec/cputlb.h"
@@ -22,7 +23,6 @@
 #include "hw/i386/x86-iommu.h"
 #include "hw/resettable.h"
 #include "migration/blocker.h"
-#include "system/qtest.h"
 #include "system/qtest.h"
 #include "system/reset.h"
 #include "system/tcg.h"
@@ -480,6 +480,33 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 
 /* ---- The object ---- */
 
+/*
+ * Pages that are not the hypervisor's at this moment, from the table itself: a
+ * count kept aside could not show what a run has left behind. The RMP's own
+ * pages are the firmware's until the next reset, whatever is done.
+ */
+static void amd_snp_host_get_rmp(Object *obj, Visitor *v, const char *name,
+                                 void *opaque, Error **errp)
+{
+    AmdSnpHost *h = AMD_SNP_HOST(obj);
+    bool of_guests = opaque;
+    uint64_t n = 0;
+
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        for (uint64_t i = 0; i < h->rmp_pages; i++) {
+            hwaddr pa = i << 12;
+            AmdRmpEntry e = amd_rmp_get(h, pa);
+
+            if ((e.lo & AMD_RMP_ASSIGNED) &&
+                !!amd_rmp_asid(e.lo) == of_guests &&
+                (pa < h->rmp_base || pa > h->rmp_end)) {
+                n++;
+            }
+        }
+    }
+    visit_type_uint64(v, name, &n, errp);
+}
+
 static void amd_snp_host_reset_hold(Object *obj, ResetType type)
 {
     AmdSnpHost *h = AMD_SNP_HOST(obj);
@@ -573,6 +600,10 @@ static void amd_snp_host_init(Object *obj)
         object_property_add_uint64_ptr(obj, name, &h->stats[i],
                                        OBJ_PROP_FLAG_READ);
     }
+    object_property_add(obj, "stat-rmp-assigned", "uint64",
+                        amd_snp_host_get_rmp, NULL, NULL, (void *)true);
+    object_property_add(obj, "stat-rmp-firmware", "uint64",
+                        amd_snp_host_get_rmp, NULL, NULL, (void *)false);
 }
 
 static void amd_snp_host_class_init(ObjectClass *oc, void *data)

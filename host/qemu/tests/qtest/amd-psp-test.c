@@ -1104,6 +1104,72 @@ static void test_snp_reclaim(void)
     psp_stop(p);
 }
 
+static void expect_owned(Psp *p, unsigned guests, unsigned firmware)
+{
+    g_assert_cmpuint(psp_host_get(p, "stat-rmp-assigned"), ==, guests);
+    g_assert_cmpuint(psp_host_get(p, "stat-rmp-firmware"), ==, firmware);
+}
+
+/* How many pages are not the hypervisor's, counted in the table when asked */
+static void test_snp_owned(void)
+{
+    Psp *p = psp_start(SYSCFG_SNP, NULL);
+
+    expect_owned(p, 0, 0);
+    /* The RMP's own pages are not among them, nor HV-Fixed ones */
+    snp_init(p);
+    g_assert_cmphex(psp_rmp_read(p, p->rmp_base), ==, RMP_FIRMWARE);
+    g_assert_cmphex(psp_rmp_read(p, p->rmp_end & ~0xfffULL), ==, RMP_FIRMWARE);
+    psp_rmp_write(p, OUT, RMP_HV_FIXED);
+    expect_owned(p, 0, 0);
+    /* Those beside them are: the first and the last page of memory */
+    psp_rmp_write(p, p->rmp_base - PSP_PAGE, RMP_FIRMWARE);
+    psp_rmp_write(p, p->rmp_end + 1, RMP_FIRMWARE);
+    psp_rmp_write(p, 0, RMP_GUEST(1, 0x7000));
+    psp_rmp_write(p, 0x1ffff000, RMP_GUEST(99, 0x8000));
+    expect_owned(p, 2, 2);
+    psp_rmp_write(p, p->rmp_base - PSP_PAGE, RMP_HYPERVISOR);
+    psp_rmp_write(p, p->rmp_end + 1, RMP_HYPERVISOR);
+    psp_rmp_write(p, 0, RMP_HYPERVISOR);
+    psp_rmp_write(p, 0x1ffff000, RMP_HYPERVISOR);
+    expect_owned(p, 0, 0);
+
+    /* A guest's: from Pre-Guest to the end, whether its ASID is bound or not */
+    snp_guest(p, GCTX, POLICY, 1);
+    expect_owned(p, 0, 1);
+    psp_rmp_write(p, PAGES, RMP_PRE_GUEST(1, 0x5000));
+    expect_owned(p, 1, 1);
+    EXPECT(p, OK, SNP_LAUNCH_UPDATE, GCTX, UPDATE(NORMAL), PAGES);
+    expect_owned(p, 1, 1);
+    EXPECT(p, OK, SNP_LAUNCH_FINISH, GCTX);
+    EXPECT(p, OK, SNP_DECOMMISSION, GCTX);
+    expect_owned(p, 1, 1);
+    EXPECT(p, OK, SNP_PAGE_RECLAIM, PAGES);
+    /* A page to be reclaimed is not back yet: RMPUPDATE has to follow */
+    EXPECT(p, OK, SNP_PAGE_RECLAIM, GCTX);
+    g_assert_cmphex(psp_rmp_read(p, GCTX), ==, RMP_RECLAIM);
+    expect_owned(p, 1, 1);
+    psp_rmp_write(p, PAGES, RMP_HYPERVISOR);
+    expect_owned(p, 0, 1);
+    psp_rmp_write(p, GCTX, RMP_HYPERVISOR);
+    expect_owned(p, 0, 0);
+
+    /* A 2 MB page is 512 pages */
+    large_page(p, LARGE, RMP_FIRMWARE);
+    expect_owned(p, 0, 512);
+    large_page(p, LARGE, RMP_GUEST(3, 0x800000));
+    expect_owned(p, 512, 0);
+
+    /* Shutting down gives nothing back by itself; a reset does */
+    psp_wbinvd(p);
+    EXPECT(p, OK, SNP_DF_FLUSH, 0);
+    EXPECT(p, OK, SNP_SHUTDOWN_EX, DW(8, 1));
+    expect_owned(p, 512, 0);
+    reset_machine(p);
+    expect_owned(p, 0, 0);
+    psp_stop(p);
+}
+
 static void test_snp_unsmash(void)
 {
     Psp *p = start_snp(NULL);
@@ -2297,6 +2363,7 @@ int main(int argc, char **argv)
     qtest_add_func("amd-psp/snp/iommu", test_snp_iommu);
     qtest_add_func("amd-psp/snp/platform", test_snp_platform);
     qtest_add_func("amd-psp/snp/reclaim", test_snp_reclaim);
+    qtest_add_func("amd-psp/snp/owned", test_snp_owned);
     qtest_add_func("amd-psp/snp/unsmash", test_snp_unsmash);
     qtest_add_func("amd-psp/snp/guest", test_snp_guest);
     qtest_add_func("amd-psp/snp/policy", test_snp_policy);
