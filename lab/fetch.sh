@@ -114,61 +114,76 @@ named_base() { [ -s "$cache/base/$1.newest" ] && [ -d "$cache/base/$(cat "$cache
 # Asked once a day: a warm run does not wait for apt.
 looked_up_lately() { named_base "$1" && [ -n "$(find "$cache/base/$1.newest" -mmin -$lists_age)" ]; }
 
-# fetch_base TREE: makes cache/base/<package>_<version>, an unpacked kernel source, and lets
-# cache/base/TREE.newest name it. A stage.
-fetch_base() {
-	local tree=$1 base package version name d
+# lists_or_base NAME: refreshed package lists; false where there is no network and what NAME.newest names will do.
+lists_or_base() {
+	if (refresh_lists) 2>&1; then return; fi
+	named_base "$1" || exit "$EX_SETUP"
+	# shellcheck disable=SC2031  # set by the stage that this runs in
+	rm -f "$stage_error"
+	tell "no network: going on with $(cat "$cache/base/$1.newest")"
+	return 1
+}
+
+# fetch_newest NAME KIND MIB: of the "package version" lines that it reads, makes the first that can be downloaded
+# cache/base/<package>_<version>, and lets cache/base/NAME.newest name it. Of KIND are get_KIND and unpack_KIND
+# PACKAGE VERSION, in a folder of their own, the latter into src, and KIND_version.
+fetch_newest() {
+	local what=$1 kind=$2 space=$3 base package version name d
 	base=$(cache_dir base)
-	if [ -n "$dry_run" ]; then
-		run apt-get download "$(package_regex "$tree")  # the newest, by a private apt configuration"
-		run tar -C "$base" -xf '…/usr/src/linux-source-*.tar.xz'
-		return
-	fi
-	lock "base-$tree"
-	if looked_up_lately "$tree"; then return; fi
-	if ! (refresh_lists) 2>&1; then
-		# What is unpacked already is still good.
-		named_base "$tree" || exit "$EX_SETUP"
-		# shellcheck disable=SC2031  # set by the stage that this runs in
-		rm -f "$stage_error"
-		tell "no network: going on with $(cat "$base/$tree.newest")"
-		return
-	fi
 	while read -r package version; do
-		name=$(slug "${package}_$version")
+		name=$(slug "${package}_${version#*:}")
 		if [ ! -d "$base/$name" ]; then
 			# Of a run that was killed: nobody else works here while the lock is held.
-			rm -rf "$base/.$name."??????
-			need_space "$base" 6000 "unpacking and building $package"
+			rm -rf "$base/.${package}_"*.??????
+			need_space "$base" "$space" "unpacking and building $package"
 			d=$(mktemp -d "$base/.$name.XXXXXX")
 			scratch=$d
 			trap 'rm -rf "$scratch"' EXIT
-			if ! (cd "$d" && apt_private apt-get download "$package=$version"); then
+			# apt checks the sums that the signed index gives.
+			if ! (cd "$d" && "get_$kind" "$package" "$version"); then
 				out_of_space "$d"
 				# An index can list what is gone from the archive.
 				tell "$package $version cannot be downloaded: trying the next older one"
 				rm -rf "$d"
 				continue
 			fi
-			if ! dpkg-deb --fsys-tarfile "$d/"*.deb | tar -xO "./usr/src/$package.tar.xz" | xz -dc -T0 |
-				tar -x -C "$d" --no-same-owner; then
+			if ! (cd "$d" && "unpack_$kind" "$package" "$version"); then
 				out_of_space "$d"
-				setup_error "$package $version could not be unpacked" 'what tar said is in the log; run again'
+				setup_error "$package $version could not be unpacked" 'what was said is in the log; run again'
 			fi
-			[ -n "$(kernel_version "$d/$package")" ] ||
-				setup_error "$package $version: expected a kernel source tree in it, found none"
+			[ -n "$("${kind}_version" "$d/src")" ] ||
+				setup_error "$package $version: expected a source tree in it, found none"
 			# Only whole trees get their name.
-			mv -T "$d/$package" "$base/$name"
+			mv -T "$d/src" "$base/$name"
 			rm -rf "$d"
 			trap - EXIT
 		fi
-		printf '%s\n' "$name" >"$base/$tree.newest.tmp"
-		mv "$base/$tree.newest.tmp" "$base/$tree.newest"
+		printf '%s\n' "$name" >"$base/$what.newest.tmp"
+		mv "$base/$what.newest.tmp" "$base/$what.newest"
 		return
-	done < <(candidates "$(package_regex "$tree")")
-	[ -s "$base/$tree.newest" ] && return
-	setup_error "expected a Debian package that matches $(package_regex "$tree") and can be downloaded, found none" \
-		"looked in $suites $security_suites" 'give a kernel source tree of your own: --linux DIR'
+	done
+}
+
+get_kernel() { apt_private apt-get download "$1=$2"; }
+unpack_kernel() {
+	dpkg-deb --fsys-tarfile ./*.deb | tar -xO "./usr/src/$1.tar.xz" | xz -dc -T0 | tar -x --no-same-owner && mv "$1" src
+}
+
+# fetch_base TREE: the newest kernel source for it, unpacked. A stage.
+fetch_base() {
+	local tree=$1
+	if [ -n "$dry_run" ]; then
+		run apt-get download "$(package_regex "$tree")  # the newest, by a private apt configuration"
+		run tar -C "$(cache_dir base)" -xf '…/usr/src/linux-source-*.tar.xz'
+		return
+	fi
+	lock "base-$tree"
+	if looked_up_lately "$tree"; then return; fi
+	lists_or_base "$tree" || return 0
+	fetch_newest "$tree" kernel 6000 < <(candidates "$(package_regex "$tree")")
+	named_base "$tree" ||
+		setup_error "expected a Debian package that matches $(package_regex "$tree") and can be downloaded, found none" \
+			"looked in $suites $security_suites" 'give a kernel source tree of your own: --linux DIR'
 }
 
 # base_of TREE: the path of the unpacked source.

@@ -237,14 +237,15 @@ open_run_dir() {
 # A path as the user would write it.
 tilde() { case $1 in "${HOME:-/nonexistent}"/*) printf '%s\n' "~${1#"$HOME"}" ;; *) printf '%s\n' "$1" ;; esac; }
 
-# lock NAME: holds the cache's lock NAME until this shell ends (a stage's own subshell, mostly).
+# lock NAME [SAY]: holds the cache's lock NAME until this shell ends (a stage's own subshell, mostly) or closes
+# the descriptor $lock. Outside of a stage, SAY is note.
 lock() {
-	local fd file
+	local file
 	file=$(cache_dir locks)/$1
-	exec {fd}>"$file"
-	if ! flock -n "$fd"; then
-		tell "waiting for another snplab that uses $1"
-		flock "$fd"
+	exec {lock}>"$file"
+	if ! flock -n "$lock"; then
+		"${2:-tell}" "waiting for another snplab that uses $1"
+		flock "$lock"
 	fi
 }
 

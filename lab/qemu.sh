@@ -30,10 +30,20 @@ qemu_source_version() {
 	[[ $v =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] && [ -e "$1/include/qemu/osdep.h" ] && printf '%s\n' "$v"
 }
 
-# fetch_qemu: makes cache/base/qemu_VERSION, Debian's source with Debian's patches, and lets
-# cache/base/qemu.newest name it; and cache/base/meson-…, where the machine's own is too old. A stage.
+get_qemu_source() { apt_private apt-get source --download-only "$1=$2"; }
+unpack_qemu_source() {
+	# .pc is what quilt leaves for undoing Debian's patches.
+	dpkg-source --no-check --no-copy -x ./*.dsc src && rm -rf src/.pc
+}
+qemu_versions() {
+	apt_private apt-cache showsrc --only-source qemu | sed -n 's/^Version: //p' |
+		grep -E "^([0-9]+:)?${qemu_release//./\\.}\.[0-9]" | sort -urV | sed 's/^/qemu /'
+}
+
+# fetch_qemu: Debian's newest source of the release, with Debian's patches, and a meson, where the machine's own
+# is too old. A stage.
 fetch_qemu() {
-	local base version name d
+	local base
 	base=$(cache_dir base)
 	if [ -n "$dry_run" ]; then
 		run apt-get source --download-only "qemu=$qemu_release.*  # the newest, by a private apt configuration"
@@ -41,52 +51,17 @@ fetch_qemu() {
 		return
 	fi
 	lock base-qemu
-	if looked_up_lately qemu && meson_is_there; then return; fi
-	if ! (refresh_lists) 2>&1; then
-		if named_base qemu && meson_is_there; then
-			# shellcheck disable=SC2031  # set by the stage that this runs in
-			rm -f "$stage_error"
-			tell "no network: going on with $(cat "$base/qemu.newest")"
-			return
-		fi
-		exit "$EX_SETUP"
+	if meson_is_there; then
+		if looked_up_lately qemu; then return; fi
+		lists_or_base qemu || return 0
+	else
+		(refresh_lists) 2>&1
+		fetch_meson "$base"
 	fi
-	fetch_meson "$base"
-	while read -r version; do
-		name=$(slug "qemu_${version#*:}")
-		if [ ! -d "$base/$name" ]; then
-			rm -rf "$base"/.qemu_*.??????
-			need_space "$base" 2500 'unpacking and building QEMU'
-			d=$(mktemp -d "$base/.$name.XXXXXX")
-			scratch=$d
-			trap 'rm -rf "$scratch"' EXIT
-			# apt has checked the sums that the signed index gives.
-			if ! (cd "$d" && apt_private apt-get source --download-only "qemu=$version"); then
-				out_of_space "$d"
-				tell "qemu $version cannot be downloaded: trying the next older one"
-				rm -rf "$d"
-				continue
-			fi
-			if ! dpkg-source --no-check --no-copy -x "$d"/*.dsc "$d/src"; then
-				out_of_space "$d"
-				setup_error "qemu $version could not be unpacked" 'what dpkg-source said is in the log; run again'
-			fi
-			[ -n "$(qemu_source_version "$d/src")" ] ||
-				setup_error "qemu $version: expected a QEMU source tree in it, found none"
-			# What quilt leaves for undoing Debian's patches.
-			rm -rf "$d/src/.pc"
-			mv -T "$d/src" "$base/$name"
-			rm -rf "$d"
-			trap - EXIT
-		fi
-		printf '%s\n' "$name" >"$base/qemu.newest.tmp"
-		mv "$base/qemu.newest.tmp" "$base/qemu.newest"
-		return
-	done < <(apt_private apt-cache showsrc --only-source qemu | sed -n 's/^Version: //p' |
-		grep -E "^([0-9]+:)?${qemu_release//./\\.}\.[0-9]" | sort -urV)
-	if named_base qemu; then return; fi
-	setup_error "expected the source of QEMU $qemu_release in Debian's archive, and to download it; found none" \
-		"looked in $source_suites" 'give a source tree of your own: --qemu DIR'
+	fetch_newest qemu qemu_source 2500 < <(qemu_versions)
+	named_base qemu ||
+		setup_error "expected the source of QEMU $qemu_release in Debian's archive, and to download it; found none" \
+			"looked in $source_suites" 'give a source tree of your own: --qemu DIR'
 }
 
 meson_new_enough() { # VERSION

@@ -89,11 +89,8 @@ prepare_host() {
 # with another patch, would otherwise see its own kernel judged by our name.
 lock_work() {
 	[ -z "$dry_run" ] || return 0
-	exec {work_lock}>"$(cache_dir locks)/work-$(basename "$1")"
-	if ! flock -n "$work_lock"; then
-		note "waiting for another snplab that builds $(basename "$1")"
-		flock "$work_lock"
-	fi
+	lock "work-$(basename "$1")" note
+	work_lock=$lock
 }
 
 # Kernel and initrd go into the run's own folder, so that the boot needs no lock on the tree.

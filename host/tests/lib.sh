@@ -32,12 +32,11 @@ host_prepare() {
 # The rest of the file is for host_lab's shell, but for host_results and below.
 
 host_build() {
-	local dir=$1 tree=$2 source work patches p library programs all sev
-	extra_patch=${3:-}
+	local dir=$1 tree=$2 patch=${3:-} work p programs all sev
 	install_missing fetch overlay build boot
 	host_qemu "$dir"
 
-	# The library and the programs are mainline's, whatever kernel is to be booted.
+	# The library and the programs are mainline's, whatever kernel is to be booted. The patch is for that one.
 	work=$(work_dir mainline)
 	host_source mainline "$work"
 	mapfile -t all < <(cd "$work/src/tools/testing/selftests/kvm/x86" && printf '%s\n' *.c | sed 's/\.c$//')
@@ -56,7 +55,7 @@ host_build() {
 	exec {work_lock}>&-
 
 	work=$(work_dir "$tree")
-	host_source "$tree" "$work"
+	extra_patch=$patch host_source "$tree" "$work"
 	build_kernel "$work"
 	cp "$work/src/obj/arch/x86/boot/bzImage" "$dir/bzImage"
 	kernel_version "$work/src" >"$dir/version"
@@ -69,14 +68,13 @@ host_build() {
 	rm -rf "$work/tests" "$programs"
 }
 
-# host_source TREE WORK: fetched, patched, and locked until work_lock is closed.
+# host_source TREE WORK: fetched, patched ($extra_patch comes last), and locked until work_lock is closed.
 host_source() {
 	local source p patches
 	(fetch_base "$1")
 	source=$(base_of "$1")
 	p=$(patches_for "$1" "$source")
 	mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
-	[ "$1" != mainline ] || [ -z "$extra_patch" ] || [ "${tree:-}" = mainline ] || unset 'patches[-1]'
 	mkdir -p "$2"
 	lock_work "$2"
 	(overlay "$source" "$2" "${patches[@]}")
@@ -87,7 +85,7 @@ host_source() {
 host_qemu() {
 	plan_host
 	if [ -n "${SNPLAB_QEMU:-}" ]; then
-		command -v "$SNPLAB_QEMU" >"$1/qemu" || setup_error "expected a QEMU in SNPLAB_QEMU, found '$SNPLAB_QEMU'"
+		command -v "$SNPLAB_QEMU" >"$1/qemu"
 		return
 	fi
 	install_missing "${host_purposes[@]}"

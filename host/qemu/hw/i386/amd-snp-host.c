@@ -125,8 +125,7 @@ static void fill_noise(hwaddr pa, uint64_t *buf, size_t n)
     }
 }
 
-/* Whole range is RAM that can be written */
-static bool is_ram(hwaddr pa, hwaddr len)
+bool amd_snp_host_is_ram(AmdSnpHost *h, hwaddr pa, hwaddr len)
 {
     RCU_READ_LOCK_GUARD();
 
@@ -146,11 +145,6 @@ static bool is_ram(hwaddr pa, hwaddr len)
         len -= l;
     }
     return true;
-}
-
-bool amd_snp_host_is_ram(AmdSnpHost *h, hwaddr pa, hwaddr len)
-{
-    return is_ram(pa, len);
 }
 
 static void write_noise(hwaddr pa)
@@ -175,7 +169,7 @@ bool amd_snp_key_rewrite(AmdSnpHost *h, hwaddr pa, unsigned key)
 {
     pa &= ~MAKE_64BIT_MASK(0, 12);
     if (!amd_rmp_covers(h, pa) || h->key[pa >> 12] == key ||
-        !is_ram(pa, 4 * KiB)) {
+        !amd_snp_host_is_ram(h, pa, 4 * KiB)) {
         return false;
     }
     write_noise(pa);
@@ -201,7 +195,7 @@ bool amd_snp_read(AmdSnpHost *h, hwaddr pa, unsigned key, void *buf,
 {
     uint8_t *p = buf;
 
-    if (!is_ram(pa, len)) {
+    if (!amd_snp_host_is_ram(h, pa, len)) {
         return false;
     }
     while (len) {
@@ -229,7 +223,7 @@ bool amd_snp_write(AmdSnpHost *h, hwaddr pa, unsigned key, const void *buf,
 {
     const uint8_t *p = buf;
 
-    if (!is_ram(pa, len)) {
+    if (!amd_snp_host_is_ram(h, pa, len)) {
         return false;
     }
     while (len) {
@@ -338,18 +332,6 @@ bool amd_snp_host_cpus_ready(AmdSnpHost *h, const char **why)
         return false;
     }
     return true;
-}
-
-bool amd_snp_host_snp_enabled(AmdSnpHost *h)
-{
-    CPUState *cs;
-
-    CPU_FOREACH(cs) {
-        if (qatomic_read(&cpu_env(cs)->syscfg) & AMD_SYSCFG_SNP_EN) {
-            return true;
-        }
-    }
-    return false;
 }
 
 void amd_snp_host_cpuid(AmdSnpHost *h, uint32_t leaf, uint32_t subleaf,

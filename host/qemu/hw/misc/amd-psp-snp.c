@@ -56,6 +56,43 @@ void psp_tcb_store(void *p, uint64_t tcb)
     stq_le_p(p, tcb);
 }
 
+/* ---- Checks that several commands share ---- */
+
+static PspStatus check_page_size(PspCall *c, uint64_t pa, bool large,
+                                 bool want_large)
+{
+    if (large != want_large) {
+        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
+                          "page 0x%" PRIx64 " is one of %s, expected %s", pa,
+                          large ? "2 MB" : "4 KB", want_large ? "2 MB"
+                                                              : "4 KB");
+    }
+    return PSP_SUCCESS;
+}
+
+/* A page of memory, in this state and of this size; @e is its RMP entry */
+static PspStatus check_page(PspCall *c, uint64_t pa, PspPageState want,
+                            bool want_large, AmdRmpEntry *e)
+{
+    uint64_t size = want_large ? 2 * MiB : PSP_PAGE;
+    PspPageState state;
+    bool large;
+
+    if (pa % size || !psp_is_ram(c->h, pa, size)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no page of memory", pa);
+    }
+    *e = psp_rmp_get(c->h, pa, &large);
+    state = psp_page_state(*e);
+    if (state != want) {
+        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
+                          "page 0x%" PRIx64 " is %s, expected %s", pa,
+                          psp_page_state_name(state),
+                          psp_page_state_name(want));
+    }
+    return check_page_size(c, pa, large, want_large);
+}
+
 /* ---- Guests ---- */
 
 PspStatus psp_guest_by_gctx(PspCall *c, unsigned offset, PspGuest **g)
@@ -443,25 +480,13 @@ static PspStatus cmd_snp_gctx_create(PspCall *c)
 {
     AmdPspState *s = c->s;
     uint64_t pa = psp_arg_addr(c, 0);
-    PspPageState state;
+    PspStatus status;
     AmdRmpEntry e;
     PspGuest *g;
-    bool large;
 
-    if (pa % PSP_PAGE || !psp_is_ram(c->h, pa, PSP_PAGE)) {
-        return psp_refuse(c, PSP_INVALID_ADDRESS,
-                          "0x%" PRIx64 " is no page of memory", pa);
-    }
-    e = psp_rmp_get(c->h, pa, &large);
-    state = psp_page_state(e);
-    if (state != PAGE_FIRMWARE) {
-        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
-                          "page 0x%" PRIx64 " is %s, expected Firmware", pa,
-                          psp_page_state_name(state));
-    }
-    if (large) {
-        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
-                          "page 0x%" PRIx64 " is part of a 2 MB page", pa);
+    status = check_page(c, pa, PAGE_FIRMWARE, false, &e);
+    if (status) {
+        return status;
     }
     if (psp_guests_full(s)) {
         return psp_refuse(c, PSP_RESOURCE_LIMIT, "%u guests exist",
@@ -697,35 +722,20 @@ static PspStatus cmd_snp_launch_update(PspCall *c)
 {
     uint32_t flags = psp_arg32(c, 8), perms = psp_arg32(c, 24);
     uint64_t pa = psp_arg_addr(c, 16);
-    bool want_large = flags & 1, large;
+    bool large = flags & 1;
     unsigned type = extract32(flags, 1, 3);
-    uint64_t size = want_large ? 2 * MiB : PSP_PAGE;
+    uint64_t size = large ? 2 * MiB : PSP_PAGE;
     uint8_t page[PSP_PAGE];
-    PspPageState state;
     PspStatus status;
     AmdRmpEntry e;
     PspGuest *g;
 
     status = psp_guest_by_gctx(c, 0, &g);
+    if (!status) {
+        status = check_page(c, pa, PAGE_PRE_GUEST, large, &e);
+    }
     if (status) {
         return status;
-    }
-    if (pa % size || !psp_is_ram(c->h, pa, size)) {
-        return psp_refuse(c, PSP_INVALID_ADDRESS,
-                          "0x%" PRIx64 " is no page of memory", pa);
-    }
-    e = psp_rmp_get(c->h, pa, &large);
-    state = psp_page_state(e);
-    if (state != PAGE_PRE_GUEST) {
-        return psp_refuse(c, PSP_INVALID_PAGE_STATE,
-                          "page 0x%" PRIx64 " is %s, expected Pre-Guest", pa,
-                          psp_page_state_name(state));
-    }
-    if (large != want_large) {
-        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
-                          "page 0x%" PRIx64 " is one of %s, expected %s", pa,
-                          large ? "2 MB" : "4 KB", want_large ? "2 MB"
-                                                              : "4 KB");
     }
     if (type < TYPE_NORMAL || type > TYPE_CPUID) {
         return psp_refuse(c, PSP_INVALID_PARAM, "page type %u, expected 1 to 6",
@@ -948,6 +958,7 @@ static PspStatus cmd_snp_page_reclaim(PspCall *c)
     uint64_t arg = psp_arg_addr(c, 0), pa = QEMU_ALIGN_DOWN(arg, PSP_PAGE);
     bool want_large = arg & 1, large;
     PspPageState state;
+    PspStatus status;
     AmdRmpEntry e;
 
     if (arg & (PSP_PAGE - 2)) {
@@ -963,11 +974,9 @@ static PspStatus cmd_snp_page_reclaim(PspCall *c)
     if (!(e.lo & AMD_RMP_IMMUTABLE)) {
         return PSP_SUCCESS;
     }
-    if (large != want_large) {
-        return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
-                          "page 0x%" PRIx64 " is one of %s, expected %s", pa,
-                          large ? "2 MB" : "4 KB", want_large ? "2 MB"
-                                                              : "4 KB");
+    status = check_page_size(c, pa, large, want_large);
+    if (status) {
+        return status;
     }
     state = psp_page_state(e);
     if (state == PAGE_CONTEXT || state == PAGE_HV_FIXED) {

@@ -298,9 +298,6 @@ void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
  */
 bool amd_snp_host_cpus_ready(AmdSnpHost *h, const char **why);
 
-/* SYSCFG.SNP_EN is set on any CPU */
-bool amd_snp_host_snp_enabled(AmdSnpHost *h);
-
 /**
  * amd_snp_host_cpuid: what CPU 0 reports
  * @regs: EAX, EBX, ECX, EDX

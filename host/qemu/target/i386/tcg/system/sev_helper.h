@@ -72,13 +72,20 @@ enum {
     SNP_INSN_OTHER,
 };
 
+/* snp_in_use: what a CPU that runs a guest uses */
+enum {
+    SNP_IN_USE_VMCB,
+    SNP_IN_USE_HSAVE,
+    SNP_IN_USE_VMSA,
+};
+
 /* ---- snp_rmp.c ---- */
 
 /* A translation that is about to go into the TLB */
 typedef struct SnpAccess {
     MMUAccessType type;
     bool user;
-    /* Page size of the mapping in bytes, the smaller of both stages */
+    /* Size in bytes of what one entry maps, in the tables of this stage */
     hwaddr page_size;
     /* In and out: physical address, PAGE_* permissions */
     hwaddr paddr;

@@ -74,7 +74,7 @@ static bool vmsa_is_busy(CPUX86State *env, hwaddr vmsa)
     CPU_FOREACH(cs) {
         CPUX86State *other = cpu_env(cs);
 
-        if (other != env && other->snp_in_use[2] == vmsa + 1) {
+        if (other != env && other->snp_in_use[SNP_IN_USE_VMSA] == vmsa + 1) {
             return true;
         }
     }
@@ -163,7 +163,7 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
     env->sev_vmpl = features & VMSA_FEATURE_SNP ? vmpl : 0;
     env->sev_host_pat = env->pat;
     env->vm_save = vmsa - offsetof(struct vmcb, save);
-    qatomic_set(&env->snp_in_use[2], vmsa + 1);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_VMSA], vmsa + 1);
     return SEV_VMRUN_OK;
 }
 
@@ -187,8 +187,8 @@ bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
     /* The CPU writes both, in parts, without a key */
     amd_snp_key_rewrite(h, vmcb, AMD_SNP_KEY_NONE);
     amd_snp_key_rewrite(h, env->vm_hsave, AMD_SNP_KEY_NONE);
-    qatomic_set(&env->snp_in_use[0], vmcb + 1);
-    qatomic_set(&env->snp_in_use[1], env->vm_hsave + 1);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_VMCB], vmcb + 1);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_HSAVE], env->vm_hsave + 1);
     return true;
 }
 

@@ -28,8 +28,6 @@ enum {
     FAIL_BADADDR = 7,
 };
 
-#define PAGES_2M    512
-
 /* ---- Checks on translations ---- */
 
 static void flush_other(CPUState *cs, run_on_cpu_data data)
@@ -75,14 +73,13 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
     WITH_QEMU_LOCK_GUARD(&h->lock) {
         changed = amd_snp_key_rewrite(h, a->paddr, key);
     }
-    if (!changed) {
-        return;
-    }
     /*
      * Translations of the page to noise are stale. Nothing may wait here; a
      * CPU that reads noise for a little longer has read it before the write.
      */
-    snp_flush_soon(env);
+    if (changed) {
+        snp_flush_soon(env);
+    }
 }
 
 /*
@@ -113,10 +110,26 @@ static bool touches_assigned(AmdSnpHost *h, hwaddr pa, hwaddr page_size)
     return amd_rmp_get(h, pa).lo & AMD_RMP_ASSIGNED;
 }
 
+/*
+ * Whoever has no right to assigned pages cannot write here: false if that is
+ * what is about to happen. A TLB entry made by a read is to ask again.
+ */
+static bool check_unassigned(AmdSnpHost *h, SnpAccess *a)
+{
+    if ((a->prot & PAGE_WRITE) &&
+        touches_assigned(h, a->paddr, a->page_size)) {
+        if (a->type == MMU_DATA_STORE) {
+            return false;
+        }
+        a->prot &= ~PAGE_WRITE;
+    }
+    return true;
+}
+
 /* The CPU's own access to the VMSA that it runs */
 static bool is_own_vmsa(CPUX86State *env, hwaddr pa)
 {
-    return env->snp_in_use[2] == (pa & ~0xfffULL) + 1;
+    return env->snp_in_use[SNP_IN_USE_VMSA] == (pa & ~0xfffULL) + 1;
 }
 
 bool snp_check_host(CPUX86State *env, SnpAccess *a)
@@ -126,12 +139,8 @@ bool snp_check_host(CPUX86State *env, SnpAccess *a)
     if (is_own_vmsa(env, a->paddr)) {
         return true;
     }
-    if (snp_host_enabled(env) && (a->prot & PAGE_WRITE) &&
-        touches_assigned(h, a->paddr, a->page_size)) {
-        if (a->type == MMU_DATA_STORE) {
-            return false;
-        }
-        a->prot &= ~PAGE_WRITE;
+    if (snp_host_enabled(env) && !check_unassigned(h, a)) {
+        return false;
     }
     apply_no_key(env, a);
     return true;
@@ -185,13 +194,8 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
          * A guest with SEV or SEV-ES has no private pages in the RMP: on a host
          * with SNP it writes as the host would, and leaves as the host would.
          */
-        if (snp_host_enabled(env) && (a->prot & PAGE_WRITE) &&
-            touches_assigned(h, a->paddr, a->page_size)) {
-            if (a->type == MMU_DATA_STORE) {
-                env->sev_npf_info |= NPF_RMP;
-                return false;
-            }
-            a->prot &= ~PAGE_WRITE;
+        if (snp_host_enabled(env) && !check_unassigned(h, a)) {
+            goto rmp_fault;
         }
         if (priv) {
             apply_key(env, env->sev_asid, a);
@@ -202,11 +206,8 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
     }
 
     if (!priv) {
-        if (touches_assigned(h, a->paddr, a->page_size)) {
-            if (a->type == MMU_DATA_STORE) {
-                goto rmp_fault;
-            }
-            a->prot &= ~PAGE_WRITE;
+        if (!check_unassigned(h, a)) {
+            goto rmp_fault;
         }
         if (insn == SNP_INSN_NONE) {
             apply_no_key(env, a);
@@ -251,7 +252,6 @@ typedef struct RmpState {
     uint8_t assigned;
     uint8_t pagesize;
     uint8_t immutable;
-    uint8_t reserved;
     uint32_t asid;
 } RmpState;
 
@@ -318,11 +318,11 @@ static int do_psmash(AmdSnpHost *h, hwaddr pa)
         return FAIL_INUSE;
     }
     head.lo &= ~AMD_RMP_PAGESIZE_2M;
-    for (int i = 0; i < PAGES_2M; i++) {
+    for (hwaddr o = 0; o < 2 * MiB; o += 4 * KiB) {
         AmdRmpEntry e = head;
 
-        e.lo += i * 4 * KiB;
-        amd_rmp_set(h, pa + i * 4 * KiB, e);
+        e.lo += o;
+        amd_rmp_set(h, pa + o, e);
     }
     return SUCCESS;
 }
@@ -630,7 +630,7 @@ void helper_pvalidate(CPUX86State *env)
         result = FAIL_SIZEMISMATCH;
         goto out;
     }
-    if (flush && why == PAGE_OK) {
+    if (flush) {
         flush_all(env);
     }
  out:
