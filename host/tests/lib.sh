@@ -36,36 +36,31 @@ host_build() {
 	install_missing fetch overlay build boot
 	host_qemu "$dir"
 
-	# The library and the programs are mainline's, whatever kernel is to be booted. The patch is for that one.
-	work=$(work_dir mainline)
-	host_source mainline "$work"
-	mapfile -t all < <(cd "$work/src/tools/testing/selftests/kvm/x86" && printf '%s\n' *.c | sed 's/\.c$//')
-	mapfile -t sev < <(cd "$work/src/tools/testing/selftests/kvm/x86" && grep -li sev -- *.c | sed 's/\.c$//')
-	build_selftests "$work" "${all[@]}"
-	run make -C "$host_kvm" -j"$jobs" CC="$(command -v ccache >/dev/null && echo ccache) gcc" LINUX="$work/src" \
-		HEADERS="$work/src/obj/usr/include" LIB="$work/kselftest" OUT="$work/snp"
+	# Upstream's tests, without ours: those are run's.
+	(fetch_base mainline)
+	base=$(base_of mainline)
+	mapfile -t all < <(cd "$base/tools/testing/selftests/kvm/x86" && printf '%s\n' *.c | sed 's/\.c$//')
+	mapfile -t sev < <(cd "$base/tools/testing/selftests/kvm/x86" && grep -li sev -- *.c | sed 's/\.c$//')
 	programs=$dir/programs
 	rm -rf "$programs"
-	mkdir -p "$programs/snp" "$programs/all"
-	(cd "$work/kselftest/x86" && cp "${all[@]}" "$programs/all/")
-	cp "${sev[@]/#/$programs/all/}" "$work"/snp/*_{test,bench} "$programs/snp/"
-	printf '%s\n' "${all[@]}" >"$programs/all/list"
-	printf '%s\n' "${all[@]}" >"$dir/all.list"
+	mkdir "$programs"
+	# From here on the selftests' folder is locked: our own programs are linked with what is in it.
+	build_tests "$base" "$programs/all" "${all[@]}"
+	work=$(selftests_work)
+	run make -C "$host_kvm" -j"$jobs" CC="$(command -v ccache >/dev/null && echo ccache) gcc" LINUX="$work/src" \
+		HEADERS="$work/src/obj/usr/include" LIB="$work/kselftest" OUT="$programs/own"
+	mkdir "$programs/snp"
+	cp "${sev[@]/#/$programs/all/}" "$programs"/own/*_{test,bench} "$programs/snp/"
+	printf '%s\n' "${all[@]}" | tee "$programs/all/list" >"$dir/all.list"
 	printf '%s\n' "${sev[@]}" >"$dir/sev.list"
-	exec {work_lock}>&-
 
 	work=$(work_dir "$tree")
 	extra_patch=$patch host_source "$tree" "$work"
 	build_kernel "$work"
 	cp "$work/src/obj/arch/x86/boot/bzImage" "$dir/bzImage"
 	kernel_version "$work/src" >"$dir/version"
-	for p in snp all; do
-		# Nobody else is here while the lock is held, and `run` makes this folder anew.
-		rm -rf "$work/tests"
-		cp -r "$programs/$p" "$work/tests"
-		(build_initrd "$work" "$dir/$p.gz" "$work/tests")
-	done
-	rm -rf "$work/tests" "$programs"
+	for p in snp all; do (build_initrd "$work" "$dir/$p.gz" "$programs/$p"); done
+	rm -rf "$programs"
 }
 
 # host_source TREE WORK: fetched, patched ($extra_patch comes last), and locked until work_lock is closed.
