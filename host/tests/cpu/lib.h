@@ -231,6 +231,9 @@ static inline void invlpg(u64 va)
 	asm volatile("invlpg (%0)" :: "r"(va) : "memory");
 }
 
+/* a register of this CPU's local APIC */
+#define APIC(r) (*(volatile u32 *)(0xfee00000ul + (r)))
+
 static inline void pause(void)
 {
 	asm volatile("pause" ::: "memory");
@@ -318,6 +321,7 @@ enum {
 
 u64 pci_find(u32 id, u32 bar_at);	/* a BAR, or 0; enables the device */
 u64 psp_find(void);			/* BAR 2 */
+void psp_decode(bool on);
 u32 psp(u32 cmd, void *buf);
 u32 snp_init(void);
 u32 fw_gctx_create(void *page);

@@ -414,7 +414,6 @@ static u8 stacks[MAX_CPUS][3][16384] __attribute__((aligned(4096)));
 static u8 hsaves[MAX_CPUS][PAGE] __attribute__((aligned(4096)));
 
 #define WAKE 0xf0
-#define APIC(r) (*(volatile u32 *)(0xfee00000ul + (r)))
 
 static void cpu_setup(u32 id)
 {

@@ -2,6 +2,8 @@
 /* The PSP's mailbox, polled, and the firmware's commands (ABI 56860). */
 #include "lib.h"
 
+#define PSP_ID		0x14ca1022
+#define PCI_DEVFNS	0x10000
 #define REG_CMD		0x10980
 #define REG_LO		0x109e0
 #define REG_HI		0x109e4
@@ -20,25 +22,43 @@ static void pci_write(u32 devfn, u32 off, u32 v)
 	outl(0xcfc, v);
 }
 
+/* bus, device and function; a number that none has if it is not there */
+static u32 pci_devfn(u32 id)
+{
+	u32 d = 0;
+
+	while (d < PCI_DEVFNS && pci_read(d, 0) != id)
+		d++;
+	return d;
+}
+
 u64 pci_find(u32 id, u32 bar_at)
 {
-	for (u32 d = 0; d < 0x10000; d++) {
-		u64 bar;
+	u32 d = pci_devfn(id);
+	u64 bar;
 
-		if (pci_read(d, 0) != id)
-			continue;
-		bar = pci_read(d, bar_at);
-		if ((bar & 6) == 4)
-			bar |= (u64)pci_read(d, bar_at + 4) << 32;
-		pci_write(d, 4, pci_read(d, 4) | 6);
-		return bar & ~0xfull;
-	}
-	return 0;
+	if (d == PCI_DEVFNS)
+		return 0;
+	bar = pci_read(d, bar_at);
+	if ((bar & 6) == 4)
+		bar |= (u64)pci_read(d, bar_at + 4) << 32;
+	pci_write(d, 4, pci_read(d, 4) | 6);
+	return bar & ~0xfull;
+}
+
+/* The PSP's BARs are in the memory map or out of it. */
+void psp_decode(bool on)
+{
+	static u32 d = PCI_DEVFNS;
+
+	if (d == PCI_DEVFNS)
+		d = pci_devfn(PSP_ID);
+	pci_write(d, 4, on ? 6 : 4);
 }
 
 u64 psp_find(void)
 {
-	u64 bar = pci_find(0x14ca1022, 0x18);
+	u64 bar = pci_find(PSP_ID, 0x18);
 
 	if (!bar)
 		bail("no PCI device 1022:14ca: run with the amd-psp device");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Several CPUs at once: guests in parallel, pages in use, and changes of the
- * RMP that a running guest must notice before they are complete.
+ * Several CPUs at once: guests in parallel, pages in use, changes of the RMP
+ * that a running guest must notice before they are complete, and changes of
+ * the memory map.
  */
 #include "lib.h"
 
@@ -480,9 +481,51 @@ static void sipi(void)
 	vm_destroy(vm);
 }
 
+#define LVT_ERROR	0x370
+#define LVT_MASKED	BIT(16)
+
+static volatile u64 astray[MAX_CPUS];
+
+static void use_apic(void *unused)
+{
+	u32 id = this_cpu()->id;
+
+	(void)unused;
+	/* Vectors below 32 are not valid. */
+	for (u32 v = 0; !__atomic_load_n(&stop, __ATOMIC_ACQUIRE); v++) {
+		u32 lvt = LVT_MASKED | (32 + v % 224);
+
+		APIC(LVT_ERROR) = lvt;
+		astray[id] += APIC(LVT_ERROR) != lvt;
+	}
+	APIC(LVT_ERROR) = LVT_MASKED;
+}
+
+/*
+ * As a kernel does that sizes BARs: a device leaves the memory map, and comes
+ * back, below a device that the other CPUs are using. What they have in their
+ * TLBs has to stay right for as long as it is in there.
+ */
+static void memory_map_changes(void)
+{
+	stop = 0;
+	for (u32 i = 1; i < ncpus; i++)
+		on_cpu_start(i, use_apic, NULL);
+	for (u32 i = 0; i < 500; i++)
+		psp_decode(i & 1);
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (u32 i = 1; i < ncpus; i++) {
+		on_cpu_wait(i);
+		is(astray[i], 0,
+		   "CPU %u's APIC, while BARs come and go: no access goes astray",
+		   i);
+	}
+}
+
 void t_smp(void)
 {
 	section("several CPUs");
+	memory_map_changes();
 	parallel();
 	in_use();
 	noticed();
