@@ -76,14 +76,17 @@ trap 'leave 143' TERM
 
 missing=0 unknown=0 first_missing='' checks=''
 
-# JSON strings: no control characters, quotes and backslashes escaped.
-quoted() { printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g; s/^/"/; s/$/"/'; }
-# An empty text makes no line for sed.
-string() { if [ -n "$1" ]; then quoted "$1"; else printf '""'; fi; }
+# A JSON string: no control characters, quotes and backslashes escaped.
+string() {
+	case $1 in
+	*[!A-Za-z0-9\ ./_:,=\(\)-]*) printf '"%s"' "$(printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g')" ;;
+	*) printf '"%s"' "$1" ;;
+	esac
+}
 
 # result RESULT NAME EXPECTED FOUND [HINT]
 result() {
-	checks="$checks${checks:+, }{\"check\": $(string "$2"), \"result\": \"$1\", \"expected\": $(string "$3"), \"found\": $(string "$4"), \"hint\": $(string "${5:-}")}"
+	[ -z "$json" ] || checks="$checks${checks:+, }{\"check\": $(string "$2"), \"result\": \"$1\", \"expected\": $(string "$3"), \"found\": $(string "$4"), \"hint\": $(string "${5:-}")}"
 	case $1 in
 	ok) [ -n "$brief" ] || printf '%-8s %s: %s\n' ok "$2" "$4" ;;
 	*)
@@ -151,6 +154,7 @@ version_at_least() { # FOUND MAJOR MINOR
 
 # --- Prerequisites -----------------------------------------------------------------------------
 
+in_log="in the kernel's log:"
 bios_hint='in the BIOS setup (names differ, docs/hardware.md):'
 
 check_cpu() {
@@ -238,7 +242,7 @@ check_rmp() {
 	rmp_hint="$bios_hint SNP Memory (RMP Table) Coverage: Enabled, for all of the memory"
 	line=$(said 'SEV-SNP: (Memory for the RMP table has not been|Memory reserved for the RMP table does not|RMP configuration not valid|RMP segment size .* is not within|Segmented RMP does not cover|Invalid RMP|Failed to map RMP)')
 	if [ -n "$line" ]; then
-		missing rmp "$want" "in the kernel's log: $line" "$rmp_hint"
+		missing rmp "$want" "$in_log $line" "$rmp_hint"
 		return
 	fi
 	line=$(said 'SEV-SNP: (Segmented )?RMP (base )?table physical range')
@@ -264,7 +268,7 @@ check_iommu() {
 	*'feature not enabled'*) hint="$bios_hint SEV-SNP Support: Enabled (beside the IOMMU, in NBIO Common Options)" ;;
 	*'RMP initialization failed'*) hint="see rmp above; $bios_hint SNP Memory (RMP Table) Coverage: Enabled" ;;
 	esac
-	if [ -n "$line" ]; then missing iommu "$want" "in the kernel's log: $line" "$hint"; return; fi
+	if [ -n "$line" ]; then missing iommu "$want" "$in_log $line" "$hint"; return; fi
 	for ivhd in "$root"/sys/class/iommu/ivhd*; do
 		[ -e "$ivhd" ] || continue
 		unknown iommu "$want" "an IOMMU, and no word in the kernel's log whether with SNP" "read the kernel's log as root: dmesg | grep AMD-Vi"
@@ -275,8 +279,12 @@ check_iommu() {
 }
 
 check_kernel() {
-	release=$(cat "$root/proc/sys/kernel/osrelease" 2>/dev/null)
-	kernel_build=$(cat "$root/proc/sys/kernel/version" 2>/dev/null)
+	if [ -n "$root" ]; then
+		release=$(cat "$root/proc/sys/kernel/osrelease" 2>/dev/null)
+		kernel_build=$(cat "$root/proc/sys/kernel/version" 2>/dev/null)
+	else
+		release=$(uname -r) kernel_build=$(uname -v)
+	fi
 	if version_at_least "$release" 6 11; then ok kernel '6.11 or later' "$release"; else
 		missing kernel '6.11 or later' "${release:-no version}" \
 			'KVM launches SNP guests since 6.11: install a newer kernel, such as the one to be tested'
@@ -331,7 +339,7 @@ check_modules() {
 	want='the secure processor (PSP), with SEV'
 	if [ -e "$root/sys/class/misc/sev" ]; then ok psp "$want" "the ccp driver has registered /dev/sev"; else
 		line=$(said 'ccp .*(psp: unable to access|initialization failed|not enabled by BIOS|unable to allocate an IRQ)|SEV: memory encryption not enabled by BIOS')
-		missing psp "$want" "no /sys/class/misc/sev${line:+; in the kernel\'s log: $line}" \
+		missing psp "$want" "no /sys/class/misc/sev${line:+; $in_log $line}" \
 			"is ccp loaded (above)? If it is, it found no secure processor that offers SEV: look for ccp in the kernel's log; $bios_hint SMEE: Enabled, and the PSP not hidden; then a BIOS update"
 	fi
 
@@ -353,9 +361,10 @@ check_modules() {
 		else
 			hint="kvm_amd found something missing when it was loaded, or was loaded with $parameter=0: mend what is missing above, and load kvm_amd again"
 		fi
-		missing "kvm_amd $parameter" "$want" "${value:-no such file}${line:+; in the kernel\'s log: $line}" "$hint"
+		missing "kvm_amd $parameter" "$want" "${value:-no such file}${line:+; $in_log $line}" "$hint"
 	done
 
+	[ -d "$root/sys/module/kvm_amd" ] || return
 	want='SNP guests, of kvm_amd'
 	case $snp_says in
 	*enabled*) ok 'kvm_amd says' "$want" "$snp_says" ;;
@@ -377,7 +386,7 @@ check_firmware() {
 		*'not all CPUs online'*) hint='SNP is switched on for all CPUs at once: boot without maxcpus=, put every CPU online, load ccp and kvm_amd again' ;;
 		*) hint='the firmware refused: a cold reset, then an update of the firmware or the BIOS; psp_init_on_probe=1 is the ccp default' ;;
 		esac
-		missing firmware "$want" "in the kernel's log: $line" "$hint"
+		missing firmware "$want" "$in_log $line" "$hint"
 	elif [ -n "$api" ]; then
 		ok firmware "$want" "API $api"
 	elif [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" = Y ]; then
@@ -461,14 +470,14 @@ fi
 
 # --- The test ----------------------------------------------------------------------------------
 
-# What lab/verdict.py calls a report (tests/hw.sh compares the two); and pages that a guest's end did not give back.
-report='^(\[[^]]*\][[:space:]]*)*WARNING: |cut here|(^|[^A-Za-z0-9_])BUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|'\
+# What lab/verdict.py calls a report; tests/hw.sh compares the two.
+report='^(\[[^]]*\][[:space:]]*)?WARNING: |cut here|(^|[^A-Za-z0-9_])BUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|'\
 'Oops: |\[#[0-9]+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|'\
 'INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|'\
 'bad unlock balance|detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|refcount_t: |'\
 'list_(add|del) corruption|Nested lock was not taken|held lock freed|lock held when returning|'\
-'RMP fault|RMP violation|sleeping function called'
-leak='Leaking PFN range'
+'RMP fault|RMP violation|sleeping function called|Leaking PFN range|Leaked pages|'\
+'SEV: failed to .*(reclaim|release)|Failed to reclaim'
 
 # since BEFORE AFTER: the lines of AFTER that are new. Their number tells, until the ring buffer drops old ones.
 since() {
@@ -481,10 +490,10 @@ since() {
 }
 
 children() { # PID: of it, and of theirs
-	for stat in /proc/[0-9]*/status; do
-		sed -n 's/^Pid:[[:space:]]*//p; s/^PPid:[[:space:]]*//p' "$stat" 2>/dev/null | paste -sd' ' -
-	done | awk -v top="$1" '{ parent[$1] = $2 }
-		END { for (p in parent) for (q = p; q in parent; q = parent[q]) if (parent[q] == top) { print p; break } }'
+	# A process may go while it is read, which leaves half a line or none.
+	cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\([0-9][0-9]*\) (.*) [A-Za-z] \([0-9][0-9]*\) .*/\1 \2/p' |
+		awk -v top="$1" '{ parent[$1] = $2 }
+			END { for (p in parent) for (q = p; q > 1 && q in parent; q = parent[q]) if (parent[q] == top) { print p; break } }'
 }
 kill_tree() { # PID SIGNAL
 	for pid in $(children "$1") "$1"; do kill -"$2" "$pid" 2>/dev/null; done
@@ -625,7 +634,7 @@ kernel_log "$tmp/before" || true
 printf 'running %s; what is known to go wrong on a kernel without the fix: docs/hardware.md\n\n' "$(basename "$binary")${arguments:+ $arguments}"
 run_test "$@"
 kernel_log "$tmp/after" || true
-since "$tmp/before" "$tmp/after" | grep -E "$report|$leak" >"$tmp/reports"
+since "$tmp/before" "$tmp/after" | grep -E -- "$report" >"$tmp/reports"
 judge
 block
 finish "$verdict" "$status" "$(echo "$verdict" | tr '[:lower:]' '[:upper:]'): $counted${why:+; $why}"
