@@ -3,8 +3,13 @@
 # The verb `hw`: builds the launch test and hands over to lab/hw.sh, which stands alone.
 
 verb_hw() {
-	local hw=(sh "$lab/hw.sh" ${json:+--json "$json"}) flags=("${hw_flags[@]}") status=0 selftests
+	local hw=(sh "$lab/hw.sh" ${json:+--json "$json"}) flags=("${hw_flags[@]}") status=0 selftests expect
 	json_done=1
+	# By the release of the kernel that is running, if there is a series for it.
+	if [[ $(uname -r) =~ ^[0-9]+\.[0-9]+ ]]; then
+		expect=$top/series/linux-${BASH_REMATCH[0]}.y/expect
+		[ ! -f "$expect" ] || flags+=(--expect "$expect")
+	fi
 	[ -z "$limit" ] || flags+=(--timeout "$limit")
 	if [ -n "$hw_binary" ] || [[ " ${hw_flags[*]} " == *' --check '* ]]; then
 		[ -z "$hw_binary" ] || flags+=(--binary "$hw_binary")

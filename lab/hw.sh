@@ -4,13 +4,14 @@
 # prints what to mail. Stands alone: this file and the test's binary, a POSIX shell and small tools (busybox has
 # all of them) are enough, so that the machine that is tested needs no compiler and no network.
 #
-# usage: hw.sh --check | --binary FILE [--brief] [--force] [--timeout SEC] [--json FILE] [-- ARGUMENT...]
+# usage: hw.sh --check | --binary FILE [--brief] [--force] [--timeout SEC] [--expect FILE] [--json FILE] [-- ARGUMENT...]
 #
 #   --check         look at the prerequisites, run nothing
 #   --binary FILE   the test, static: sev_snp_launch_test
 #   --brief         of the prerequisites, say only what is not as expected
 #   --force         run the test even though something is missing
 #   --timeout SEC   for the whole test (default 600)
+#   --expect FILE   what is known to fail on this kernel: series/*/expect
 #   --json FILE     the verdict, machine-readable
 #   -- ARGUMENT...  for the test
 #
@@ -24,7 +25,7 @@ export PATH
 # Another /proc, /sys, /dev, /boot and kernel log (ROOT/kernel.log): this script's own tests.
 root=${SNPLAB_HW_ROOT:-}
 
-check='' binary='' brief='' force='' limit=600 json=''
+check='' binary='' brief='' force='' expect='' limit=600 json=''
 usage() { sed -n '/^# usage:/,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 usage_error() {
 	printf 'snplab: %s\n        hint: %s\n' "$1" "${2:-$0 --help}" >&2
@@ -37,12 +38,15 @@ while [ $# -gt 0 ]; do
 	--brief) brief=1; shift; continue ;;
 	--force) force=1; shift; continue ;;
 	--) shift; break ;;
-	--binary | --timeout | --json) [ $# -ge 2 ] || usage_error "$1 wants a value" ;;
+	--binary | --timeout | --expect | --json) [ $# -ge 2 ] || usage_error "$1 wants a value" ;;
 	*) usage_error "hw has no option $1" ;;
 	esac
 	case $1 in
 	--binary) binary=$2 ;;
 	--json) json=$2 ;;
+	--expect)
+		[ -r "$2" ] || usage_error "--expect: cannot read $2"
+		expect=$2 ;;
 	--timeout)
 		case $2 in '' | 0* | *[!0-9]*) usage_error "--timeout wants seconds, found '$2'" ;; esac
 		limit=$2 ;;
@@ -538,13 +542,37 @@ run_test() {
 }
 seconds() { sed 's/\..*//' /proc/uptime; }
 
+# known_failures: takes from failed what the list has of it, and counts it in known. What is in the list and passes
+# is no error: this kernel may be ahead of the list.
+known_failures() {
+	known=0
+	: >"$tmp/known"
+	: >"$tmp/failed"
+	grep -E '^not ok ' "$tmp/out" >"$tmp/all-failed"
+	while read -r line; do
+		# "not ok 3 NAME # why": the list has "TEST NAME: known failure: REASON".
+		name=${line#not ok }
+		name=${name#[0-9]* }
+		reason=''
+		[ -z "$expect" ] || reason=$(awk -v start="$(basename "$binary") ${name%% *}: known failure: " \
+			'index($0, start) == 1 { print substr($0, length(start) + 1); exit }' "$expect")
+		if [ -z "$reason" ]; then printf '%s\n' "$line" >>"$tmp/failed"; continue; fi
+		known=$((known + 1)) failed=$((failed - 1))
+		printf '%s: %s\n' "${name%% *}" "$reason" >>"$tmp/known"
+	done <"$tmp/all-failed"
+}
+
 # judge: from what the test printed and ended with, and what the kernel said: verdict, status, why.
 judge() {
 	# Results are at the beginning of a line; those of parts are indented.
 	passed=$(grep -E '^ok ' "$tmp/out" | grep -cvE '# *SKIP')
 	skipped=$(grep -cE '^ok .*# *SKIP' "$tmp/out")
 	failed=$(grep -cE '^not ok ' "$tmp/out")
+	known_failures
 	plan=$(sed -n 's/^1\.\.\([0-9][0-9]*\).*/\1/p' "$tmp/out" | tail -n 1)
+	n_results=$((passed + skipped + failed + known))
+	# The status of a test of which nothing failed but what is known to.
+	[ "$known" -eq 0 ] || [ "$failed" -gt 0 ] || [ "$test_status" -ne 1 ] || test_status=0
 	n_reports=$(wc -l <"$tmp/reports" | tr -d ' ')
 	if [ -n "$timed_out" ]; then
 		verdict=timeout status=124 why="no end within $limit s"
@@ -554,8 +582,8 @@ judge() {
 		verdict=fail status=1 why="the test was killed by signal $((test_status - 128))"
 	elif [ "$test_status" -ne 0 ] && [ "$test_status" -ne 4 ] || [ "$failed" -gt 0 ]; then
 		verdict=fail status=1 why="the test ended with status $test_status"
-	elif [ -n "$plan" ] && [ "$plan" -ne $((passed + skipped)) ]; then
-		verdict=fail status=1 why="expected $plan results, found $((passed + skipped))"
+	elif [ -n "$plan" ] && [ "$plan" -ne "$n_results" ]; then
+		verdict=fail status=1 why="expected $plan results, found $n_results"
 	elif [ -n "$plan" ] && [ "$passed" -eq 0 ]; then
 		verdict=skip status=4 why='every case was skipped'
 	else
@@ -565,7 +593,7 @@ judge() {
 		why="${why:+$why; }$n_reports report(s) in the kernel's log"
 		case $status in 0 | 4) verdict=fail status=1 ;; esac
 	fi
-	if [ -n "$plan" ]; then counted="$passed passed, $failed failed, $skipped skipped"; else counted="exit status ${test_status:-none}"; fi
+	if [ -n "$plan" ]; then counted="$passed passed, $failed failed, $skipped skipped$([ "$known" -eq 0 ] || echo ", $known failed as known")"; else counted="exit status ${test_status:-none}"; fi
 }
 
 # The name and the address that git has, or words to replace.
@@ -592,7 +620,8 @@ block() {
 	[ "$machine" = ' ' ] || printf 'machine    %s, BIOS %s\n' "$machine" "$(dmi bios_version)"
 	[ "$missing" -eq 0 ] || printf 'missing    %s prerequisite(s), the first: %s; run with --force\n' "$missing" "$first_missing"
 	[ ! -s "$tmp/reports" ] || { echo "reports"; head -n 20 "$tmp/reports" | sed 's/^/    /'; }
-	[ "$failed" -eq 0 ] || { echo 'failed'; grep -E '^not ok ' "$tmp/out" | head -n 20 | sed 's/^/    /'; }
+	[ "$failed" -eq 0 ] || { echo 'failed'; head -n 20 "$tmp/failed" | sed 's/^/    /'; }
+	[ "$known" -eq 0 ] || { echo 'failed as known on this kernel'; sed 's/^/    /' "$tmp/known"; }
 	[ "$skipped" -eq 0 ] || { echo 'skipped'; grep -E '^ok .*# *SKIP' "$tmp/out" | head -n 20 | sed 's/^/    /'; }
 	# What failed was tested, too, but nobody wants that line then.
 	[ "$status" -ne 0 ] || printf '\nTested-by: %s\n' "$(tester)"
@@ -608,7 +637,7 @@ finish() {
 			printf ' "kernel": %s, "cpu": %s, "family": %s, "model": %s, "stepping": %s, "microcode": %s, "firmware": %s,\n' \
 				"$(string "$release")" "$(string "$model_name")" "$(string "$family")" "$(string "$model")" \
 				"$(string "$stepping")" "$(string "$microcode")" "$(string "$api")"
-			printf ' "passed": %d, "failed": %d, "skipped": %d, "reports": [' "${passed:-0}" "${failed:-0}" "${skipped:-0}"
+			printf ' "passed": %d, "failed": %d, "skipped": %d, "known_failures": %d, "reports": [' "${passed:-0}" "${failed:-0}" "${skipped:-0}" "${known:-0}"
 			separator=''
 			[ ! -s "$tmp/reports" ] || while IFS= read -r line; do
 				printf '%s%s' "$separator" "$(string "$line")"

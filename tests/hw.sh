@@ -166,6 +166,11 @@ run_of() { # TEXT STATUS PATTERN PROGRAM [ARGUMENT...]
 }
 run_of 'a case fails' 1 '^FAIL: 1 passed, 1 failed, 0 skipped; the test ended with status 1$' 'echo 1..2; echo ok 1 a; echo not ok 2 b; exit 1'
 expect 'and nobody is asked to say Tested-by' 1 '^0$' bash -c 'SNPLAB_HW_ROOT=$0 sh "$1" --binary "$2" >"$2.said"; s=$?; grep -c Tested-by "$2.said"; exit $s' "$root" "$top/lab/hw.sh" "$tmp/program"
+echo 'program b.c: known failure: a reason' >"$tmp/expect"
+run_of 'a case fails, as known' 0 '^PASS: 1 passed, 0 failed, 0 skipped, 1 failed as known$' 'echo 1..2; echo ok 1 a; echo "not ok 2 b.c # why"; exit 1' --expect "$tmp/expect"
+run_of 'and the block has the reason' 0 '^    b.c: a reason$' 'echo 1..2; echo ok 1 a; echo not ok 2 b.c; exit 1' --expect "$tmp/expect"
+run_of 'another fails, too' 1 '^FAIL: 0 passed, 1 failed, 0 skipped, 1 failed as known;' 'echo 1..2; echo not ok 1 b.cd; echo not ok 2 b.c; exit 1' --expect "$tmp/expect"
+run_of 'what is known fails, and the test crashes' 1 '^FAIL: .*killed by signal 11$' 'echo 1..2; echo not ok 1 b.c; kill -SEGV $$' --expect "$tmp/expect"
 run_of 'a case fails, and the status says pass' 1 '^FAIL: 0 passed, 1 failed' 'echo 1..1; echo not ok 1 a'
 run_of 'the status says fail, and no case does' 1 '^FAIL: 1 passed, 0 failed, 0 skipped; the test ended with status 3$' 'echo 1..1; echo ok 1 a; exit 3'
 run_of 'it ends early' 1 'expected 3 results, found 1$' 'echo 1..3; echo ok 1 a'
@@ -243,8 +248,6 @@ seen() {
 	boot no-flag once 'args=${args/+sev-snp/-sev-snp}'
 	boot no-iommu once 'args=${args/ -device amd-iommu/}'
 	boot no-psp once 'args=${args/ -device amd-psp/}'
-} &
-{
 	boot refuses once 'args=${args/amd-psp/amd-psp,fail=SNP_INIT_EX:1:3}'
 	boot option once '' kvm_amd.sev_snp=0
 } &
