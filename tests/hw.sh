@@ -257,8 +257,8 @@ wait
 seen 'emulated: all there: pass, and the block' all everything 0 '^PASS: [1-9][0-9]* passed, 0 failed' '^firmware   SNP API 1\.[0-9]+ build:[0-9]+$' \
 	'^cpu        AMD EPYC-Milan Processor, family 25 model 1 ' '^kernel log no report; ' '^Tested-by: YOUR NAME <YOUR ADDRESS>$'
 seen 'emulated: no rights' all 'no rights' 4 '^missing  /dev/kvm: .*no right to \(crw.* user 65534\)' 'hint: run as root; or join the group'
-seen 'emulated: no /dev/sev' all 'no /dev/sev' 4 '^missing  /dev/sev: .*no such device$' 'hint: .*the node has been removed' '^SKIP: 1 prereq.*: /dev/sev'
-seen 'emulated: no /dev/kvm' all 'no /dev/kvm' 4 '^missing  /dev/kvm: .*no such device$' 'hint: .*mknod /dev/kvm' '^SKIP: 1 prereq.*: /dev/kvm'
+seen 'emulated: no /dev/sev' all 'no node sev' 4 '^missing  /dev/sev: .*no such device$' 'hint: .*the node has been removed' '^SKIP: 1 prereq.*: /dev/sev'
+seen 'emulated: no /dev/kvm' all 'no node kvm' 4 '^missing  /dev/kvm: .*no such device$' 'hint: .*mknod /dev/kvm' '^SKIP: 1 prereq.*: /dev/kvm'
 seen 'emulated: no kvm_amd' all 'no kvm_amd' 4 '^missing  kvm_amd: ' 'hint: as root: modprobe kvm_amd' '^SKIP: .*the first: kvm_amd;'
 for p in sev sev_es sev_snp; do
 	seen "emulated: kvm_amd $p=0" all "$p=0" 4 "^missing  kvm_amd $p: .*found N; .*SEV-SNP disabled" "hint: .*loaded with $p=0" "^SKIP: .*the first: kvm_amd $p;"

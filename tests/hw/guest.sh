@@ -30,7 +30,7 @@ echo "== no rights ended with $?"
 for device in sev kvm; do
 	number=$(tr : ' ' </sys/class/misc/$device/dev)
 	rm /dev/$device
-	hw "no /dev/$device" --binary "$binary"
+	hw "no node $device" --binary "$binary"
 	# shellcheck disable=SC2086  # two numbers
 	mknod /dev/$device c $number
 done
