@@ -12,7 +12,7 @@ s=$top/snplab
 expect 'no verb: usage' 2 '^usage: ./snplab VERB' "$s"
 expect '--help' 0 '^usage: ./snplab VERB' "$s" --help
 expect 'an unknown verb' 2 "no such verb: 'frobnicate'" "$s" frobnicate
-for v in run check status shell host tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
+for v in run check status shell host hw tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
 expect 'run: an unknown option' 2 'run has no option --frob' "$s" run --frob x
 expect 'run: an option without its value' 2 '--tree wants a value' "$s" run --tree
 expect 'run: an unknown tree names the known ones' 2 "expected 6\.12\.y, mainline or a directory, found '5\.4\.y'" "$s" run --tree 5.4.y
@@ -40,6 +40,14 @@ check 'and no file is made of it' test ! -e ./--dry-run
 expect 'HOME and XDG_CACHE_HOME unset' 3 "the cache cannot be in '/.cache/snplab'" env -u HOME -u XDG_CACHE_HOME "$s" run
 expect 'a cache folder with a space' 3 'without spaces' env XDG_CACHE_HOME="$tmp/a b" "$s" run
 check 'a reader that goes away ends no run' bash -c 'trap "" PIPE; set -o pipefail; "$0" run --dry-run --tree 6.12.y | head -n 1' "$s"
+expect 'hw: an argument' 2 "hw takes no argument: 'x'" "$s" hw x
+expect 'hw: a binary that is not there' 2 '--binary: no such file: /nope' "$s" hw --binary /nope
+expect 'hw: a time-out that is no number' 2 "--timeout wants seconds, found 'soon'" "$s" hw --timeout soon
+expect 'run: an option of hw' 2 'run has no option --force' "$s" run --force
+expect 'hw --dry-run prints the checks, the build and the run' 0 'lab/hw.sh --brief --binary .*/sev_snp_launch_test.?$' "$s" hw --dry-run
+expect 'hw.sh without anything' 2 'what is to be run\? expected --binary FILE, or --check' sh "$top/lab/hw.sh"
+expect 'hw.sh: an unknown option' 2 'hw has no option --frob' sh "$top/lab/hw.sh" --frob
+expect 'hw.sh: an option without its value' 2 '--binary wants a value' sh "$top/lab/hw.sh" --binary
 expect 'check: a second glob' 2 "found a second: 'b'" "$s" check a b
 expect 'check: a glob that matches nothing' 2 "no test matches 'zz'" "$s" check zz
 expect 'status: no directory given' 2 . "$s" status

@@ -7,7 +7,7 @@ set -uo pipefail
 . "$(dirname "$0")/tap.sh"
 cd "$top" || exit
 check 'snplab and what it sources' shellcheck -x -a snplab
-for f in .ci/run tests/check tests/*.sh lab/status.sh host/tests/soak host/tests/cpu/run; do
+for f in .ci/run tests/check tests/*.sh tests/hw/*.sh lab/status.sh lab/hw.sh host/tests/soak host/tests/cpu/run; do
 	check "$f" shellcheck -x "$f"
 done
 for f in lab/*.sh; do

@@ -9,6 +9,7 @@
  *                                            "@FILE": the names are in /tests/FILE, one a line (the
  *                                            kernel's command line has room for 2,047 characters)
  *               snplab.timeout=SECONDS       for each test (default 120)
+ *               MODULE.PARAMETER=VALUE       for a module when it is loaded
  *               snplab.shell                 a shell on the console instead
  *               snplab.unload                after the tests, the modules are removed again; with
  *                                            =NAME, down to that one and no further
@@ -87,10 +88,41 @@ static char *cmdline_value(const char *name)
 	return NULL;
 }
 
+/*
+ * What the kernel's command line has for a module: "NAME.PARAMETER=VALUE", as modprobe would pass it on.
+ * Dashes and underscores in the name are the same, as they are there.
+ */
+static void module_options(const char *module, char *options, size_t size)
+{
+	char line[8192] = "", *word, *save;
+	size_t i, used = 0;
+	FILE *f = fopen("/proc/cmdline", "r");
+
+	options[0] = 0;
+	if (!f)
+		return;
+	if (fgets(line, sizeof(line), f))
+		line[strcspn(line, "\n")] = 0;
+	fclose(f);
+	for (word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		for (i = 0; module[i]; i++)
+			if (word[i] != module[i] && (!strchr("-_", module[i]) || !word[i] || !strchr("-_", word[i])))
+				break;
+		if (module[i] || word[i] != '.')
+			continue;
+		word += i + 1;
+		if (used + strlen(word) + 2 > size) {
+			fprintf(report, "# init: module %s: no room for %s\n", module, word);
+			continue;
+		}
+		used += sprintf(options + used, "%s%s", used ? " " : "", word);
+	}
+}
+
 /* Loads the modules that /lib/modules/order lists; one that cannot be is said and passed over. */
 static void load_modules(void)
 {
-	char name[128], path[256];
+	char name[128], path[256], options[1024];
 	FILE *order = fopen("/lib/modules/order", "r");
 	int fd;
 
@@ -100,8 +132,9 @@ static void load_modules(void)
 	}
 	while (fscanf(order, "%127s", name) == 1) {
 		snprintf(path, sizeof(path), "/lib/modules/%s.ko", name);
+		module_options(name, options, sizeof(options));
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+		if (fd < 0 || syscall(SYS_finit_module, fd, options, 0))
 			fprintf(report, "# init: module %s: %s\n", name, strerror(errno));
 		else if (nr_modules < MAX_MODULES)
 			modules[nr_modules++] = strdup(name);
