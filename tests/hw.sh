@@ -215,8 +215,6 @@ cp "$top/lab/hw.sh" "$tmp/initrd/tests/hw.sh"
 cp "$top/tests/hw/guest.sh" "$tmp/initrd/tests/hw-guest"
 { cat "$dir/snp.gz"; (cd "$tmp/initrd" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1); } >"$dir/hw.gz"
 launch=sev_snp_launch_test
-# A library of selftests without it: another one that launches SNP guests.
-grep -qx $launch "$dir/sev.list" || launch=snp_smp_test
 
 # boot NAME once|all EDIT [CMDLINE]: on an emulated host whose QEMU has its arguments edited. Leaves $tmp/NAME.said.
 boot() {

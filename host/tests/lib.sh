@@ -3,9 +3,9 @@
 # For the tests of the emulated host that boot a kernel on it: builds with the lab's own functions, boots
 # any number of times, reads what a boot left. Sourced, with $top set.
 #
-# A prepared folder has: bzImage; snp.gz, an initrd with our tests and every SEV test of the KVM selftests of 7.x
-# (sev.list: their names); all.gz, an initrd with every x86 KVM selftest of 7.x (all.list: their names, which are
-# in it as /tests/list); qemu, the path of the emulated host.
+# A prepared folder has: bzImage; snp.gz, an initrd with our tests, the launch test and every SEV test of the KVM
+# selftests of 7.x (sev.list: the names of the last); all.gz, an initrd with every x86 KVM selftest of 7.x (all.list:
+# their names, which are in it as /tests/list); qemu, the path of the emulated host.
 
 host_kvm=${top:?}/host/tests/kvm
 
@@ -36,7 +36,7 @@ host_build() {
 	install_missing fetch overlay build boot
 	host_qemu "$dir"
 
-	# Upstream's tests, without ours: those are run's.
+	# Upstream's tests. The launch test, which is ours, is there as well, and in no list: run has it.
 	(fetch_base mainline)
 	base=$(base_of mainline)
 	mapfile -t all < <(cd "$base/tools/testing/selftests/kvm/x86" && printf '%s\n' *.c | sed 's/\.c$//')
@@ -45,12 +45,13 @@ host_build() {
 	rm -rf "$programs"
 	mkdir "$programs"
 	# From here on the selftests' folder is locked: our own programs are linked with what is in it.
-	build_tests "$base" "$programs/all" "${all[@]}"
+	build_tests "$base" "$programs/all" "${all[@]}" sev_snp_launch_test
 	work=$(selftests_work)
 	run make -C "$host_kvm" -j"$jobs" CC="$(command -v ccache >/dev/null && echo ccache) gcc" LINUX="$work/src" \
 		HEADERS="$work/src/obj/usr/include" LIB="$work/kselftest" OUT="$programs/own"
 	mkdir "$programs/snp"
 	cp "${sev[@]/#/$programs/all/}" "$programs"/own/*_{test,bench} "$programs/snp/"
+	mv "$programs/all/sev_snp_launch_test" "$programs/snp/"
 	printf '%s\n' "${all[@]}" | tee "$programs/all/list" >"$dir/all.list"
 	printf '%s\n' "${sev[@]}" >"$dir/sev.list"
 
