@@ -13,8 +13,9 @@ A patch's header, above its "---", says what is wrong, and
   Caught-by: kunit CASE         that case fails (kselftest, fault-walk: the same of other programs' cases)
   Caught-by: lockdep "TEXT"     in a report in the kernel's log ("oops" is the same, for reports of other kinds)
   Caught-by: panic "TEXT"       the kernel panicked with these words
-  Caught-by: timeout TEST       the guest's init gave up waiting for that program; "boot": the whole boot hung
   Caught-by: host KIND          the emulated host counted an error of that kind
+  Caught-by: boot timeout       the boot has no end
+A case called "timeout" is the guest's init's, which gave up waiting for the program.
   Not-seen-by: LAYER: why       for each program that did not see it: an omission is no explanation
 """
 import argparse
@@ -26,9 +27,9 @@ from verdict import PANIC, REPORT, parse_ktap, read, read_json, write_json
 
 # The layers that are programs in the guest, and what they are called there.
 PROGRAMS = {"kunit": "kunit", "kselftest": "sev_snp_launch_test", "fault-walk": "sev_snp_fault_walk"}
-KINDS = (*PROGRAMS, "lockdep", "oops", "panic", "timeout", "host")
+KINDS = (*PROGRAMS, "lockdep", "oops", "panic", "host", "boot")
 COLUMNS = {"kunit": ("kunit",), "kselftest": ("kselftest",), "fault-walk": ("fault-walk",),
-           "kernel log": ("lockdep", "oops", "panic"), "other": ("timeout", "host")}
+           "kernel log": ("lockdep", "oops", "panic"), "other": ("host", "boot")}
 # How much of the kernel's log belongs to a report: lockdep lists locks, and the way to them.
 REPORT_LINES = 80
 
@@ -74,6 +75,7 @@ class Boot:
         self.panic = next((m.group(1) for m in map(PANIC.search, kernel) if m), None)
         host = read_json(f"{logs}/host.json")
         self.host = {k: n for k, n in host.get("errors", {}).items() if isinstance(n, int)}
+        self.hung = os.path.exists(f"{logs}/timed-out")
         self.unclean = None
         if os.path.exists(f"{logs}/not-built"):
             self.unclean = "it was not built: " + " ".join(read(f"{logs}/not-built"))
@@ -81,7 +83,7 @@ class Boot:
             self.unclean = " ".join(read(f"{logs}/not-booted"))
         elif self.panic is not None:
             self.unclean = f"the kernel panicked: {self.panic}"
-        elif os.path.exists(f"{logs}/timed-out"):
+        elif self.hung:
             self.unclean = f"no end within {read(logs + '/timed-out')[0]} s"
         elif not self.ended:
             self.unclean = "the guest ended before its tests did"
@@ -89,11 +91,8 @@ class Boot:
             self.unclean += f", after {sum(t['reason'] != 'no result' for t in tests)} of the tests"
 
     def failed(self, layer):
-        return [c for c, r in self.cases.get(PROGRAMS[layer], {}).items() if r == "fail"]
-
-    def timeouts(self):
-        late = [name for name, t in self.tests.items() if t["result"] == "timeout"]
-        return late + (["boot"] if self.unclean and self.unclean.startswith("no end within") else [])
+        late = self.tests.get(PROGRAMS[layer], {}).get("result") == "timeout"
+        return [c for c, r in self.cases.get(PROGRAMS[layer], {}).items() if r == "fail"] + ["timeout"] * late
 
 
 def same_case(named, case):
@@ -103,13 +102,14 @@ def same_case(named, case):
 
 def seen_by(boot, control):
     """What each layer has of the mutant that it has not of the control."""
-    seen = {layer: [c for c in boot.failed(layer) if control.cases.get(program, {}).get(c) == "pass"]
+    seen = {layer: [c for c in boot.failed(layer) if (control.cases.get(program, {}).get(c) == "pass" or c == "timeout")
+                    and c not in control.failed(layer)]
             for layer, program in PROGRAMS.items()}
     seen["lockdep"] = [r for r in boot.reports if r not in control.reports]
     seen["oops"] = []
     seen["panic"] = [boot.panic] if boot.panic is not None else []
-    seen["timeout"] = [t for t in boot.timeouts() if t not in control.timeouts()]
     seen["host"] = [k for k, n in boot.host.items() if n > control.host.get(k, 0)]
+    seen["boot"] = ["timeout"] if boot.hung else []
     return seen
 
 
@@ -132,7 +132,7 @@ def judge(header, boot, control, tests):
         named.append({"layer": kind, "what": what, "caught": is_caught(kind, what, seen, boot)})
         if kind in PROGRAMS and kind not in ran:
             problems.append(f"{kind} {what}: that layer was not run")
-        elif kind in PROGRAMS and not any(same_case(what, c) for c in control.cases.get(PROGRAMS[kind], {})):
+        elif kind in PROGRAMS and what != "timeout" and not any(same_case(what, c) for c in control.cases.get(PROGRAMS[kind], {})):
             problems.append(f"{kind} {what}: the series without the mutant has no such case")
         elif not named[-1]["caught"]:
             problems.append(f"not caught by {kind} {what}, which its header names")

@@ -4,10 +4,10 @@
 # whom its header names. Only KVM's modules are built; what a mutant's are is kept in the cache.
 
 # What judges, and how long a boot may take that has not hung: 60 s more than the tests in it.
-mutant_tests=kunit,sev_snp_launch_test:-w:4:-V:64_vcpus
+mutant_tests=kunit,sev_snp_launch_test:-w:3:-V:64_vcpus
 mutant_test_limit=60 mutant_limit=150
 # Boots at once. Most of a boot is one busy CPU of four, then of two threads that wait for each other.
-mutant_lanes=2
+mutant_lanes=3
 # Pairs of modules that stay in the cache, about 2 MB each.
 mutants_kept=200
 
