@@ -13,7 +13,7 @@ A patch's header, above its "---", says what is wrong, and
   Caught-by: kunit CASE         that case fails (kselftest, fault-walk: the same of other programs' cases)
   Caught-by: lockdep "TEXT"     in a report in the kernel's log ("oops" is the same, for reports of other kinds)
   Caught-by: panic "TEXT"       the kernel panicked with these words
-  Caught-by: host KIND          the emulated host counted an error of that kind
+  Caught-by: host KIND          the emulated host counted an error of that kind, or (rmp-assigned) leaked pages
   Caught-by: boot timeout       the boot has no end
 A case called "timeout" is the guest's init's, which gave up waiting for the program.
   Not-seen-by: LAYER: why       for each program that did not see it: an omission is no explanation
@@ -23,7 +23,7 @@ import os
 import re
 import sys
 
-from verdict import PANIC, REPORT, parse_ktap, read, read_json, write_json
+from verdict import PANIC, REPORT, RMP_LEFT, SUBRESULT, parse_ktap, read, read_json, write_json
 
 # The layers that are programs in the guest, and what they are called there.
 PROGRAMS = {"kunit": "kunit", "kselftest": "sev_snp_launch_test", "fault-walk": "sev_snp_fault_walk"}
@@ -67,14 +67,19 @@ class Boot:
             # What a test said that never got to its own result counts as well.
             _, tests, _, _ = parse_ktap(ktap + [f"not ok {len(begun)} {begun[-1]} # no result"])
         self.tests = {t["name"].split(":")[0]: t for t in tests}
-        self.cases = {name: t["cases"] for name, t in self.tests.items()}
+        self.cases = {name: {c["name"]: c["result"] for c in t["cases"]} for name, t in self.tests.items()}
+        if "kunit" in self.cases:
+            found = [m for m in map(SUBRESULT.match, ktap) if m]
+            self.cases["kunit"] = {m.group(2).split(" #")[0].strip(): "fail" if m.group(1) else "skip" if "# SKIP" in m.group(2)
+                                   else "pass" for m in found}
         kernel = read(f"{logs}/kernel.log")
         at = [i for i, line in enumerate(kernel) if REPORT.search(line)]
         self.reports = [kernel[i].strip() for i in at]
         self.report_text = [kernel[j] for j in sorted({j for i in at for j in range(i, min(i + REPORT_LINES, len(kernel)))})]
         self.panic = next((m.group(1) for m in map(PANIC.search, kernel) if m), None)
         host = read_json(f"{logs}/host.json")
-        self.host = {k: n for k, n in host.get("errors", {}).items() if isinstance(n, int)}
+        left = {k: host.get("statistics", {}).get(k) for k in RMP_LEFT}
+        self.host = {k: n for k, n in [*host.get("errors", {}).items(), *left.items()] if isinstance(n, int)}
         self.hung = os.path.exists(f"{logs}/timed-out")
         self.unclean = None
         if os.path.exists(f"{logs}/not-built"):
@@ -210,9 +215,9 @@ def verb_matrix(args):
         tree, control, results = read_tree(folder, problems)
         idle = {}
         for layer, program in PROGRAMS.items():
-            cases = next((t["cases"] for t in control.get("tests", []) if t["name"].split(":")[0] == program), {})
             caught = {c for r in results for c in r["layers"].get(layer, {}).get("by", [])}
-            idle[layer] = [c for c, r in cases.items() if r == "pass" and c not in caught]
+            idle[layer] = [c for c, r in Boot(f"{folder}/control").cases.get(program, {}).items()
+                           if r == "pass" and c not in caught]
         trees[tree] = {"control": control.get("verdict"), "linux": control.get("linux"), "mutants": results,
                        "cases_that_caught_nothing": idle}
         rows = [(f"{tree}", *COLUMNS, "")]

@@ -85,9 +85,6 @@ def parse_ktap(lines):
         m = SUBRESULT.match(line)
         if m and m.group(1):
             below.append(m.group(2).strip())
-        m = CASE.match(line)
-        if m:
-            cases[m.group(2)] = "skip" if m.group(3) else "fail" if m.group(1) else "pass"
         m = RESULT.match(line)
         if m:
             result = {"SKIP": "skip", "TIMEOUT": "timeout"}.get(m.group(4)) or ("fail" if m.group(1) else "pass")
