@@ -141,7 +141,7 @@ def judge(header, boot, control, tests):
             problems.append(f"{kind} {what}: the series without the mutant has no such case")
         elif not named[-1]["caught"]:
             problems.append(f"not caught by {kind} {what}, which its header names")
-    if boot.unclean and not any(n["caught"] for n in named if n["layer"] in ("panic", "timeout")):
+    if boot.unclean and not any(n["caught"] for n in named if n["layer"] in ("panic", "boot")):
         return "not judged", [boot.unclean], seen, named
     if not any(seen.values()):
         return "survived", problems, seen, named

@@ -20,6 +20,9 @@ Builds every wrong version of the series (tests/mutants), boots it on the emulat
 the launch test, and prints who has caught what. Fails for one that nobody catches, or that somebody whom
 its header names does not catch. The series itself is run first, and must pass.
 
+What a header may name is said in lab/mutants.py: cases of kunit, kselftest and fault-walk, words of lockdep, oops
+and panic, kinds of host errors.
+
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
   --tree TREE     only those of one tree: $(trees)
   --json FILE     the matrix, machine-readable
