@@ -3,9 +3,18 @@
 # The verb `mutants`: every wrong version in tests/mutants is built and booted, and must be caught by
 # whom its header names. Only KVM's modules are built; what a mutant's are is kept in the cache.
 
-# What judges, and how long a boot may take that has not hung: 60 s more than the tests in it.
-mutant_tests=kunit,sev_snp_launch_test:-w:3:-V:64_vcpus
-mutant_test_limit=60 mutant_limit=150
+# set_waits SECONDS: how long the launch test waits for what should happen at once, and the limits that follow. A
+# mutant that hangs makes it wait in most of its cases, a busy machine makes everything slow: pace is what counts,
+# SECONDS being what the boot without a mutant took.
+set_waits() {
+	mutant_wait=$(($1 / 4))
+	[ $mutant_wait -ge 2 ] || mutant_wait=2
+	[ $mutant_wait -le 15 ] || mutant_wait=15
+	mutant_test_limit=$((20 * mutant_wait + $1))
+	mutant_limit=$((mutant_test_limit + 3 * $1 + 30))
+	# The largest launch has other things to show than that it can be wrong.
+	mutant_tests=kunit,sev_snp_launch_test:-w:$mutant_wait:-V:64_vcpus
+}
 # Boots at once. Most of a boot is one busy CPU of four, then of two threads that wait for each other.
 mutant_lanes=3
 # Pairs of modules that stay in the cache, about 2 MB each.
@@ -81,11 +90,14 @@ verb_mutants() {
 
 # mutants_on TREE: all of "mutants", with the results in this run's folder. Whatever they are, it returns.
 mutants_on() {
+	local mutant_wait mutant_test_limit mutant_limit mutant_tests began
 	local tree=$1 keep_lock=1 guest_tests='sev_snp_*' more_stages=1 key args=() control=$run_dir/control status=0
 	say "snplab mutants: $tree, ${#mutants[@]} of them"
 	prepare "$tree" boot
 	key=$(baseline_key "$work")
 	[ -n "$dry_run" ] || plain_modules
+	set_waits 40
+	began=$SECONDS
 	stage "boot linux $version without a mutant" boot_mutant "$control" "$initrd"
 	if [ -n "$dry_run" ]; then
 		stage "build and boot ${#mutants[@]} mutants" judge_mutants "$key"
@@ -96,6 +108,9 @@ mutants_on() {
 		--shown-logs "$(tilde "$control")" "${args[@]}" >"$control/said" || status=$?
 	sed 's/^ */      /' "$control/said" >&"$out" || true
 	printf '%s\n' "${mutants[@]}" >"$run_dir/mutants"
+	set_waits $((SECONDS - began))
+	# Others may have the tree as soon as nothing is to be built in it.
+	if all_built "$key"; then exec {work_lock}>&-; fi
 	# Where the series itself fails, a mutant that fails is not caught.
 	[ $status -ne 0 ] || stage "build and boot ${#mutants[@]} mutants, $mutant_lanes at once" judge_mutants "$key"
 	exec {work_lock}>&-
@@ -125,6 +140,11 @@ plain_modules() {
 
 # mutant_key KEY PATCH: not with the patch's header, whose words change no module.
 mutant_key() { { printf '%s\n' "$1"; sed '1,/^---$/d' "$2"; } | sha256sum | cut -c1-32; }
+
+all_built() {
+	local p
+	for p in "${mutants[@]}"; do [ -d "$cache/mutants/$(mutant_key "$1" "$p")" ] || return 1; done
+}
 
 # judge_mutants KEY: builds what the cache lacks, and boots meanwhile. A stage.
 judge_mutants() {
