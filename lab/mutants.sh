@@ -70,6 +70,7 @@ verb_mutants() {
 		for t in "${all[@]}"; do found=$((found + $(mutants_of "$t" "$glob" | wc -l))); done
 		[ $found -gt 0 ] || usage_error "no mutant matches '$glob'" 'their names are those of the files in tests/mutants'
 	done
+	at_exit half_built
 	open_run_dir
 	all_logs=$run_dir
 	for t in "${all[@]}"; do
@@ -171,19 +172,22 @@ judge_mutants() {
 	[ $status -eq 0 ] || exit $status
 }
 
+# half_built: removes what an interrupted build has left in the cache. Not what another run is making.
+half_built() { [ -z "${work:-}" ] || rm -rf "$cache"/mutants/."$(basename "$work")".$$.??????; }
+
 # build_mutants STORE KEY: one after the other. What is made gets its name in STORE when it is whole; one that does
 # not build leaves "not-built" in its folder, for whoever waits for it.
 build_mutants() {
 	local store=$1 p dir made logs status plain built=''
 	plain=$(patches_for "$tree" "$source")
 	mapfile -t plain <<<"$plain"
-	# What was killed half-way. Nobody else builds this tree now.
-	rm -rf "$store"/."$(basename "$work")".??????
+	# What was killed outright. Nobody else builds this tree now.
+	rm -rf "$store"/."$(basename "$work")".*.??????
 	for p in "${mutants[@]}"; do
 		dir=$store/$(mutant_key "$2" "$p")
 		[ ! -d "$dir" ] || continue
 		logs=$run_dir/$(basename "$p" .patch) built=1
-		made=$(mktemp -d "$store/.$(basename "$work").XXXXXX")
+		made=$(mktemp -d "$store/.$(basename "$work").$$.XXXXXX")
 		status=0
 		# Not behind ||, which would switch off set -e in all of it.
 		(

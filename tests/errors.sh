@@ -55,7 +55,10 @@ expect 'status: a directory that is not there' 2 . "$s" status "$tmp/no"
 expect 'status: a directory that is no kernel' 3 . "$s" status "$tmp"
 expect 'mutants: a name that no mutant has' 2 "no mutant matches 'no-such'" "$s" mutants 'leak-*' no-such
 expect 'mutants: an unknown tree' 2 "no such tree: expected 6\.12\.y, mainline, found '5\.4\.y'" "$s" mutants --tree 5.4.y
-expect 'mutants: --linux is for one tree' 2 'it goes with --tree' "$s" mutants --linux "$tmp/q"
+mkdir "$tmp/k"
+printf 'VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n' >"$tmp/k/Makefile"
+touch "$tmp/k/Kbuild"
+expect 'mutants: --linux is for one tree' 2 'it goes with --tree' "$s" mutants --linux "$tmp/k"
 expect 'mutants --dry-run prints a patch for each' 0 'patch .*/linux-6\.12\.y/leak-on-success\.patch$' "$s" mutants --dry-run leak-on-success
 expect 'mutants --dry-run prints the QEMU line' 0 'snplab\.tests=kunit,sev_snp_launch_test' "$s" mutants --dry-run --tree mainline leak-on-success
 expect 'tree: no tree given' 2 'which tree\? expected 6\.12\.y, mainline' "$s" tree
