@@ -36,6 +36,7 @@ and panic, kinds of host errors.
   --tree TREE     only those of one tree: $(trees)
   --json FILE     the matrix, machine-readable
 $options_qemu
+$options_selftests
 $options_common
 USAGE
 }
