@@ -53,28 +53,43 @@ qemu_version() { "$qemu" --version 2>/dev/null | sed -n '1s/^QEMU emulator versi
 # said of it. The tests' own time-outs are the guest's.
 boot_tests() {
 	local kernel=$1 initrd=$2 tests=$3 logs=$4 limit=$5 status=0
-	qemu_line "$kernel" "$initrd" "snplab.report=/dev/ttyS1 snplab.tests=$tests" \
-		-serial "file:$logs/kernel.log" -serial stdio -d guest_errors -D "$logs/host.log"
+	tests_line "$kernel" "$initrd" "$tests" "$logs"
 	if [ -n "$dry_run" ]; then
 		run "${qemu_args[@]}"
 		return
 	fi
-	quote "${qemu_args[@]}" >"$logs/qemu.cmd"
-	: >"$logs/kernel.log"
 	set -m
 	(
 		trap - INT TERM HUP EXIT
 		set -o pipefail
 		# A stopped reader of ours must not stop the guest: tee goes on writing the log.
-		python3 "$lab/qmp.py" --timeout "$limit" --out "$logs/host.json" --object "$host_object" \
-			"${qemu_args[@]}" </dev/null 2>"$logs/qemu.err" |
-			tr -d '\r' | tee -p "$logs/ktap.log"
+		boot_line "$logs" "$limit" | tee -p "$logs/ktap.log"
 	) &
 	stage_job=$!
 	set +m
 	wait "$stage_job" || status=$?
 	kill -KILL -- "-$stage_job" 2>/dev/null || true
 	stage_job=
+	boot_ended $status "$logs" "$limit"
+}
+
+# tests_line KERNEL INITRD TESTS LOGS: fills the array qemu_args for a boot whose logs are in LOGS.
+tests_line() {
+	qemu_line "$1" "$2" "snplab.report=/dev/ttyS1 snplab.tests=$3" \
+		-serial "file:$4/kernel.log" -serial stdio -d guest_errors -D "$4/host.log"
+}
+
+# boot_line LOGS TIMEOUT: what tests_line has put together, to its end. Prints the tests' KTAP.
+boot_line() {
+	quote "${qemu_args[@]}" >"$1/qemu.cmd"
+	: >"$1/kernel.log"
+	python3 "$lab/qmp.py" --timeout "$2" --out "$1/host.json" --object "$host_object" \
+		"${qemu_args[@]}" </dev/null 2>"$1/qemu.err" | tr -d '\r'
+}
+
+# boot_ended STATUS LOGS TIMEOUT: what boot_line's status says.
+boot_ended() {
+	local status=$1 logs=$2 limit=$3
 	case $status in
 	0) ;;
 	124) echo "$limit" >"$logs/timed-out" ;;

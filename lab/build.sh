@@ -49,16 +49,18 @@ configure() {
 	mv "$work/all.config.new" "$work/all.config"
 }
 
-# build_kernel WORK: bzImage and modules. A stage.
+# build_kernel WORK [TARGET...]: bzImage and modules, or these. A stage.
 build_kernel() {
 	local work=$1
+	shift
+	[ $# -gt 0 ] || set -- bzImage modules
 	# A build that was killed may have left a truncated object that looks new: those are made again.
 	if [ -e "$work/building" ] && [ -d "$work/src/obj" ]; then
 		find "$work/src/obj" -newer "$work/building" \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name 'vmlinux*' -o -name bzImage \) -delete
 	fi
 	configure "$work" "$lab"/config/{base,kvm,debug,kunit}.config
 	[ -n "$dry_run" ] || touch "$work/building"
-	if ! kmake "$work" bzImage modules; then
+	if ! kmake "$work" "$@"; then
 		rm -f "$work/building"
 		out_of_space "$work"
 		setup_error 'the kernel does not build' 'the compiler said why, in the log'

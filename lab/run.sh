@@ -3,7 +3,8 @@
 # The verbs `run`, `shell` and `host`: from nothing to a verdict, to a prompt, or to QEMU's command line.
 
 # prepare TREE PURPOSE...: everything up to a kernel and an initrd in this run's folder. Sets source,
-# work, version, kernel, initrd; and qemu, the emulated host's own copy for this run.
+# work, version, kernel, initrd; and qemu, the emulated host's own copy for this run. With keep_lock=1 the
+# tree stays locked: whoever builds more in it closes work_lock. With guest_tests=PATTERN the guest gets only these.
 prepare() {
 	local tree=$1 p patches selftests
 	shift
@@ -11,7 +12,7 @@ prepare() {
 	[[ $tree != */* ]] || source=$tree
 	plan_host
 	plan_selftests "$tree" "$source"
-	stage_all=$((6 + selftests_stages + host_stages))
+	stage_all=$((6 + selftests_stages + host_stages + ${more_stages:-0}))
 	[ -z "$source" ] || stage_all=$((stage_all - 1))
 	open_run_dir
 	stage_grace=30
@@ -42,7 +43,7 @@ prepare() {
 		build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
 	stage 'build the guest: init, modules, tests' build_guest "$work"
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
-	[ -n "$dry_run" ] || exec {work_lock}>&-
+	[ -n "$dry_run${keep_lock:-}" ] || exec {work_lock}>&-
 	# Last: a patch that does not apply or compile is said before minutes go into QEMU.
 	prepare_host "$run_dir/host"
 }
@@ -96,6 +97,7 @@ lock_work() {
 # Kernel and initrd go into the run's own folder, so that the boot needs no lock on the tree.
 build_guest() {
 	local work=$1
+	[ -z "${guest_tests:-}" ] || run find "$run_dir/tests" -type f ! -name "$guest_tests" -delete
 	build_initrd "$work" "$run_dir/initrd.gz" "$run_dir/tests"
 	[ -n "$dry_run" ] || { cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage" && rm -rf "$run_dir/tests"; }
 }
@@ -162,17 +164,22 @@ verb_run() {
 	stage_times+=("$((SECONDS - t0)) boot")
 	say "[$stage_now/$stage_all] boot … $((SECONDS - t0)) s"
 	rm -rf "$kernel" "$initrd" "$run_dir/host"
-	if [ -n "$emulated" ]; then
-		args+=(--emulated --provoked "$(provoked_by "$tests")")
-		# Since 6.11 a kernel can be an SNP host, and is to become one here.
-		[ ! -e "$work/src/arch/x86/virt/svm/sev.c" ] || args+=(--snp)
-	fi
-	expect_args "$tree"
+	verdict_args "$tree" "$tests"
 	for s in "${stage_times[@]}"; do args+=(--stage "$s"); done
 	json_done=1
 	python3 "$lab/verdict.py" "$logs" --tree "$tree_name" --linux "$version" --qemu "$qemu_is" \
 		--tests "$tests" --shown-logs "$(tilde "$logs")" ${json:+--json "$json"} "${args[@]}" >&"$out" || status=$?
 	exit $status
+}
+
+# verdict_args TREE TESTS: adds to args what verdict.py is to know of the host and the tree.
+verdict_args() {
+	if [ -n "$emulated" ]; then
+		args+=(--emulated --provoked "$(provoked_by "$2")")
+		# Since 6.11 a kernel can be an SNP host, and is to become one here.
+		[ ! -e "$work/src/arch/x86/virt/svm/sev.c" ] || args+=(--snp)
+	fi
+	expect_args "$1"
 }
 
 verb_shell() {

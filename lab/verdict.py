@@ -121,9 +121,10 @@ def complaint(case):
 def judge_cases(test, expected, may_pass, may_skip):
     """Takes known failures off a test and its cases, whose results it changes. Returns what is wrong, in words."""
     wrong, known = [], []
+    program = test["name"].split(":")[0]
     whole = {"name": test["name"], "result": test["result"], "said": test["said"], "reason": test["reason"]}
     for case in test["cases"] or [whole]:
-        entry = expected.get((test["name"], None if case is whole else case["name"]))
+        entry = expected.get((program, None if case is whole else case["name"]))
         if case["result"] == "skip" and not may_skip and case is not whole:
             wrong.append(f"{case['name']}: skipped, on a host that has what it needs: {case['reason']}")
         elif case["result"] == "fail" and entry:
@@ -241,7 +242,7 @@ def judge(args):
     kunit = [t["reason"] or "skipped" for t in tests if t["name"] == "kunit" and t["result"] == "skip"]
     if args.untested:
         kunit.append(args.untested)
-    launched = any(t["name"] == LAUNCH_TEST and t["result"] == "pass" for t in tests)
+    launched = any(t["name"].split(":")[0] == LAUNCH_TEST and t["result"] == "pass" for t in tests)
     if status == 0 and kunit and not launched:
         # Passing is said of the function that this is about, or not at all.
         status, verdict = 4, "skip"

@@ -12,7 +12,7 @@ s=$top/snplab
 expect 'no verb: usage' 2 '^usage: ./snplab VERB' "$s"
 expect '--help' 0 '^usage: ./snplab VERB' "$s" --help
 expect 'an unknown verb' 2 "no such verb: 'frobnicate'" "$s" frobnicate
-for v in run check status shell host hw tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
+for v in run check status mutants shell host hw tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
 expect 'run: an unknown option' 2 'run has no option --frob' "$s" run --frob x
 expect 'run: an option without its value' 2 '--tree wants a value' "$s" run --tree
 expect 'run: an unknown tree names the known ones' 2 "expected 6\.12\.y, mainline or a directory, found '5\.4\.y'" "$s" run --tree 5.4.y
@@ -53,6 +53,14 @@ expect 'check: a glob that matches nothing' 2 "no test matches 'zz'" "$s" check 
 expect 'status: no directory given' 2 . "$s" status
 expect 'status: a directory that is not there' 2 . "$s" status "$tmp/no"
 expect 'status: a directory that is no kernel' 3 . "$s" status "$tmp"
+expect 'mutants: a name that no mutant has' 2 "no mutant matches 'no-such'" "$s" mutants 'leak-*' no-such
+expect 'mutants: an unknown tree' 2 "no such tree: expected 6\.12\.y, mainline, found '5\.4\.y'" "$s" mutants --tree 5.4.y
+mkdir "$tmp/k"
+printf 'VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n' >"$tmp/k/Makefile"
+touch "$tmp/k/Kbuild"
+expect 'mutants: --linux is for one tree' 2 'it goes with --tree' "$s" mutants --linux "$tmp/k"
+expect 'mutants --dry-run prints a patch for each' 0 'patch .*/linux-6\.12\.y/leak-on-success\.patch$' "$s" mutants --dry-run leak-on-success
+expect 'mutants --dry-run prints the QEMU line' 0 'snplab\.tests=kunit,sev_snp_launch_test' "$s" mutants --dry-run --tree mainline leak-on-success
 expect 'tree: no tree given' 2 'which tree\? expected 6\.12\.y, mainline' "$s" tree
 expect 'refresh: an unknown tree' 2 'no such tree' "$s" refresh 5.4.y
 expect 'mail: an unknown tree' 2 'no such tree' "$s" mail 5.4.y

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Is a mutant judged by what the boots left? Made-up logs, no boot: who is caught, who is not, and what is no catch.
+# shellcheck disable=SC2001,SC2317  # sed for what needs its anchors; a function that expect calls
+set -uo pipefail
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/tap.sh"
+
+good='KTAP version 1
+1..2
+# Subtest: kunit
+    KTAP version 1
+        ok 1 nothing_is_held
+        ok 2 all_are_waited_for # a remark
+    ok 1 suite
+ok 1 kunit
+# Subtest: sev_snp_launch_test:-w:3
+# TAP version 13
+# 1..3
+# ok 1 snp_launch_smp.2_vcpus.finish_then_run
+# ok 2 snp_launch.finish_releases_vcpus
+# not ok 3 snp_launch.known_to_fail
+ok 2 sev_snp_launch_test:-w:3
+snplab: end of tests'
+linux='Linux version 7.3.4'
+counted='{"ended": "shutdown", "guest-errors": 0, "errors": {"vmrun": 0}, "statistics": {"rmp-assigned": 0, "rmp-firmware": 0}}'
+kunit() { sed 's/^        ok 1/        not ok 1/; s/^    ok/    not ok/; s/^ok 1/not ok 1/' <<<"$good"; }
+launch() { sed 's/^# ok 1/# not ok 1/; s/^ok 2/not ok 2/' <<<"$good"; }
+
+boot() { # FOLDER [KTAP [KERNEL-LOG]]: what a boot leaves
+	mkdir -p "$1"
+	printf '%s\n' "${2-$good}" >"$1/ktap.log"
+	printf '%s\n' "$linux" "${3-}" >"$1/kernel.log"
+	printf '%s\n' "${host-$counted}" >"$1/host.json"
+}
+# mutant NAME HEADER-LINES [KTAP [KERNEL-LOG]]: one more mutant of the tree "t", judged.
+mutant() {
+	local f=$tmp/t/$1
+	boot "$f" "${@:3}"
+	[ -z "${left:-}" ] || echo 9 >"$f/$left"
+	printf '%s\n' 'It is wrong.' '' "$2" --- >"$tmp/$1.patch"
+	echo "$tmp/$1.patch" >>"$tmp/t/mutants"
+	python3 "$top/lab/mutants.py" judge t "$tmp/$1.patch" "$f" "$tmp/t/control" --tests "${tests-kunit,sev_snp_launch_test:-w:3}"
+}
+fresh() {
+	rm -rf "$tmp/t"
+	host=$counted boot "$tmp/t/control"
+	printf '{"exit": %s, "verdict": "x", "tests": []}\n' "${1-0}" >"$tmp/t/control/verdict.json"
+}
+# judged: the matrix of the tree.
+judged() { python3 "$top/lab/mutants.py" matrix --json "$tmp/json" "$tmp/t"; }
+# one DESCRIPTION STATUS PATTERN HEADER-LINES [KTAP [KERNEL-LOG]]: a tree with this one mutant.
+one() {
+	fresh
+	mutant m "${@:4}" >"$tmp/said" 2>&1 || { not_ok "$1: judged" "$(cat "$tmp/said")"; return; }
+	expect "$1" "$2" "$3" judged
+}
+not_kunit='Not-seen-by: kunit: why' not_launch='Not-seen-by: kselftest: why'
+
+one 'caught by whom it names' 0 '^PASS: 1 mutants: 1 caught, 0 survived' "Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)"
+check 'the JSON says by whom' python3 -c "import json; d = json.load(open('$tmp/json')); m = d['trees']['t']['mutants'][0]
+assert d['exit'] == 0 and m['layers']['kunit'] == {'result': 'caught', 'by': ['nothing_is_held']}, m
+assert m['layers']['kselftest']['result'] == 'not seen' and m['layers']['fault-walk']['result'] == 'not run', m"
+one 'the matrix has a cell for each layer' 0 '^ *m +caught +- +not run +- +-$' "Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)"
+one 'a case is named by its last part' 0 '^PASS' "Caught-by: kselftest finish_then_run
+$not_kunit" "$(launch)"
+one 'or by all of it' 0 '^PASS' "Caught-by: kselftest snp_launch_smp.2_vcpus.finish_then_run
+$not_kunit" "$(launch)"
+one 'but not by some end of it' 1 'has no such case' "Caught-by: kselftest then_run
+$not_kunit" "$(launch)"
+one 'a survivor fails' 1 '^FAIL: 1 mutants: 0 caught, 1 survived' "Caught-by: kunit nothing_is_held"
+one 'and is named' 1 'm: survived: not caught by kunit nothing_is_held' "Caught-by: kunit nothing_is_held"
+one 'caught, and by nobody whom it names: fails' 1 'm: not as named: caught by nobody whom its header names' "Caught-by: kunit all_are_waited_for
+$not_launch" "$(kunit)"
+one 'caught by one of two whom it names: fails' 1 'm: not as named: not caught by kunit all_are_waited_for' "Caught-by: kunit nothing_is_held
+Caught-by: kunit all_are_waited_for
+$not_launch" "$(kunit)"
+one 'what fails without the mutant as well catches nothing' 1 'm: survived: not caught by kselftest known_to_fail' "Caught-by: kselftest known_to_fail"
+one 'a layer that sees nothing is to be named' 1 'has no "Not-seen-by: kselftest: why"' 'Caught-by: kunit nothing_is_held' "$(kunit)"
+one 'nobody is named: fails' 1 'its header names nobody' "$not_launch" "$(kunit)"
+one 'an unknown layer is named: fails' 1 'found "Caught-by: luck it' "Caught-by: luck it
+Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)"
+one 'a layer that was not run catches nothing' 1 'fault-walk x: that layer was not run' "Caught-by: fault-walk x
+Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)"
+
+report='[ 1.0] WARNING: Nested lock was not taken
+[ 1.0] test/1 is trying to lock:
+[ 1.0] (&vcpu->mutex) at: kvm_lock_all_vcpus'
+both="$not_kunit
+$not_launch"
+one 'a report in the log' 0 '^PASS' "Caught-by: lockdep \"Nested lock was not taken\"
+Caught-by: lockdep \"(&vcpu->mutex)\"
+$both" "$good" "$report"
+one 'with other words' 1 'not caught by lockdep bad unlock balance' "Caught-by: lockdep \"bad unlock balance\"
+$both" "$good" "$report"
+one 'words that are in no report' 1 'm: survived' "Caught-by: lockdep \"is trying to lock\"" "$good" '[ 1.0] test/1 is trying to lock:'
+
+panic='[ 2.0] Kernel panic - not syncing: stack is corrupt'
+half=$(sed -n '1,/ok 1 kunit/p' <<<"$(kunit)")
+one 'a panic is no catch' 1 'm: not judged: the kernel panicked: stack is corrupt, after 1 of the tests' "Caught-by: kunit nothing_is_held
+$not_launch" "$half" "$panic"
+one 'but where it is named' 0 '^PASS' "Caught-by: kunit nothing_is_held
+Caught-by: panic \"stack is corrupt\"
+$not_launch" "$half" "$panic"
+one 'nor is an end before the tests'\' 1 'm: not judged: the guest ended before its tests did, after 0' "Caught-by: kunit nothing_is_held" 'KTAP version 1'
+left=timed-out one 'nor is a boot without an end' 1 'm: not judged: no end within 9 s, after 1' "Caught-by: kunit nothing_is_held
+$not_launch" "$half"
+left=timed-out one 'but where it is named' 0 '^PASS' "Caught-by: boot timeout
+$both" "$good"
+left=not-built one 'nor is one that does not build' 1 'm: not judged: it was not built' "Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)"
+late=$(sed 's/^ok 2.*/not ok 2 sev_snp_launch_test:-w:3 # TIMEOUT no end within 60 s/; /^# ok 2/d' <<<"$good")
+one 'a program without an end, named' 0 '^PASS' "Caught-by: kselftest timeout
+$not_kunit" "$late"
+one 'the case that it did not get to is no catch' 1 'not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
+$not_kunit" "$late"
+leaked=${counted/rmp-assigned\": 0/rmp-assigned\": 2}
+host=$leaked one 'leaked pages, named' 0 '^PASS' "Caught-by: host rmp-assigned
+$both" "$good"
+host=${counted/vmrun\": 0/vmrun\": 3} one 'an error on the host, named' 0 '^PASS' "Caught-by: host vmrun
+$both" "$good"
+
+# Several, and the series itself.
+fresh
+mutant a "Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)" >/dev/null
+mutant b 'Caught-by: kunit nothing_is_held' >/dev/null
+expect 'one survivor of two fails' 1 '^FAIL: 2 mutants: 1 caught, 1 survived' judged
+fresh 1
+mutant a "Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)" >/dev/null
+expect 'the series itself fails: no catch counts' 1 't: the series without a mutant does not pass' judged
+fresh
+mutant a "Caught-by: kunit nothing_is_held
+$not_launch" "$(kunit)" >/dev/null
+echo "$tmp/c.patch" >>"$tmp/t/mutants"
+expect 'one without a result fails' 1 't/c: not judged: it was not run' judged
+fresh
+: >"$tmp/t/mutants"
+expect 'none at all fails' 1 't: expected mutants, found none' judged
+finish
