@@ -260,13 +260,13 @@ static void pass_on(char *line, char *reason, size_t size)
 /* Runs /tests/NAME[:ARGUMENT]... for at most timeout seconds. Returns its kselftest status; 124 for the time-out. */
 static int run_program(const char *name, int timeout, char *reason, size_t size)
 {
-	char path[256], line[1024], *argv[MAX_ARGS + 1] = { NULL }, *save;
+	char path[256], line[1024], data[512], *argv[MAX_ARGS + 1] = { NULL }, *save, *c;
 	double end = now() + timeout;
 	int fds[2], status, r, argc = 0;
-	bool timed_out = false;
+	bool timed_out = false, ended = false;
 	size_t len = 0;
+	ssize_t n;
 	pid_t pid;
-	char c;
 
 	snprintf(path, sizeof(path), "/tests/%s", name);
 	for (save = strtok(path, ":"); save && argc < MAX_ARGS; save = strtok(NULL, ":"))
@@ -298,20 +298,28 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 		struct pollfd p = { .fd = fds[0], .events = POLLIN };
 		double left = end - now();
 
-		r = left > 0 ? poll(&p, 1, left * 1000 + 1) : 0;
+		/* Once it has ended, only what is in the pipe: a child that is stuck may keep that open for ever. */
+		if (!ended)
+			ended = waitpid(pid, &status, WNOHANG) == pid;
+		r = ended ? poll(&p, 1, 0) : left > 0 ? poll(&p, 1, left < 0.1 ? left * 1000 + 1 : 100) : 0;
+		if (r == 0 && !ended && left > 0)
+			continue;
 		if (r == 0) {
-			timed_out = true;
+			timed_out = !ended;
 			break;
 		}
-		if (r < 0 || read(fds[0], &c, 1) != 1)
+		n = r < 0 || (ended && left <= 0) ? 0 : read(fds[0], data, sizeof(data));
+		if (n <= 0)
 			break;
-		if (c == '\n' || len == sizeof(line) - 1) {
-			line[len] = 0;
-			pass_on(line, reason, size);
-			len = 0;
+		for (c = data; c < data + n; c++) {
+			if (*c == '\n' || len == sizeof(line) - 1) {
+				line[len] = 0;
+				pass_on(line, reason, size);
+				len = 0;
+			}
+			if (*c != '\n' && *c != '\r')
+				line[len++] = *c;
 		}
-		if (c != '\n' && c != '\r')
-			line[len++] = c;
 	}
 	if (len) {
 		line[len] = 0;
@@ -323,7 +331,7 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	 * for as well, for as long as the test has left. A task that does not even die of SIGKILL
 	 * sits in the kernel: not waiting for it is what makes the hang a report.
 	 */
-	for (r = 0; waitpid(pid, &status, WNOHANG) == 0; usleep(10000)) {
+	for (r = 0; !ended && waitpid(pid, &status, WNOHANG) == 0; usleep(10000)) {
 		if (!timed_out && now() < end)
 			continue;
 		timed_out = true;
