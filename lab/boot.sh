@@ -52,13 +52,14 @@ qemu_version() { "$qemu" --version 2>/dev/null | sed -n '1s/^QEMU emulator versi
 # was not enough, LOGS/timed-out; LOGS/host.json and LOGS/host.log, what the emulated host counted and what it
 # said of it. The tests' own time-outs are the guest's.
 boot_tests() {
-	local kernel=$1 initrd=$2 tests=$3 logs=$4 limit=$5 status=0
+	local kernel=$1 initrd=$2 tests=$3 logs=$4 limit=$5 status=0 monitor=()
 	qemu_line "$kernel" "$initrd" "snplab.report=/dev/ttyS1 snplab.tests=$tests" \
 		-serial "file:$logs/kernel.log" -serial stdio -d guest_errors -D "$logs/host.log"
 	if [ -n "$dry_run" ]; then
 		run "${qemu_args[@]}"
 		return
 	fi
+	[ -z "$emulated" ] || monitor=(--guest-monitor)
 	quote "${qemu_args[@]}" >"$logs/qemu.cmd"
 	: >"$logs/kernel.log"
 	set -m
@@ -67,7 +68,7 @@ boot_tests() {
 		set -o pipefail
 		# A stopped reader of ours must not stop the guest: tee goes on writing the log.
 		python3 "$lab/qmp.py" --timeout "$limit" --out "$logs/host.json" --object "$host_object" \
-			"${qemu_args[@]}" </dev/null 2>"$logs/qemu.err" |
+			"${monitor[@]}" "${qemu_args[@]}" </dev/null 2>"$logs/qemu.err" |
 			tr -d '\r' | tee -p "$logs/ktap.log"
 	) &
 	stage_job=$!

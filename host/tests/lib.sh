@@ -49,7 +49,7 @@ host_build() {
 	rm -rf "$programs"
 	mkdir -p "$programs/snp" "$programs/all"
 	(cd "$work/kselftest/x86" && cp "${all[@]}" "$programs/all/")
-	cp "${sev[@]/#/$programs/all/}" "$work"/snp/*_{test,bench} "$programs/snp/"
+	cp "${sev[@]/#/$programs/all/}" "$work"/snp/*_{test,bench,walk} "$programs/snp/"
 	printf '%s\n' "${all[@]}" >"$programs/all/list"
 	printf '%s\n' "${all[@]}" >"$dir/all.list"
 	printf '%s\n' "${sev[@]}" >"$dir/sev.list"
