@@ -12,8 +12,6 @@ bench_line() {
 	qemu_line "$1" "$2" "nokaslr norandmaps $3" "${@:4}"
 	qemu_args=("${qemu_args[@]/#tcg,thread=multi/tcg,thread=single}")
 	qemu_args=("${qemu_args[@]/#4,sockets=1,cores=2,threads=2/2,sockets=1,cores=1,threads=2}")
-	# A command that completes at once does so when the host gets to it; one that takes its time, at that time.
-	qemu_args=("${qemu_args[@]/%$host_psp/$host_psp,delay-us=100}")
 	qemu_args+=(-icount "shift=0,sleep=off" -seed 1 -rtc "base=2026-01-01,clock=vm")
 }
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# The benchmark: what it says of counts that it is given, good and bad; and a small one, with the kernel that is
-# there anyway. The whole one builds a kernel of its own: ./snplab bench.
+# The benchmark: what it says of counts that it is given, good and bad. To count is for ./snplab bench.
 # shellcheck disable=SC2317  # functions that check calls
 set -uo pipefail
 # shellcheck source=tests/tap.sh
@@ -37,9 +36,4 @@ head -n 5 with >short
 expect 'a boot that ended early: no verdict' 3 'expected 4 launches for each of \[1, 2, 4, 8\] vCPUs, found' judge with short without without
 expect 'no such log: no verdict' 3 'nowhere: No such file' judge with nowhere without without
 
-for tree in 6.12.y mainline; do
-	expect "$tree: bench --quick: two boots count the same, on a line, and the locks are seen" 0 "^PASS: bench of $tree on linux" \
-		"$top/snplab" bench --tree "$tree" --quick --json "$tmp/json"
-	check "$tree: the numbers are there" said 'len(d["rows"]) == 5 and d["repeats"] == {"with": True, "without": True} and d["exit"] == 0'
-done
 finish
