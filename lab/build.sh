@@ -3,6 +3,8 @@
 # From a source tree to a kernel, its modules, its KVM selftests and the guest's init.
 
 jobs=$(nproc)
+# The fragments in lab/config that a kernel is configured from.
+kernel_config=(base kvm debug kunit)
 
 # The objects are in a folder of the copied source: kbuild then writes no absolute path into any command,
 # and what ccache has from one copy serves the next.
@@ -58,7 +60,8 @@ build_kernel() {
 	if [ -e "$work/building" ] && [ -d "$work/src/obj" ]; then
 		find "$work/src/obj" -newer "$work/building" \( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name 'vmlinux*' -o -name bzImage \) -delete
 	fi
-	configure "$work" "$lab"/config/{base,kvm,debug,kunit}.config
+	local fragments=("${kernel_config[@]/#/$lab/config/}")
+	configure "$work" "${fragments[@]/%/.config}"
 	[ -n "$dry_run" ] || touch "$work/building"
 	if ! kmake "$work" "$@"; then
 		rm -f "$work/building"

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs QEMU until its guest has ended, asks it what the emulated host has counted, and ends it.
 
-usage: qmp.py [--out FILE] [--object PATH] [--timeout SECONDS] QEMU ARGUMENT...
+usage: qmp.py [--out FILE] [--object PATH] [--timeout SECONDS] [--guest-monitor] QEMU ARGUMENT...
 
 QEMU gets its QMP channel as an open file descriptor: there is no socket in any folder to find, to wait
 for or to clean up. A guest that powers off, or panics and reboots, leaves QEMU paused and answering;
 then FILE gets, as JSON, how it ended and the integer properties of PATH: "guest-errors" (all of them),
 "errors-KIND", and "stat-..." .
+
+--guest-monitor: the guest's third serial port, with interrupt 5, is a QMP monitor, for tests that make the
+emulated host fail a command and look at its counters in between (host/tests/kvm/snp_host.c).
 
 Exit status: 0 the guest has ended, 124 it had not after that many seconds, else QEMU's own; 3 if QEMU
 was gone before it could say how the guest ended.
@@ -126,6 +129,14 @@ def write_whole(path, data):
     os.replace(path + ".tmp", path)
 
 
+def guest_monitor():
+    """QEMU's arguments for a monitor at one end of a pair of sockets, a serial port at the other; and the pair."""
+    pair = socket.socketpair()
+    return ["-chardev", f"socket,id=snplab-monitor,fd={pair[0].fileno()}", "-mon", "chardev=snplab-monitor,mode=control",
+            "-chardev", f"socket,id=snplab-port,fd={pair[1].fileno()}",
+            "-device", "isa-serial,chardev=snplab-port,index=2,irq=5"], pair
+
+
 def end(qemu, channel, answers):
     """Asked (or, with its channel closed, given the time to end by itself), then told, then made to."""
     ask = (lambda: channel.command("quit")) if answers else (lambda: None)
@@ -146,6 +157,7 @@ def main():
     p.add_argument("--out")
     p.add_argument("--object", default="/machine/amd-snp")
     p.add_argument("--timeout", type=float)
+    p.add_argument("--guest-monitor", action="store_true")
     p.add_argument("command", nargs=argparse.REMAINDER)
     args = p.parse_args()
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
@@ -153,12 +165,18 @@ def main():
     # Paused, not gone: there would be nobody left to ask. Not started before somebody listens for its end.
     command = args.command + ["-S", "-action", "shutdown=pause", "-mon", "chardev=snplab-qmp,mode=control",
                               "-chardev", f"socket,id=snplab-qmp,fd={theirs.fileno()}"]
+    passed = [theirs]
+    if args.guest_monitor:
+        more, pair = guest_monitor()
+        command += more
+        passed += pair
     try:
-        qemu = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        qemu = subprocess.Popen(command, pass_fds=[s.fileno() for s in passed])
     except OSError as e:
         print(f"{args.command[0]}: {e.strerror}", file=sys.stderr)
         return EX_SETUP
-    theirs.close()
+    for s in passed:
+        s.close()
 
     def stop(number, _):
         try:

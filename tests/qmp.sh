@@ -22,6 +22,12 @@ if how == "mute":
     time.sleep(300)
 if how == "fails":
     sys.exit(7)
+if how == "monitor":
+    # Two descriptors more: what is written to the port's is read from the monitor's.
+    fds = dict(re.findall(r"id=snplab-(\w+),fd=(\d+)", " ".join(arguments)))
+    assert "isa-serial,chardev=snplab-port,index=2,irq=5" in arguments and "chardev=snplab-monitor,mode=control" in arguments
+    socket.socket(fileno=int(fds["port"])).send(b"x")
+    assert socket.socket(fileno=int(fds["monitor"])).recv(10) == b"x"
 f = s.makefile("rw")
 def send(m):
     f.write(json.dumps(m) + "\r\n")
@@ -68,6 +74,9 @@ expect 'a QEMU without the object: status 0' 0 '' qmp 20 ./fake no-object -m 1G
 check 'and what is missing is told' said '"not found" in d["missing"] and d["errors"] == {}'
 expect 'an object without a count: status 0' 0 '' qmp 20 ./fake uncounted -m 1G
 check 'and told' said '"has no guest-errors" in d["missing"]'
+expect 'a monitor for the guest' 0 '' qmp 20 --guest-monitor ./fake monitor -m 1G
+check 'with all that was counted' said 'd["guest-errors"] == 3'
+expect 'no monitor that was not asked for' 1 'QEMU ended before its guest did' qmp 20 ./fake monitor -m 1G
 expect 'QEMU fails at start: its own status' 7 'QEMU ended before its guest did' qmp 20 ./fake fails -m 1G
 expect 'QEMU leaves with status 0 before the guest ends: set-up failed' 3 'QEMU ended before its guest did' qmp 20 ./fake leaves -m 1G
 expect 'QEMU is killed' 137 'QEMU ended before its guest did' qmp 20 ./fake killed -m 1G

@@ -50,7 +50,7 @@ host_build() {
 	run make -C "$host_kvm" -j"$jobs" CC="$(command -v ccache >/dev/null && echo ccache) gcc" LINUX="$work/src" \
 		HEADERS="$work/src/obj/usr/include" LIB="$work/kselftest" OUT="$programs/own"
 	mkdir "$programs/snp"
-	cp "${sev[@]/#/$programs/all/}" "$programs"/own/*_{test,bench} "$programs/snp/"
+	cp "${sev[@]/#/$programs/all/}" "$programs"/own/*_{test,bench,walk} "$programs/snp/"
 	mv "$programs/all/sev_snp_launch_test" "$programs/snp/"
 	printf '%s\n' "${all[@]}" | tee "$programs/all/list" >"$dir/all.list"
 	printf '%s\n' "${sev[@]}" >"$dir/sev.list"

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/serial.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "snp_host.h"
+
+/* Where lab/qmp.py puts the monitor: the third port, with an interrupt that no other port has. */
+#define PORT		"/dev/ttyS2"
+#define PORT_IRQ	5
+#define ANSWER_MS	5000
+
+#define PLATFORM	"/machine/amd-snp"
+#define DEVICES		"/machine/peripheral-anon"
+
+static int port = -1;
+static char psp[128];
+static char answer[16384];
+
+/* The next line, without its end; false if there is none in time. */
+static bool read_line(void)
+{
+	static char buffer[512];
+	static ssize_t have, used;
+	struct pollfd p = { .fd = port, .events = POLLIN };
+	size_t n = 0;
+
+	while (n < sizeof(answer) - 1) {
+		if (used == have) {
+			used = 0;
+			have = poll(&p, 1, ANSWER_MS) == 1 ? read(port, buffer, sizeof(buffer)) : 0;
+			if (have <= 0) {
+				have = 0;
+				return false;
+			}
+		}
+		answer[n] = buffer[used++];
+		if (answer[n] == '\n')
+			break;
+		if (answer[n] != '\r')
+			n++;
+	}
+	answer[n] = 0;
+	return true;
+}
+
+/*
+ * Sends a command and waits for its answer, which has the command's number: events, and what came before
+ * anybody listened, are passed over. Returns what follows "return": in it; NULL, and the whole line in answer,
+ * if the answer is an error or none.
+ */
+static char *command(const char *name, const char *arguments)
+{
+	static unsigned int id;
+	char line[1024], mark[32], *found;
+	int n;
+
+	/* Another program may have spoken here before: numbers of its own for each. */
+	if (!id)
+		id = (unsigned int)getpid() * 10000;
+	snprintf(mark, sizeof(mark), "\"id\": %u", ++id);
+	/* 0xff: whatever the monitor has read of a command so far is forgotten. */
+	n = snprintf(line, sizeof(line), "\xff{\"execute\":\"%s\",\"arguments\":{%s},\"id\":%u}\n",
+		     name, arguments, id);
+	TEST_ASSERT(n < sizeof(line), "a command of %d characters", n);
+	if (write(port, line, n) != n) {
+		snprintf(answer, sizeof(answer), "%s: %s", PORT, strerror(errno));
+		return NULL;
+	}
+	while (read_line()) {
+		found = strstr(answer, mark);
+		if (!found || !strchr(",}", found[strlen(mark)]))
+			continue;
+		found = strstr(answer, "\"return\": ");
+		return found ? found + strlen("\"return\": ") : NULL;
+	}
+	snprintf(answer, sizeof(answer), "no answer within %d ms", ANSWER_MS);
+	return NULL;
+}
+
+static char *get(const char *path, const char *property)
+{
+	char arguments[512], *value;
+
+	snprintf(arguments, sizeof(arguments), "\"path\":\"%s\",\"property\":\"%s\"", path, property);
+	value = command("qom-get", arguments);
+	TEST_ASSERT(value, "expected %s of %s from the emulated host, found %s", property, path, answer);
+	return value;
+}
+
+static bool set_port(void)
+{
+	struct serial_struct serial;
+	struct termios t;
+
+	port = open(PORT, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (port < 0 || tcgetattr(port, &t))
+		return false;
+	cfmakeraw(&t);
+	t.c_cflag |= CLOCAL | CREAD;
+	cfsetspeed(&t, B115200);
+	if (tcsetattr(port, TCSAFLUSH, &t) || ioctl(port, TIOCGSERIAL, &serial))
+		return false;
+	serial.irq = PORT_IRQ;
+	return !ioctl(port, TIOCSSERIAL, &serial) && !fcntl(port, F_SETFL, 0);
+}
+
+/*
+ * The kernel takes the port's interrupt for the first port's, and the port is of no use until it is told better
+ * and opened again. By then it is raw: an echo of what the monitor says would be commands to it.
+ */
+static bool open_port(void)
+{
+	if (!set_port())
+		return false;
+	close(port);
+	return set_port();
+}
+
+/* Is there an emulated host, and does it answer? To be called first; why not is said in words. */
+bool snp_host_reach(char *why, size_t size)
+{
+	char *found, *start;
+
+	if (!open_port()) {
+		snprintf(why, size, "no monitor of the emulated host behind %s: %s", PORT, strerror(errno));
+		return false;
+	}
+	/* It may have been told before, which is an error then. */
+	if (!command("qmp_capabilities", "") && !strstr(answer, "CommandNotFound")) {
+		snprintf(why, size, "no monitor of the emulated host behind %s: %s", PORT, answer);
+		return false;
+	}
+	/* It has no name of its own, only a number among the devices. */
+	found = command("qom-list", "\"path\":\"" DEVICES "\"");
+	found = found ? strstr(found, "child<amd-psp>") : NULL;
+	if (!found) {
+		snprintf(why, size, "expected an amd-psp in " DEVICES ", found %.200s", answer);
+		return false;
+	}
+	while (found > answer && *found != '{')
+		found--;
+	start = strstr(found, "\"name\": \"");
+	TEST_ASSERT(start && strchr(start + 9, '"'), "expected a name in %.200s", found);
+	start += strlen("\"name\": \"");
+	snprintf(psp, sizeof(psp), DEVICES "/%.*s", (int)strcspn(start, "\""), start);
+	return true;
+}
+
+/* A number that /machine/amd-snp has: "guest-errors", "stat-rmp-assigned", ... */
+u64 snp_host_counter(const char *name)
+{
+	return strtoull(get(PLATFORM, name), NULL, 10);
+}
+
+/* Returns how many kinds were ever issued. */
+int snp_host_commands(struct snp_host_command *c)
+{
+	unsigned long long done, refused, injected;
+	char *s = get(psp, "commands"), *item, *save;
+	int n = 0;
+
+	s[strcspn(s + 1, "\"") + 1] = 0;
+	for (item = strtok_r(s + 1, ",", &save); item; item = strtok_r(NULL, ",", &save), n++) {
+		TEST_ASSERT(n < SNP_HOST_COMMANDS, "more than %d kinds of commands", SNP_HOST_COMMANDS);
+		TEST_ASSERT(sscanf(item, "%31[^:]:%llu:%llu:%llu", c[n].name, &done, &refused, &injected) == 4,
+			    "expected NAME:N:N:N in the list of commands, found %s", item);
+		c[n].done = done;
+		c[n].injected = injected;
+	}
+	return n;
+}
+
+/* As the device's property "fail": NAME:N:STATUS,... with N counted from now; "" for none any more. */
+void snp_host_fail(const char *spec)
+{
+	char arguments[512];
+
+	snprintf(arguments, sizeof(arguments), "\"path\":\"%s\",\"property\":\"fail\",\"value\":\"%s\"", psp, spec);
+	TEST_ASSERT(command("qom-set", arguments), "expected the emulated host to take fail=%s, found %s",
+		    spec, answer);
+}

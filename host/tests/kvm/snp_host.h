@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a test asks of the emulated host that it runs on: its counters, and to fail firmware commands. The lab
+ * gives the guest a QMP monitor for that, behind a serial port (lab/qmp.py --guest-monitor).
+ */
+#ifndef SNP_HOST_H
+#define SNP_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "test_util.h"
+
+#define SNP_HOST_COMMANDS	64
+
+/* How often a firmware command was issued since the host's start, and how often it was told to fail. */
+struct snp_host_command {
+	char name[32];
+	u64 done;
+	u64 injected;
+};
+
+bool snp_host_reach(char *why, size_t size);
+u64 snp_host_counter(const char *name);
+int snp_host_commands(struct snp_host_command *c);
+void snp_host_fail(const char *spec);
+
+#endif /* SNP_HOST_H */
