@@ -2,21 +2,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Who caught which wrong version? Reads the boots' logs, with verdict.py's eyes.
 
-usage: mutants.py judge TREE PATCH LOGS CONTROL --tests a,b,c [--seconds TENTHS]
+usage: mutants.py tests PATCH --tests a,b,c
+       mutants.py judge TREE PATCH LOGS CONTROL --tests a,b,c [--seconds TENTHS]
        mutants.py matrix [--json FILE] [--seconds N] [--shown-logs TEXT] FOLDER...
 
-judge writes LOGS/result.json and prints a line. CONTROL is the boot of the same kernel without the patch:
+tests prints those that are to be run with that patch. judge writes LOGS/result.json and prints a line. CONTROL is the boot of the same kernel without the patch:
 what fails there as well catches nothing. matrix reads what judge wrote in each FOLDER, one for a tree, with
 the names in FOLDER/mutants; exit status 0 if every mutant was caught by all whom its header names, 1 if not.
 
 A patch's header, above its "---", says what is wrong, and
-  Caught-by: kunit CASE         that case fails (kselftest, fault-walk: the same of other programs' cases)
+  Caught-by: kunit CASE         that case fails (kselftest: the same of the launch test's cases)
   Caught-by: lockdep "TEXT"     in a report in the kernel's log ("oops" is the same, for reports of other kinds)
   Caught-by: panic "TEXT"       the kernel panicked with these words
   Caught-by: host KIND          the emulated host counted an error of that kind, or (rmp-assigned) leaked pages
   Caught-by: boot timeout       the boot has no end
 A case called "timeout" is the guest's init's, which gave up waiting for the program.
   Not-seen-by: LAYER: why       for each program that did not see it: an omission is no explanation
+  Not-run: LAYER: why           the program is left out of the boot, as what it would see is not twice the same
 """
 import argparse
 import os
@@ -26,9 +28,9 @@ import sys
 from verdict import PANIC, REPORT, RMP_LEFT, SUBRESULT, parse_ktap, read, read_json, write_json
 
 # The layers that are programs in the guest, and what they are called there.
-PROGRAMS = {"kunit": "kunit", "kselftest": "sev_snp_launch_test", "fault-walk": "sev_snp_fault_walk"}
+PROGRAMS = {"kunit": "kunit", "kselftest": "sev_snp_launch_test"}
 KINDS = (*PROGRAMS, "lockdep", "oops", "panic", "host", "boot")
-COLUMNS = {"kunit": ("kunit",), "kselftest": ("kselftest",), "fault-walk": ("fault-walk",),
+COLUMNS = {"kunit": ("kunit",), "kselftest": ("kselftest",),
            "kernel log": ("lockdep", "oops", "panic"), "other": ("host", "boot")}
 # How much of the kernel's log belongs to a report: lockdep lists locks, and the way to them.
 REPORT_LINES = 80
@@ -38,8 +40,8 @@ class Header:
     def __init__(self, path):
         lines = read(path)
         lines = lines[:lines.index("---")] if "---" in lines else []
-        self.story = " ".join(line for line in lines if not re.match(r"[A-Z][a-z-]+-by: ", line)).strip()
-        self.named, self.unseen, self.errors = [], {}, []
+        self.story = " ".join(line for line in lines if not re.match(r"([A-Z][a-z-]+-by|Not-run): ", line)).strip()
+        self.named, self.unseen, self.left_out, self.errors = [], {}, [], []
         if not self.story:
             self.errors.append("its header does not say what is wrong")
         for line in lines:
@@ -47,11 +49,14 @@ class Header:
             if m and m.group(1) in KINDS:
                 self.named.append((m.group(1), m.group(2).strip().strip('"')))
                 continue
-            m = re.match(r"Not-seen-by: (\S+): (.+)$", line)
-            if m and m.group(1) in PROGRAMS:
-                self.unseen[m.group(1)] = m.group(2)
-            elif re.match(r"(Caught|Not-seen)-by", line):
-                self.errors.append(f"expected \"Caught-by: LAYER WHAT\" or \"Not-seen-by: LAYER: why\", found \"{line}\"")
+            m = re.match(r"Not-(seen-by|run): (\S+): (.+)$", line)
+            if m and m.group(2) in PROGRAMS:
+                self.unseen[m.group(2)] = m.group(3)
+                if m.group(1) == "run":
+                    self.left_out.append(m.group(2))
+            elif re.match(r"(Caught|Not-seen)-by|Not-run", line):
+                self.errors.append("expected \"Caught-by: LAYER WHAT\", \"Not-seen-by: LAYER: why\" or \"Not-run: LAYER: why\", "
+                                   f"found \"{line}\"")
         if not self.named:
             self.errors.append("its header names nobody who catches it")
 
@@ -130,7 +135,7 @@ def is_caught(kind, what, seen, boot):
 
 def judge(header, boot, control, tests):
     """(word, problems, what each layer saw, which of the named catchers did)."""
-    ran = [layer for layer, program in PROGRAMS.items() if program in tests]
+    ran = [layer for layer, program in PROGRAMS.items() if program in tests and layer not in header.left_out]
     seen = seen_by(boot, control)
     named, problems = [], list(header.errors)
     for kind, what in header.named:
@@ -256,7 +261,14 @@ def main():
     m.add_argument("--seconds", type=int, default=0)
     m.add_argument("--shown-logs")
     m.add_argument("folders", nargs="+")
+    t = verbs.add_parser("tests", add_help=False)
+    t.add_argument("patch")
+    t.add_argument("--tests", required=True)
     args = p.parse_args()
+    if args.verb == "tests":
+        left_out = {PROGRAMS[layer] for layer in Header(args.patch).left_out}
+        print(",".join(t for t in args.tests.split(",") if t.split(":")[0] not in left_out))
+        return 0
     if args.verb == "judge":
         return verb_judge(args)
     return verb_matrix(args)

@@ -29,7 +29,7 @@ Builds every wrong version of the series (tests/mutants), boots it on the emulat
 the launch test, and prints who has caught what. Fails for one that nobody catches, or that somebody whom
 its header names does not catch. The series itself is run first, and must pass.
 
-What a header may name is said in lab/mutants.py: cases of kunit, kselftest and fault-walk, words of lockdep, oops
+What a header may name is said in lab/mutants.py: cases of kunit and kselftest, words of lockdep, oops
 and panic, kinds of host errors.
 
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
@@ -246,7 +246,7 @@ boot_mutants() {
 			mkdir -p "$root/lib/modules"
 			cp "$dir"/*.ko "$root/lib/modules/"
 			{ cat "$initrd"; archive "$root"; } >"$logs/initrd"
-			boot_mutant "$logs" "$logs/initrd"
+			boot_mutant "$logs" "$logs/initrd" "$(python3 "$lab/mutants.py" tests "$p" --tests "$mutant_tests")"
 			rm -rf "$root" "$logs/initrd"
 		fi
 		tell "$(python3 "$lab/mutants.py" judge "$tree" "$p" "$logs" "$control" --tests "$mutant_tests" \
@@ -254,10 +254,10 @@ boot_mutants() {
 	done
 }
 
-# boot_mutant LOGS INITRD: a time-out, or a QEMU that ends by itself, is what LOGS say. A stage, too.
+# boot_mutant LOGS INITRD [TESTS]: a time-out, or a QEMU that ends by itself, is what LOGS say. A stage, too.
 boot_mutant() {
 	local status=0
-	tests_line "$kernel" "$2" "$mutant_tests snplab.timeout=$mutant_test_limit" "$1"
+	tests_line "$kernel" "$2" "${3:-$mutant_tests} snplab.timeout=$mutant_test_limit" "$1"
 	if [ -n "$dry_run" ]; then run "${qemu_args[@]}"; return; fi
 	mkdir -p "$1"
 	# A pipeline's own status is the last one's: pipefail is set.
