@@ -21,7 +21,7 @@ bench_guest() {
 	kmake "$work" -s headers
 	[ -n "$dry_run" ] || { rm -rf "$work/tests" && mkdir "$work/tests"; }
 	run gcc -static -O2 -Wall -Wextra -Werror -isystem "$work/src/obj/usr/include" -o "$work/tests/finish" "$lab/bench/finish.c"
-	build_initrd "$work" "$run_dir/$name.gz"
+	build_initrd "$work" "$run_dir/$name.gz" "$work/tests"
 	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/$name.bzImage"
 }
 
@@ -86,7 +86,7 @@ verb_bench() {
 	done
 	[ -z "$dry_run" ] || return 0
 	rm -rf "$run_dir"/{with,without}.{gz,bzImage} "$run_dir/host"
-	[ -n "$bench_quick" ] || args+=(--limit 1)
+	[ -n "$bench_quick" ] || args+=(--limit 600)
 	json_done=1
 	python3 "$lab/bench.py" --tree "$tree_name" --linux "$version" --most $bench_most --turns $bench_turns \
 		${json:+--json "$json"} "${args[@]}" >&"$out" || status=$?
