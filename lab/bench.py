@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What boots of the benchmark have counted, as a table, a line through it, and a verdict.
 
-usage: bench.py --tree TREE --linux VERSION --most N --turns N --with LOG... --without LOG... [--limit PERCENT] [--json FILE]
+usage: bench.py --tree TREE --linux VERSION --most N --turns N --with LOG... --without LOG... [--limit N] [--json FILE]
 
 LOG has lines "bench: vcpus=N turn=N ticks=N" for 1, 2, 4, ... vCPUs up to --most. All LOGs of a kind must have the
 same numbers: a count that does not repeat is none. Of a number of vCPUs the turn with the fewest instructions
-counts: the others have been interrupted by a tick, or by work that the turns before had left.
+counts: the others have been interrupted by a tick, or by work that the turns before had left. The locks may cost
+--limit instructions for each vCPU. Their share of the whole is said and not judged: the emulated firmware encrypts
+in no instructions at all, so that the whole is KVM's part alone. How long the firmware must take for each vCPU, for
+the share to be SHARE, is said as well.
 
 Exit status: 0, or 1 if a claim does not hold; 3 if the logs are not what they should be.
 """
@@ -17,8 +20,10 @@ import sys
 
 EX_FAIL, EX_SETUP = 1, 3
 LINE = re.compile(r"bench: vcpus=(\d+) turn=(\d+) ticks=(\d+)")
-# Largest distance from the line, in percent of what was counted; least R².
-MAX_RESIDUAL, MIN_R2 = 2.0, 0.9999
+# Largest distance from the line, in percent of what was counted; least R². Not less: from 65 vCPUs on, each look-up
+# of a vCPU goes through one more level of KVM's xarray.
+MAX_RESIDUAL, MIN_R2 = 2.0, 0.999
+SHARE = 1.0
 
 
 class Unusable(Exception):
@@ -72,7 +77,8 @@ def judge(boots, limit):
     rows = []
     for n in boots["with"][0]:
         a, b = (min(min(log[n][1:]) for log in boots[kind]) for kind in ("with", "without"))
-        rows.append({"vcpus": n, "with": a, "without": b, "lock": a - b, "share": 100 * (a - b) / a})
+        rows.append({"vcpus": n, "with": a, "without": b, "lock": a - b, "each": (a - b) / n,
+                     "share": 100 * (a - b) / a, "firmware": max(0, (100 / SHARE * (a - b) - a) / n)})
     intercept, slope, r2, residuals = fit([(r["vcpus"], r["with"]) for r in rows])
     worst = max(residuals, key=abs)
     line = {"intercept": intercept, "slope": slope, "r2": r2, "residual": worst,
@@ -85,8 +91,8 @@ def judge(boots, limit):
     for r in rows:
         if r["lock"] <= 0:
             problems.append(f"{r['vcpus']} vCPUs: the locks cost {r['lock']} instructions: are they in both kernels, or in none?")
-        elif limit is not None and r["share"] > limit:
-            problems.append(f"{r['vcpus']} vCPUs: the locks cost {r['share']:.2f} %, expected at most {limit} %")
+        elif limit is not None and r["each"] > limit:
+            problems.append(f"{r['vcpus']} vCPUs: the locks cost {r['each']:.0f} instructions each, expected at most {limit}")
     return rows, line, repeats, problems
 
 
@@ -98,7 +104,7 @@ def main():
     p.add_argument("--turns", type=int, required=True)
     p.add_argument("--with", dest="with_locks", action="append", required=True)
     p.add_argument("--without", action="append", required=True)
-    p.add_argument("--limit", type=float)
+    p.add_argument("--limit", type=int)
     p.add_argument("--json")
     args = p.parse_args()
     try:
@@ -108,20 +114,22 @@ def main():
         print(f"snplab: {e}", file=sys.stderr)
         return EX_SETUP
     rows, line, repeats, problems = judge(boots, args.limit)
-    print("| vCPUs | instructions | without the locks | the locks | share |")
-    print("|--:|--:|--:|--:|--:|")
+    print("| vCPUs | instructions | without the locks | the locks | for each vCPU | share |")
+    print("|--:|--:|--:|--:|--:|--:|")
     for r in rows:
-        print(f"| {r['vcpus']} | {r['with']:,} | {r['without']:,} | {r['lock']:,} | {r['share']:.2f} % |")
+        print(f"| {r['vcpus']} | {r['with']:,} | {r['without']:,} | {r['lock']:,} | {r['each']:.0f} | {r['share']:.2f} % |")
     print(f"line: {line['intercept']:,.0f} + {line['slope']:,.1f} × vCPUs, R² {line['r2']:.7f}, "
           f"at most {abs(line['residual']):.2f} % off it (at {line['residual-vcpus']} vCPUs)")
     print("repeats: " + ", ".join(f"{kind} the locks {len(logs)} boots, "
                                   + ("equal to the digit" if repeats[kind] else "not equal")
                                   for kind, logs in boots.items()))
+    share, each, firmware = (max(r[key] for r in rows) for key in ("share", "each", "firmware"))
+    print(f"firmware: the locks are {SHARE:g} % of LAUNCH_FINISH where it takes the time of {firmware:,.0f} instructions "
+          "for each vCPU; here it takes none")
     for problem in problems:
         print(f"  {problem}")
-    share = max(r["share"] for r in rows)
     print(f"{'FAIL' if problems else 'PASS'}: bench of {args.tree} on linux {args.linux}: the locks cost at most "
-          f"{share:.2f} % of LAUNCH_FINISH's instructions")
+          f"{each:.0f} instructions for each vCPU, {share:.2f} % of KVM's own in LAUNCH_FINISH")
     status = EX_FAIL if problems else 0
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:

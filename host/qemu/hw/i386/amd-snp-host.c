@@ -279,6 +279,21 @@ static void flush_cpu(CPUState *cs, run_on_cpu_data data)
     }
 }
 
+/*
+ * With -icount one thread runs all CPUs, and timers between two instructions.
+ */
+static bool on_thread_of_all_cpus(void)
+{
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        if (!qemu_cpu_is_self(cs) || cs->running) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
                              void *opaque)
 {
@@ -295,6 +310,19 @@ void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
         return;
     }
     RCU_READ_LOCK_GUARD();
+    if (on_thread_of_all_cpus()) {
+        /*
+         * Now, not from the main loop: how long that takes to get to it is in
+         * no guest's time, and what -icount counts would differ in each run.
+         */
+        CPU_FOREACH(cs) {
+            tlb_flush(cs);
+        }
+        if (done) {
+            done(opaque);
+        }
+        return;
+    }
     job = g_new0(FlushJob, 1);
     job->done = done;
     job->opaque = opaque;
