@@ -30,7 +30,7 @@ echo 10.0.99 >"$tmp/q/VERSION"
 touch "$tmp/q/include/qemu/osdep.h"
 expect 'two of them' 2 'give one of them' env SNPLAB_QEMU=/bin/true "$s" host --qemu "$tmp/q"
 expect 'host: a QEMU that is no SNP host' 3 'expected .*/true to be an SNP host, found no ' env SNPLAB_QEMU=/bin/true "$s" host
-expect 'run: a glob that matches no test names the tests' 2 'there are: kunit state_test' "$s" run --test 'zz*'
+expect 'run: a glob that matches no test names the tests' 2 'there are: kunit sev_snp_launch_test' "$s" run --test 'zz*'
 expect 'run: a time-out that is no number' 2 "--timeout wants seconds, found 'soon'" "$s" run --timeout soon
 expect 'run: a patch that is not there' 2 '--patch: no such file' "$s" run --patch no.patch
 expect 'run: a JSON file that cannot be written' 2 '--json: cannot write' "$s" run --json no/such/file
