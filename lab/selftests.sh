@@ -4,7 +4,13 @@
 # one static binary, whatever kernel it runs on. Older trees have neither the test of SNP_LAUNCH_FINISH nor a
 # library that it could be built with.
 
-selftests_work() { printf '%s/work/selftests\n' "$cache"; }
+# selftests_work SOURCE: where they are built. What was made of a base is not mixed with what somebody edits.
+selftests_work() {
+	case $1 in
+	"$cache"/base/*) printf '%s/work/selftests\n' "$cache" ;;
+	*) printf '%s/work/selftests-%s-%s\n' "$cache" "$(slug "$(basename "$1")")" "$(printf %s "$1" | sha256sum | cut -c1-8)" ;;
+	esac
+}
 
 # selftest_patches: those of the mainline series that are selftests and nothing else. The kernel's own patches
 # have no place here, so that any 7.x tree will do as the source.
@@ -28,7 +34,7 @@ plan_selftests() {
 build_tests() {
 	local source=$1 out_dir=$2 work patches state
 	shift 2
-	work=$(selftests_work)
+	work=$(selftests_work "$source")
 	mapfile -t patches < <(selftest_patches)
 	if [ -n "$dry_run" ]; then
 		overlay "$source" "$work" "${patches[@]}"
@@ -36,7 +42,7 @@ build_tests() {
 		return
 	fi
 	mkdir -p "$work"
-	lock work-selftests
+	lock "work-$(basename "$work")"
 	state=$(printf '%s\n' "$source" "$*" "$(gcc -dumpfullversion)"; sha256sum <"$lab/build.sh"; cat "${patches[@]}" | sha256sum)
 	# Nobody edits a base: what was made of it is as good as new.
 	if [[ $source != "$cache"/base/* ]] || [ "$state" != "$(cat "$work/state" 2>/dev/null)" ]; then

@@ -81,6 +81,15 @@ expect 'a whole test that is known to fail, and says another thing: fail' 1 'kno
 expected_is 'sev_snp_launch_test: known failure: all of it' $'\tsays: said why'
 expect 'a whole test that is known to fail' 0 '^PASS: .* 1 passed' \
 	launch "$(grep -v '^# ok\|^# not ok\|^# 1\.\.' <<<"$cases")" --expect "$tmp/expect"
+expected_is 'sev_snp_launch_test a.second: known failure: not backported' $'\tsays: vCPU [0-9]+: said'
+for line in 'KVM_RUN did not return within 9 s: stuck' 'process 7 cannot be killed, and is left behind:' 'not run: 3 are stuck'; do
+	expect "a known failure that hangs as well is none: $line" 1 'not ok: a.second: known to fail, but not so' \
+		launch "$(sed "s/^# # vCPU 1: said why/&\\n# # vCPU 1: $line/" <<<"$cases")" --expect "$tmp/expect"
+done
+expected_is 'sev_snp_launch_test a.second: known failure: not backported' 'sev_snp_launch_test a.fourth: known failure: renamed'
+expect 'known to fail, and not there: fail' 1 'no case of this test: a.fourth' launch "$cases" --expect "$tmp/expect"
+expect 'a launch test without a case: fail' 1 'expected cases of the launch test, found none' \
+	launch "$(grep -v '^# ok\|^# not ok\|^# 1\.\.' <<<"$all_pass")"
 expected_is 'no such form'
 expect 'a list that is none' 1 'expected "TEST\[ CASE\]: known failure: REASON"' launch "$cases" --expect "$tmp/expect"
 
@@ -121,6 +130,9 @@ host=$(counted 0 vmrun=0 | sed 's/"rmp-firmware": 0/"rmp-firmware": 1/') expect 
 expect 'a page that leaked: fail' 1 'Leaking PFN range' verdict "$ktap" "$boot"$'\n''[ 9.0] SEV-SNP: Leaking PFN range 0x1234-0x1235'
 host=$(counted 0 vmrun=0) expect 'a case that is skipped where it need not be: fail' 1 'a.second: skipped, on a host' \
 	verdict "$(sed 's/^# ok 2 a.second/& # SKIP no SNP/' <<<"$all_pass")" "$snp" sev_snp_launch_test --emulated --snp
+host=$(counted 0 vmrun=0) expect 'a launch test that is skipped where it need not be: fail' 1 'skipped, on a host' \
+	verdict "$(sed '/^# ok\|^# not ok\|^# 1\.\./d; s/^ok 1.*/& # SKIP KVM has no SNP VMs/; s/^1\.\.1$/1..2/; s/^snplab: end/ok 2 state_test\n&/' <<<"$all_pass")" \
+	"$snp" sev_snp_launch_test,state_test --emulated --snp
 expect 'elsewhere it may be' 0 '^PASS' launch "$(sed 's/^# ok 2 a.second/& # SKIP no SNP/' <<<"$all_pass")"
 expect 'KUnit skipped, the launch test passed: pass' 0 '^PASS' verdict "$(sed 's/^1\.\.1$/1..2/; s/^snplab: end/ok 2 kunit # SKIP none\n&/' <<<"$all_pass")" "$boot" sev_snp_launch_test,kunit
 expect 'a panic is a panic, counted or not' 255 'errors on the host not known' emulated "[ 1.0] Kernel panic - not syncing: no"

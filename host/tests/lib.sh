@@ -46,7 +46,7 @@ host_build() {
 	mkdir "$programs"
 	# From here on the selftests' folder is locked: our own programs are linked with what is in it.
 	build_tests "$base" "$programs/all" "${all[@]}" sev_snp_launch_test
-	work=$(selftests_work)
+	work=$(selftests_work "$base")
 	run make -C "$host_kvm" -j"$jobs" CC="$(command -v ccache >/dev/null && echo ccache) gcc" LINUX="$work/src" \
 		HEADERS="$work/src/obj/usr/include" LIB="$work/kselftest" OUT="$programs/own"
 	mkdir "$programs/snp"
