@@ -100,6 +100,55 @@ one 'with other words' 1 'not caught by lockdep bad unlock balance' "Caught-by: 
 $both" "$good" "$report"
 one 'words that are in no report' 1 'm: survived' "Caught-by: lockdep \"is trying to lock\"" "$good" '[ 1.0] test/1 is trying to lock:'
 
+# Whose report is it?
+trace=' Call Trace:
+  sev_mem_enc_ioctl+0xa9/0x1030 [kvm_amd]'
+assertion='------------[ cut here ]------------
+WARNING: CPU: 1 PID: 9 at sev_es_sync_vmsa+0x31b/0x360 [kvm_amd]'
+found() { # DESCRIPTION PATTERN KIND WORDS KERNEL-LOG: 0 if the words are found, 1 if not
+	local status=0
+	[ "$2" = '^PASS' ] || status=1
+	one "$1" $status "$2" "Caught-by: $3 \"$4\"
+$both" "$good" "$5"
+}
+found 'below the first line of one of lockdep'\''s' ^PASS lockdep sev_mem_enc_ioctl "$report
+$trace"
+for line in 'rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:' 'rcu: INFO: rcu_preempt self-detected stall on CPU' \
+	'watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [test:9]' 'INFO: task test:9 blocked for more than 120 seconds.'; do
+	found "not in: $line" 'm: survived: not caught by lockdep sev_mem_enc_ioctl' lockdep sev_mem_enc_ioctl "$line
+$trace"
+	found "nor as an oops: $line" 'm: survived: not caught by oops sev_mem_enc_ioctl' oops sev_mem_enc_ioctl "$line
+$trace"
+	found "but as a stall: $line" ^PASS stall sev_mem_enc_ioctl "$line
+$trace"
+done
+found 'nor in one that comes after lockdep'\''s' 'not caught by lockdep sev_mem_enc_ioctl' lockdep sev_mem_enc_ioctl "$report
+rcu: INFO: rcu_preempt self-detected stall on CPU
+$trace"
+found 'nor in an oops' 'm: not as named: .*not caught by|caught by nobody' lockdep sev_mem_enc_ioctl "BUG: unable to handle page fault for address: 1
+$trace"
+found 'which is one, also where it says that lockdep is off' ^PASS oops sev_mem_enc_ioctl "BUG: unable to handle page fault for address: 1
+INFO: lockdep is turned off.
+$trace"
+found 'lockdep off is no report of lockdep'\''s' 'm: survived' lockdep 'turned off' 'INFO: lockdep is turned off.'
+found 'an assertion, where it is' ^PASS lockdep sev_es_sync_vmsa "$assertion
+$trace"
+found 'and as mainline says it' ^PASS lockdep sev_es_sync_vmsa '------------[ cut here ]------------
+WARNING: at sev_es_sync_vmsa+0x31b/0x360 [kvm_amd], CPU#2: test/380'
+found 'but not what led to it' 'not caught by lockdep sev_mem_enc_ioctl' lockdep sev_mem_enc_ioctl "$assertion
+$trace"
+found 'a WARN() that says why is no assertion' 'not caught by lockdep sev_es_sync_vmsa' lockdep sev_es_sync_vmsa "${assertion/$'\n'/$'\nit is odd\n'}"
+found 'but an oops' ^PASS oops 'it is odd' "${assertion/$'\n'/$'\nit is odd\n'}"
+found 'or lockdep'\''s, by what it says' ^PASS lockdep sev_mem_enc_ioctl "${assertion/$'\n'/$'\nDEBUG_LOCKS_WARN_ON(depth <= 0)\n'}
+$trace"
+for line in 'WARNING: possible recursive locking detected' 'WARNING: possible circular locking dependency detected' \
+	'WARNING: bad unlock balance detected!' 'WARNING: lock held when returning to user space!' 'WARNING: held lock freed!' \
+	'WARNING: test/9 still has locks held!' 'WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected' \
+	'WARNING: suspicious RCU usage' 'BUG: MAX_LOCK_DEPTH too low!' '[ BUG: Invalid wait context ]'; do
+	found "lockdep's: $line" ^PASS lockdep sev_mem_enc_ioctl "$line
+$trace"
+done
+
 panic='[ 2.0] Kernel panic - not syncing: stack is corrupt'
 half=$(sed -n '1,/ok 1 kunit/p' <<<"$(kunit)")
 one 'a panic is no catch' 1 'm: not judged: the kernel panicked: stack is corrupt, after 1 of the tests' "Caught-by: kunit nothing_is_held
@@ -119,6 +168,22 @@ one 'a program without an end, named' 0 '^PASS' "Caught-by: kselftest timeout
 $not_kunit" "$late"
 one 'the case that it did not get to is no catch' 1 'not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
 $not_kunit" "$late"
+# What the launch test leaves out, as it has too many stuck processes already: now, and before.
+one 'a case that is skipped is no catch' 1 'm: survived: not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
+$not_kunit" "$(sed 's/^# ok 2 .*/& # SKIP not run: the processes of 3 cases are stuck in the kernel already/' <<<"$good")"
+left_out() { # [LINE]: and one more that the case says
+	sed 's/^# ok 2 /# #  RUN           snp_launch.finish_releases_vcpus ...\
+# # x86\/sev_snp_launch_test.c:697:finish_releases_vcpus:Expected MAX_LEFT_BEHIND (3) > READ_ONCE(shared->nr_left_behind) (3)\
+# # x86\/sev_snp_launch_test.c:698:finish_releases_vcpus:not run: the processes of 3 cases are stuck in the kernel already\
+'"${1:+# # x86\\/sev_snp_launch_test.c:700:finish_releases_vcpus:$1\\
+}"'# # finish_releases_vcpus: Test terminated by assertion\
+# #          FAIL  snp_launch.finish_releases_vcpus\
+# not ok 2 /; s/^ok 2/not ok 2/' <<<"$good"
+}
+one 'nor is one that failed, as it was not run' 1 'm: survived: not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
+$not_kunit" "$(left_out)"
+one 'but one that says something else as well' 0 '^PASS' "Caught-by: kselftest finish_releases_vcpus
+$not_kunit" "$(left_out 'Expected 0 (0) == ret (-1)')"
 leaked=${counted/rmp-assigned\": 0/rmp-assigned\": 2}
 host=$leaked one 'leaked pages, named' 0 '^PASS' "Caught-by: host rmp-assigned
 $both" "$good"
