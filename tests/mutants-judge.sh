@@ -208,4 +208,65 @@ expect 'one without a result fails' 1 't/c: not judged: it was not run' judged
 fresh
 : >"$tmp/t/mutants"
 expect 'none at all fails' 1 't: expected mutants, found none' judged
+
+# Building and booting at once: who waits for whom, and what stays in the cache. No build, no boot.
+lab() { # COMMAND [ARG]...: with the lab's functions
+	# shellcheck disable=SC2016  # for the shell that is started
+	timeout 60 bash -c 'set -euo pipefail; . "$top/lab/lib.sh"; . "$top/lab/overlay.sh"; . "$top/lab/mutants.sh"
+		cache=$tmp/cache dry_run=; eval "$@"' lab "$@"
+}
+export tmp
+new_store() {
+	rm -rf "$tmp/cache" "$tmp/run"
+	mkdir -p "$tmp/cache/mutants" "$tmp/run"
+	printf '%s\n' 'It is wrong.' --- "diff --git a/x b/x" '+1' >"$tmp/one.patch"
+	sed 's/+1/+2/' "$tmp/one.patch" >"$tmp/two.patch"
+}
+sed '/^---$/d' "$tmp/m.patch" >"$tmp/no-end.patch"
+printf '%s\n' 'It is wrong.' 'diff --git a/x b/x' '--- a/x' '+++ b/x' '@@ -1 +1 @@' --- '+x' >"$tmp/late.patch"
+for p in no-end late; do
+	expect "a header without an end is refused: $p" 3 "$p.patch: expected a line \"---\" between its header and its diff, found none" \
+		lab "need_headers '$tmp/$p.patch'"
+done
+new_store
+check 'one with an end is not' lab "need_headers '$tmp/one.patch' '$tmp/two.patch'"
+check 'each mutant has a key' lab "[ \$(mutant_key k '$tmp/one.patch') != \$(mutant_key k '$tmp/two.patch') ]"
+
+expect 'the builder is gone: nobody waits for it' 0 '^the builder ended$' \
+	lab "(exit 1) & wait \$! || true; wait_for_modules '$tmp/none' '$tmp/run' \$!; cat '$tmp/run/not-built'"
+new_store
+expect 'nor if there was none' 0 '^the builder ended$' lab "wait_for_modules '$tmp/none' '$tmp/run' ''; cat '$tmp/run/not-built'"
+new_store
+check 'what it made before is taken' lab "(sleep 0.5; mkdir '$tmp/run/made') & wait_for_modules '$tmp/run/made' '$tmp/run' \$!; [ ! -e '$tmp/run/not-built' ]"
+# What judge_mutants does, with other builders and lanes.
+lanes="mutant_lanes=2 run_dir=$tmp/run work=$tmp/w-1 tree=t mutants=('$tmp/one.patch' '$tmp/two.patch'); exec {work_lock}>/dev/null
+	boot_mutants() { for m in one two; do ! mkdir $tmp/run/\$m/begun 2>/dev/null || wait_for_modules '$tmp/none' $tmp/run/\$m \"\$3\"; done; }"
+new_store
+expect 'a builder that dies ends the stage' 7 '' lab "$lanes; builds=1; build_mutants() { sleep 0.3; exit 7; }; judge_mutants k"
+check 'and each mutant that waited is not built' grep -qx 'the builder ended' "$tmp/run/one/not-built" "$tmp/run/two/not-built"
+new_store
+mkdir "$tmp/cache/mutants/.w-1.99.abcdef"
+check 'nothing is to be built: no builder' lab "$lanes; builds=; judge_mutants k"
+check 'another run'\''s half-made one stays' test -d "$tmp/cache/mutants/.w-1.99.abcdef"
+
+# In the cache: one of this run's own, the oldest, and more than are kept.
+new_store
+# shellcheck disable=SC2016  # for lab
+check 'a mutant that this run needs stays in the cache' lab '
+	mutants_kept=3 run_dir=$tmp/run work=$tmp/w-1 tree=t source=s mutants=("$tmp/one.patch" "$tmp/two.patch")
+	cd "$tmp/cache/mutants"; own=$(mutant_key k "$tmp/one.patch")
+	mkdir "$own" a b c d "$run_dir/one" "$run_dir/two"
+	touch -d "1 day ago" "$own"
+	patches_for() { :; }; overlay() { :; }; build_kernel() { :; }; build_mutant() { touch "$2/kvm.ko"; }
+	keep_built k; touch -d "1 hour ago" a b c d; build_mutants . k
+	[ -d "$own" ]; [ -d "$(mutant_key k "$tmp/two.patch")" ]; [ "$(ls | wc -l)" -eq 3 ]'
+
+# What three lanes say at once while it is shown: slowly, each between opening the file and writing to it.
+# shellcheck disable=SC2016
+expect 'no line that is told is lost' 0 '^90$' lab '
+	printf() { sleep 0.01; builtin printf "$@"; }
+	stage_log=$tmp/run/log shown=1; : >"$stage_log"
+	for lane in 1 2 3; do (for ((i = 0; i < 30; i++)); do tell "$lane $i"; done) & done
+	while [ -n "$(jobs -r)" ]; do flush_tell; done >"$tmp/run/shown"; flush_tell >>"$tmp/run/shown"
+	sort -u "$tmp/run/shown" | wc -l'
 finish
