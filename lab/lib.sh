@@ -158,13 +158,14 @@ progress() {
 
 end_line() { [ -n "$shown" ] || say ''; shown=1; }
 
-# tell MESSAGE: from within a stage, to the user. The stage's own shell shows it, between its lines.
+# tell MESSAGE: from within a stage, to the user. The stage's own shell shows it, between its lines. Several may tell at
+# once: under a lock, so that nothing is written to what was taken away to be shown.
 tell() {
-	if [ -n "$dry_run" ]; then note "$*"; else printf '      %s\n' "$*" >>"$stage_log.tell"; fi
+	if [ -n "$dry_run" ]; then note "$*"; else { flock 9; printf '      %s\n' "$*" >>"$stage_log.tell"; } 9<"$stage_log"; fi
 }
 flush_tell() {
 	[ -s "$stage_log.tell" ] || return 0
-	mv "$stage_log.tell" "$stage_log.told"
+	{ flock 9; mv "$stage_log.tell" "$stage_log.told"; } 9<"$stage_log"
 	end_line
 	[ ! -t "$out" ] || printf '\r\033[K' >&"$out"
 	cat "$stage_log.told" >&"$out" || true

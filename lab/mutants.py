@@ -12,7 +12,11 @@ the names in FOLDER/mutants; exit status 0 if every mutant was caught by all who
 
 A patch's header, above its "---", says what is wrong, and
   Caught-by: kunit CASE         that case fails (kselftest: the same of the launch test's cases)
-  Caught-by: lockdep "TEXT"     in a report in the kernel's log ("oops" is the same, for reports of other kinds)
+  Caught-by: lockdep "TEXT"     in a report of lockdep's in the kernel's log; of an assertion, which looks like any
+                                other WARN_ON(), the line that says where
+  Caught-by: oops "TEXT"        in a report of another kind
+  Caught-by: stall "TEXT"       in a report of something that takes too long, which may be the machine's fault: where no
+                                header names it, it is no catch
   Caught-by: panic "TEXT"       the kernel panicked with these words
   Caught-by: host KIND          the emulated host counted an error of that kind, or (rmp-assigned) leaked pages
   Caught-by: boot timeout       the boot has no end
@@ -25,15 +29,30 @@ import os
 import re
 import sys
 
-from verdict import PANIC, REPORT, RMP_LEFT, SUBRESULT, parse_ktap, read, read_json, write_json
+from verdict import CHATTER, PANIC, REPORT, RMP_LEFT, SUBRESULT, WHERE, parse_ktap, read, read_json, write_json
 
 # The layers that are programs in the guest, and what they are called there.
 PROGRAMS = {"kunit": "kunit", "kselftest": "sev_snp_launch_test"}
-KINDS = (*PROGRAMS, "lockdep", "oops", "panic", "host", "boot")
+IN_LOG = ("lockdep", "oops", "stall")
+KINDS = (*PROGRAMS, *IN_LOG, "panic", "host", "boot")
 COLUMNS = {"kunit": ("kunit",), "kselftest": ("kselftest",),
-           "kernel log": ("lockdep", "oops", "panic"), "other": ("host", "boot")}
+           "kernel log": (*IN_LOG, "panic"), "other": ("host", "boot")}
 # How much of the kernel's log belongs to a report: lockdep lists locks, and the way to them.
 REPORT_LINES = 80
+# The first lines of those of lockdep's, in kernel/locking/lockdep.c and include/linux/debug_locks.h.
+LOCKDEP = re.compile(
+    r"WARNING: (possible .*(lock|dependency)|inconsistent lock state|.*-safe -> .*-unsafe lock order|chain_key collision|"
+    r"Nested lock was not taken|bad (unlock balance|contention) detected|held lock freed|.* still has locks held|"
+    r"lock held when returning|suspicious RCU usage)|\[ BUG: Invalid wait context|INFO: possible |INFO: suspicious RCU|"
+    r"INFO: trying to register non-static key|BUG: key .* has not been registered|"
+    r"BUG: MAX_(LOCK|STACK_TRACE)\w* too low|DEBUG_LOCKS_WARN_ON")
+STALL = re.compile(r"detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|workqueue lockup|INFO: task .* blocked")
+# WARN() has said what is wrong on the line before, WARN_ON() has not, and lockdep_assert_held() is one.
+WARNED = re.compile(r"WARNING: (CPU: \d+ PID: \d+ )?at \S+")
+CUT = "[ cut here ]"
+# In reports of others, below their first line.
+LOCKDEP_OFF = "INFO: lockdep is turned off"
+NOT_RUN = "not run:"
 
 
 class Header:
@@ -61,6 +80,41 @@ class Header:
             self.errors.append("its header names nobody who catches it")
 
 
+class Report:
+    def __init__(self, kind, *lines):
+        self.kind, self.lines, self.head = kind, list(lines), lines[-1].strip()
+
+
+def read_reports(kernel):
+    """The reports in the kernel's log, each with what follows until the next one."""
+    reports, now, before = [], None, ""
+    for line in kernel:
+        if CUT in line or PANIC.search(line):
+            now = None
+        elif WARNED.search(line):
+            bare = CUT in before
+            kind = "lockdep" if bare or LOCKDEP.search(before) else "oops"
+            now = Report(kind, *([] if bare else [before]), line)
+            reports.append(now)
+            # What led to an assertion is no more lockdep's than what led to any other WARN_ON().
+            if bare:
+                now = None
+        elif REPORT.search(line) and LOCKDEP_OFF not in line:
+            now = Report("stall" if STALL.search(line) else "lockdep" if LOCKDEP.search(line) else "oops", line)
+            reports.append(now)
+        elif now and len(now.lines) < REPORT_LINES:
+            now.lines.append(line)
+        before = line
+    return reports
+
+
+def not_run(case):
+    """A launch test of before says of a case that it left out that it failed, and why: as the one thing that it says."""
+    said = [WHERE.sub("", line) for line in case["said"] if not CHATTER.search(line)]
+    said = [line for line in said if not line.startswith("Expected MAX_LEFT_BEHIND ")]
+    return bool(said) and all(line.startswith(NOT_RUN) for line in said)
+
+
 class Boot:
     """What one boot left."""
 
@@ -72,15 +126,14 @@ class Boot:
             # What a test said that never got to its own result counts as well.
             _, tests, _, _ = parse_ktap(ktap + [f"not ok {len(begun)} {begun[-1]} # no result"])
         self.tests = {t["name"].split(":")[0]: t for t in tests}
-        self.cases = {name: {c["name"]: c["result"] for c in t["cases"]} for name, t in self.tests.items()}
+        self.cases = {name: {c["name"]: "skip" if not_run(c) else c["result"] for c in t["cases"]}
+                      for name, t in self.tests.items()}
         if "kunit" in self.cases:
             found = [m for m in map(SUBRESULT.match, ktap) if m]
             self.cases["kunit"] = {m.group(2).split(" #")[0].strip(): "fail" if m.group(1) else "skip" if "# SKIP" in m.group(2)
                                    else "pass" for m in found}
         kernel = read(f"{logs}/kernel.log")
-        at = [i for i, line in enumerate(kernel) if REPORT.search(line)]
-        self.reports = [kernel[i].strip() for i in at]
-        self.report_text = [kernel[j] for j in sorted({j for i in at for j in range(i, min(i + REPORT_LINES, len(kernel)))})]
+        self.reports = read_reports(kernel)
         self.panic = next((m.group(1) for m in map(PANIC.search, kernel) if m), None)
         host = read_json(f"{logs}/host.json")
         left = {k: host.get("statistics", {}).get(k) for k in RMP_LEFT}
@@ -110,24 +163,30 @@ def same_case(named, case):
     return case == named or case.endswith("." + named)
 
 
-def seen_by(boot, control):
+def new_reports(kind, boot, control):
+    known = {r.head for r in control.reports}
+    return [r for r in boot.reports if r.kind == kind and r.head not in known]
+
+
+def seen_by(header, boot, control):
     """What each layer has of the mutant that it has not of the control."""
     seen = {layer: [c for c in boot.failed(layer) if (control.cases.get(program, {}).get(c) == "pass" or c == "timeout")
                     and c not in control.failed(layer)]
             for layer, program in PROGRAMS.items()}
-    seen["lockdep"] = [r for r in boot.reports if r not in control.reports]
-    seen["oops"] = []
+    for kind in IN_LOG:
+        named = kind != "stall" or any(kind == k for k, _ in header.named)
+        seen[kind] = [r.head for r in new_reports(kind, boot, control)] if named else []
     seen["panic"] = [boot.panic] if boot.panic is not None else []
     seen["host"] = [k for k, n in boot.host.items() if n > control.host.get(k, 0)]
     seen["boot"] = ["timeout"] if boot.hung else []
     return seen
 
 
-def is_caught(kind, what, seen, boot):
+def is_caught(kind, what, seen, boot, control):
     if kind in PROGRAMS:
         return any(same_case(what, c) for c in seen[kind])
-    if kind in ("lockdep", "oops"):
-        return bool(seen["lockdep"]) and any(what in line for line in boot.report_text)
+    if kind in IN_LOG:
+        return any(what in line for r in new_reports(kind, boot, control) for line in r.lines)
     if kind == "panic":
         return any(what in p for p in seen["panic"])
     return what in seen[kind]
@@ -136,10 +195,10 @@ def is_caught(kind, what, seen, boot):
 def judge(header, boot, control, tests):
     """(word, problems, what each layer saw, which of the named catchers did)."""
     ran = [layer for layer, program in PROGRAMS.items() if program in tests and layer not in header.left_out]
-    seen = seen_by(boot, control)
+    seen = seen_by(header, boot, control)
     named, problems = [], list(header.errors)
     for kind, what in header.named:
-        named.append({"layer": kind, "what": what, "caught": is_caught(kind, what, seen, boot)})
+        named.append({"layer": kind, "what": what, "caught": is_caught(kind, what, seen, boot, control)})
         if kind in PROGRAMS and kind not in ran:
             problems.append(f"{kind} {what}: that layer was not run")
         elif kind in PROGRAMS and what != "timeout" and not any(same_case(what, c) for c in control.cases.get(PROGRAMS[kind], {})):
@@ -171,7 +230,7 @@ def verb_judge(args):
         "tree": args.tree, "name": name, "story": header.story, "result": word, "seconds": args.seconds / 10,
         "named": named, "not_seen_by": header.unseen, "problems": problems,
         "layers": {layer: {"result": "not run" if layer in PROGRAMS and (PROGRAMS[layer] not in boot.cases)
-                           else "caught" if what else "not seen", "by": what} for layer, what in seen.items() if layer != "oops"}})
+                           else "caught" if what else "not seen", "by": what} for layer, what in seen.items()}})
     by = "; ".join(f"{layer}: {some(what)}" for layer, what in seen.items() if what)
     print(f"{word if word == 'caught' else word.upper():<12} {name:<28} {args.seconds / 10:4.1f} s  {by[:150]}")
     for problem in problems:

@@ -29,8 +29,8 @@ Builds every wrong version of the series (tests/mutants), boots it on the emulat
 the launch test, and prints who has caught what. Fails for one that nobody catches, or that somebody whom
 its header names does not catch. The series itself is run first, and must pass.
 
-What a header may name is said in lab/mutants.py: cases of kunit and kselftest, words of lockdep, oops
-and panic, kinds of host errors.
+What a header may name is said in lab/mutants.py: cases of kunit and kselftest, words of lockdep, oops,
+stall and panic, kinds of host errors.
 
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
   --tree TREE     only those of one tree: $(trees)
@@ -71,6 +71,10 @@ verb_mutants() {
 		for t in "${all[@]}"; do found=$((found + $(mutants_of "$t" "$glob" | wc -l))); done
 		[ $found -gt 0 ] || usage_error "no mutant matches '$glob'" 'their names are those of the files in tests/mutants'
 	done
+	for t in "${all[@]}"; do
+		mapfile -t mutants < <(mutants_of "$t" "$@")
+		need_headers "${mutants[@]}"
+	done
 	at_exit half_built
 	open_run_dir
 	all_logs=$run_dir
@@ -90,10 +94,20 @@ verb_mutants() {
 	exit $status
 }
 
+# need_headers PATCH...: a mutant's key is that of what is below its header: of nothing, were there no end of it.
+need_headers() {
+	local p
+	for p; do
+		sed '/^---$/q; /^\(diff \|--- \)/Q' "$p" | grep -qx -- --- ||
+			setup_error "$(patch_name "$p"): expected a line \"---\" between its header and its diff, found none" \
+				'add it: what is above says what is wrong, and who catches it'
+	done
+}
+
 # mutants_on TREE: all of "mutants", with the results in this run's folder. Whatever they are, it returns.
 mutants_on() {
 	local mutant_wait mutant_test_limit mutant_limit mutant_tests began
-	local tree=$1 keep_lock=1 guest_tests='sev_snp_*' more_stages=1 key args=() control=$run_dir/control status=0
+	local tree=$1 keep_lock=1 guest_tests='sev_snp_*' more_stages=1 builds=1 key args=() control=$run_dir/control status=0
 	say "snplab mutants: $tree, ${#mutants[@]} of them"
 	prepare "$tree" boot
 	key=$(baseline_key "$work")
@@ -111,8 +125,12 @@ mutants_on() {
 	sed 's/^ */      /' "$control/said" >&"$out" || true
 	printf '%s\n' "${mutants[@]}" >"$run_dir/mutants"
 	set_waits $((SECONDS - began))
+	keep_built "$key"
 	# Others may have the tree as soon as nothing is to be built in it.
-	if all_built "$key"; then exec {work_lock}>&-; fi
+	if all_built "$key"; then
+		builds=''
+		exec {work_lock}>&-
+	fi
 	# Where the series itself fails, a mutant that fails is not caught.
 	[ $status -ne 0 ] || stage "build and boot ${#mutants[@]} mutants, $mutant_lanes at once" judge_mutants "$key"
 	exec {work_lock}>&-
@@ -141,7 +159,14 @@ plain_modules() {
 }
 
 # mutant_key KEY PATCH: not with the patch's header, whose words change no module.
-mutant_key() { { printf '%s\n' "$1"; sed '1,/^---$/d' "$2"; } | sha256sum | cut -c1-32; }
+mutant_key() { { printf '%s\n' "$1"; sed '0,/^---$/d' "$2"; } | sha256sum | cut -c1-32; }
+
+# keep_built KEY: those that this run needs are used now, all of them: neither its own builder nor another run's
+# takes them for the oldest.
+keep_built() {
+	local p
+	for p in "${mutants[@]}"; do touch -c "$cache/mutants/$(mutant_key "$1" "$p")"; done
+}
 
 all_built() {
 	local p
@@ -150,7 +175,7 @@ all_built() {
 
 # judge_mutants KEY: builds what the cache lacks, and boots meanwhile. A stage.
 judge_mutants() {
-	local p i workers=() store status=0
+	local p i workers=() store status=0 builder=''
 	if [ -n "$dry_run" ]; then
 		for p in "${mutants[@]}"; do
 			run patch -d "$work/src" -p1 -F0 -i "$p"
@@ -161,11 +186,14 @@ judge_mutants() {
 	fi
 	store=$(cache_dir mutants)
 	for p in "${mutants[@]}"; do mkdir "$run_dir/$(basename "$p" .patch)"; done
-	(build_mutants "$store" "$1") &
-	workers=($!)
+	# Without the tree's lock, what is half made there is another run's.
+	if [ -n "$builds" ]; then
+		(build_mutants "$store" "$1") &
+		builder=$! workers=($!)
+	fi
 	for ((i = 0; i < mutant_lanes; i++)); do
 		# They outlive the builder, and need no lock on the tree.
-		(exec {work_lock}>&-; boot_mutants "$store" "$1") &
+		(exec {work_lock}>&-; boot_mutants "$store" "$1" "$builder") &
 		workers+=($!)
 	done
 	exec {work_lock}>&-
@@ -240,7 +268,21 @@ slow_first() {
 	done | sort -s -k1,1nr | cut -d' ' -f2-
 }
 
-# boot_mutants STORE KEY: those that nobody else has begun with, each as soon as it is built.
+# wait_for_modules DIR LOGS BUILDER: until DIR is there, or LOGS say why it will not be.
+wait_for_modules() {
+	local gone
+	while [ ! -d "$1" ] && [ ! -e "$2/not-built" ]; do
+		gone=''
+		kill -0 "$3" 2>/dev/null || gone=1
+		# The last thing that it did may have been this one.
+		if [ -n "$gone" ] && [ ! -d "$1" ] && [ ! -e "$2/not-built" ]; then
+			echo 'the builder ended' >"$2/not-built"
+		fi
+		sleep 0.1
+	done
+}
+
+# boot_mutants STORE KEY BUILDER: those that nobody else has begun with, each as soon as it is built.
 boot_mutants() {
 	local store=$1 p logs dir root began took order
 	mapfile -t order < <(slow_first "$1" "$2")
@@ -248,7 +290,7 @@ boot_mutants() {
 		logs=$run_dir/$(basename "$p" .patch)
 		mkdir "$logs/begun" 2>/dev/null || continue
 		dir=$store/$(mutant_key "$2" "$p")
-		while [ ! -d "$dir" ] && [ ! -e "$logs/not-built" ]; do sleep 0.1; done
+		wait_for_modules "$dir" "$logs" "$3"
 		began=$(date +%s%N)
 		if [ -d "$dir" ]; then
 			touch "$dir"
