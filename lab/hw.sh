@@ -9,7 +9,7 @@
 #   --check         look at the prerequisites, run nothing
 #   --binary FILE   the test, static: sev_snp_launch_test
 #   --brief         of the prerequisites, say only what is not as expected
-#   --force         run the test even though something is missing
+#   --force         run the test even though something is missing: a pass is then none, but SKIP
 #   --timeout SEC   for the whole test (default 600)
 #   --expect FILE   what is known to fail on this kernel, and what it says then: series/*/expect
 #   --json FILE     the verdict, machine-readable
@@ -17,7 +17,7 @@
 #
 # Writes to nothing on the machine but a folder below TMPDIR, which it removes, and FILE of --json.
 # Exit status: 0 pass (--check: nothing is missing), 1 the test failed or the kernel reported something, 2 usage,
-# 4 skipped: a prerequisite is missing, or the test skipped itself, 124 timed out.
+# 4 skipped: a prerequisite is missing, or the test skipped itself or all of its cases, 124 timed out.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -608,7 +608,7 @@ judge() {
 	plan=$(sed -n 's/^1\.\.\([0-9][0-9]*\).*/\1/p' "$tmp/out" | tail -n 1)
 	n_results=$((passed + skipped + failed + known))
 	# The status of a test of which nothing failed but what is known to.
-	[ "$known" -eq 0 ] || [ "$failed" -gt 0 ] || [ "$test_status" -ne 1 ] || test_status=0
+	[ "$known" -eq 0 ] || [ "$failed" -gt 0 ] || [ "$test_status" != 1 ] || test_status=0
 	n_reports=$(wc -l <"$tmp/reports" | tr -d ' ')
 	if [ -n "$timed_out" ]; then
 		verdict=timeout status=124 why="no end within $limit s"
@@ -618,10 +618,17 @@ judge() {
 		verdict=fail status=1 why="the test was killed by signal $((test_status - 128))"
 	elif [ "$test_status" -ne 0 ] && [ "$test_status" -ne 4 ] || [ "$failed" -gt 0 ]; then
 		verdict=fail status=1 why="the test ended with status $test_status"
-	elif [ -n "$plan" ] && [ "$plan" -ne "$n_results" ]; then
+	elif [ -z "$plan" ]; then
+		# To end with 0 is no result: so does a wrong program, or one that only lists its cases.
+		verdict=fail status=1 why='expected a TAP plan, found none'
+	elif [ "$plan" -ne "$n_results" ]; then
 		verdict=fail status=1 why="expected $plan results, found $n_results"
-	elif [ -n "$plan" ] && [ "$passed" -eq 0 ]; then
-		verdict=skip status=4 why='every case was skipped'
+	elif [ "$passed" -eq 0 ]; then
+		verdict=skip status=4 why='no case passed'
+		[ "$known" -gt 0 ] || why='every case was skipped'
+		[ "$plan" -gt 0 ] || why='the plan has no case'
+	elif [ "$missing" -gt 0 ]; then
+		verdict=skip status=4 why="$missing prerequisite(s) missing, the first: $first_missing: that is no pass"
 	else
 		verdict=pass status=0 why=''
 	fi
@@ -660,7 +667,11 @@ block() {
 	[ "$known" -eq 0 ] || { echo 'failed as known on this kernel'; sed 's/^/    /' "$tmp/known"; }
 	[ "$skipped" -eq 0 ] || { echo 'skipped'; grep -E '^ok .*# *SKIP' "$tmp/out" | head -n 20 | sed 's/^/    /'; }
 	# What failed was tested, too, but nobody wants that line then.
-	[ "$status" -ne 0 ] || printf '\nTested-by: %s\n' "$(tester)"
+	if [ "$status" -eq 0 ]; then
+		printf '\nTested-by: %s\n' "$(tester)"
+	elif [ "$missing" -gt 0 ]; then
+		printf '\nno Tested-by: with a prerequisite missing, this may not be the host that the test is for\n'
+	fi
 	printf -- '--- end ---\n'
 }
 

@@ -154,8 +154,16 @@ expect 'iommu=pt that does no harm is not mentioned' 0 '^ok       cmdline: nothi
 sed -i /AMD-Vi/d "$root/kernel.log"
 expect 'iommu=pt that may is' 0 '^note     cmdline: iommu=pt: most kernels refuse' hw --check
 echo 6.10.0 >"$root/proc/sys/kernel/osrelease"
-expect '--force runs it all the same' 0 '^PASS: 1 passed' hw --force --binary "$tmp/program"
-expect 'and the block says so' 0 '^missing    1 prerequisite\(s\), the first: kernel; run with --force$' hw --force --binary "$tmp/program"
+forced='^SKIP: 1 passed, 0 failed, 1 skipped; 1 prerequisite\(s\) missing, the first: kernel: that is no pass$'
+expect '--force runs it all the same, and a pass is none' 4 "$forced" hw --force --binary "$tmp/program"
+check 'nor is it in the JSON' json_says "(d['exit'], d['verdict'], d['passed'], d['missing']) == (4, 'skip', 1, 1)"
+expect 'and the block says so' 4 '^missing    1 prerequisite\(s\), the first: kernel; run with --force$' hw --force --binary "$tmp/program"
+expect 'and why there is no Tested-by' 4 '^no Tested-by: with a prerequisite missing' hw --force --binary "$tmp/program"
+expect 'which there is not' 4 '^0$' bash -c 'SNPLAB_HW_ROOT=$0 sh "$1" --force --binary "$2" >"$2.said"; s=$?; grep -c "^Tested-by" "$2.said"; exit $s' "$root" "$top/lab/hw.sh" "$tmp/program"
+program 'exit 0'
+expect '--force, and a program that only ends with 0' 1 '^FAIL: exit status 0; expected a TAP plan, found none$' hw --force --binary "$tmp/program"
+program 'echo 1..1; echo not ok 1 a; exit 1'
+expect '--force, and a case fails' 1 '^FAIL: 0 passed, 1 failed' hw --force --binary "$tmp/program"
 
 # --- What the test says, and the kernel ------------------------------------------------------------
 
@@ -217,8 +225,13 @@ run_of 'it ends early' 1 'expected 3 results, found 1$' 'echo 1..3; echo ok 1 a'
 run_of 'it is killed' 1 'the test was killed by signal 11$' 'echo 1..1; kill -SEGV $$'
 run_of 'it skips itself' 4 '^SKIP: .*the test skipped itself: no SNP here$' 'echo "1..0 # SKIP no SNP here"; exit 4'
 run_of 'every case is skipped' 4 '^SKIP: .*every case was skipped$' 'echo 1..1; echo "ok 1 a # SKIP no"'
-run_of 'no TAP: the status' 0 '^PASS: exit status 0$' 'echo hello'
-run_of 'arguments reach it' 0 '^\[-t\]\[a b\]$' "printf '[%s]' \"\$@\"; echo" -- -t 'a b'
+run_of 'some are skipped, and the others fail as known' 4 '^SKIP: 0 passed, 0 failed, 1 skipped, 1 failed as known; no case passed$' \
+	"$(of b.c "$known" | sed "s/ok 1 a/'ok 1 a # SKIP no'/")" --expect "$tmp/expect"
+run_of 'more results than planned' 1 'expected 1 results, found 2$' 'echo 1..1; echo ok 1 a; echo ok 2 b'
+run_of 'results without a plan' 1 '^FAIL: exit status 0; expected a TAP plan, found none$' 'echo ok 1 a'
+run_of 'no TAP' 1 '^FAIL: exit status 0; expected a TAP plan, found none$' 'echo hello'
+run_of 'a plan of nothing' 4 '^SKIP: 0 passed, 0 failed, 0 skipped; the plan has no case$' 'echo 1..0'
+run_of 'arguments reach it' 0 '^\[-t\]\[a b\]$' "printf '[%s]' \"\$@\"; echo; $pass" -- -t 'a b'
 run_of 'it does not end' 124 '^TIMEOUT: .*no end within 2 s$' 'sleep 600 & wait' --timeout 2
 run_of 'where its threads are' 124 '^      thread [0-9]+ \(sleep\):$' 'sleep 600 & wait' --timeout 2
 run_of 'what it leaves behind is not waited for' 0 '^PASS' 'sleep 20 & echo 1..1; echo ok 1 a'
