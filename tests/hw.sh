@@ -154,8 +154,16 @@ expect 'iommu=pt that does no harm is not mentioned' 0 '^ok       cmdline: nothi
 sed -i /AMD-Vi/d "$root/kernel.log"
 expect 'iommu=pt that may is' 0 '^note     cmdline: iommu=pt: most kernels refuse' hw --check
 echo 6.10.0 >"$root/proc/sys/kernel/osrelease"
-expect '--force runs it all the same' 0 '^PASS: 1 passed' hw --force --binary "$tmp/program"
-expect 'and the block says so' 0 '^missing    1 prerequisite\(s\), the first: kernel; run with --force$' hw --force --binary "$tmp/program"
+forced='^SKIP: 1 passed, 0 failed, 1 skipped; 1 prerequisite\(s\) missing, the first: kernel: that is no pass$'
+expect '--force runs it all the same, and a pass is none' 4 "$forced" hw --force --binary "$tmp/program"
+check 'nor is it in the JSON' json_says "(d['exit'], d['verdict'], d['passed'], d['missing']) == (4, 'skip', 1, 1)"
+expect 'and the block says so' 4 '^missing    1 prerequisite\(s\), the first: kernel; run with --force$' hw --force --binary "$tmp/program"
+expect 'and why there is no Tested-by' 4 '^no Tested-by: with a prerequisite missing' hw --force --binary "$tmp/program"
+expect 'which there is not' 4 '^0$' bash -c 'SNPLAB_HW_ROOT=$0 sh "$1" --force --binary "$2" >"$2.said"; s=$?; grep -c "^Tested-by" "$2.said"; exit $s' "$root" "$top/lab/hw.sh" "$tmp/program"
+program 'exit 0'
+expect '--force, and a program that only ends with 0' 1 '^FAIL: exit status 0; expected a TAP plan, found none$' hw --force --binary "$tmp/program"
+program 'echo 1..1; echo not ok 1 a; exit 1'
+expect '--force, and a case fails' 1 '^FAIL: 0 passed, 1 failed' hw --force --binary "$tmp/program"
 
 # --- What the test says, and the kernel ------------------------------------------------------------
 
@@ -166,19 +174,64 @@ run_of() { # TEXT STATUS PATTERN PROGRAM [ARGUMENT...]
 }
 run_of 'a case fails' 1 '^FAIL: 1 passed, 1 failed, 0 skipped; the test ended with status 1$' 'echo 1..2; echo ok 1 a; echo not ok 2 b; exit 1'
 expect 'and nobody is asked to say Tested-by' 1 '^0$' bash -c 'SNPLAB_HW_ROOT=$0 sh "$1" --binary "$2" >"$2.said"; s=$?; grep -c Tested-by "$2.said"; exit $s' "$root" "$top/lab/hw.sh" "$tmp/program"
-echo 'program b.c: known failure: a reason' >"$tmp/expect"
-run_of 'a case fails, as known' 0 '^PASS: 1 passed, 0 failed, 0 skipped, 1 failed as known$' 'echo 1..2; echo ok 1 a; echo "not ok 2 b.c # why"; exit 1' --expect "$tmp/expect"
-run_of 'and the block has the reason' 0 '^    b.c: a reason$' 'echo 1..2; echo ok 1 a; echo not ok 2 b.c; exit 1' --expect "$tmp/expect"
-run_of 'another fails, too' 1 '^FAIL: 0 passed, 1 failed, 0 skipped, 1 failed as known;' 'echo 1..2; echo not ok 1 b.cd; echo not ok 2 b.c; exit 1' --expect "$tmp/expect"
-run_of 'what is known fails, and the test crashes' 1 '^FAIL: .*killed by signal 11$' 'echo 1..2; echo not ok 1 b.c; kill -SEGV $$' --expect "$tmp/expect"
+# What is listed is known only if it says what is listed, and nothing worse. The list is searched for the very name.
+printf '%s\n' '# a comment' 'program b.cd.e: known failure: of another' '	says: .' 'program b.c: known failure: a reason' '# a comment' \
+	'	says: found E[A-Z]+ \(14\)$' '	evidence: a.patch' 'program silent: known failure: whatever it says' 'other b.c: known failure: of another program' '	says: nothing' \
+	'program bad: known failure: no regular expression' '	says: (' >"$tmp/expect"
+known='echo "# a.c:1:b.c:vCPU 0: found EFAULT (14)"' # what b.c says where it fails as known
+# of NAME COMMANDS: a program with one case that passes, and NAME, which fails and does COMMANDS before.
+of() { echo "echo 1..2; echo '#  RUN           a ...'; echo ok 1 a; echo '#  RUN           $1 ...'; $2; echo '#          FAIL  $1'; echo 'not ok 2 $1 # why'; exit 1"; }
+run_of 'a case fails, as known' 0 '^PASS: 1 passed, 0 failed, 0 skipped, 1 failed as known$' "$(of b.c "$known")" --expect "$tmp/expect"
+check 'is in the JSON' json_says "(d['exit'], d['verdict'], d['failed'], d['known_failures']) == (0, 'pass', 0, 1)"
+run_of 'and the block has the reason' 0 '^    b.c: a reason$' "$(of b.c "$known")" --expect "$tmp/expect"
+run_of 'what is known of a case, without the list' 1 '^FAIL: 1 passed, 1 failed, 0 skipped; ' "$(of b.c "$known")"
+# hides TEXT PATTERN PROGRAM: the case that is listed has failed, with a reason why it is not known, and nobody is asked to say Tested-by.
+hides() {
+	run_of "$1" 1 '^FAIL: 1 passed, 1 failed, 0 skipped; ' "$3" --expect "$tmp/expect"
+	expect "$1: and the block says why" 1 "$2" hw --brief --binary "$tmp/program" --expect "$tmp/expect"
+	expect "$1: and has no Tested-by" 1 '^0$' bash -c 'SNPLAB_HW_ROOT=$0 sh "$1" --binary "$2" --expect "$3" >"$2.said"; s=$?; grep -c Tested-by "$2.said"; exit $s' \
+		"$root" "$top/lab/hw.sh" "$tmp/program" "$tmp/expect"
+}
+hides 'a case that is known to fail says nothing' 'known to fail \(a reason\), but not so: expected that it says "found E\[A-Z\]' "$(of b.c :)"
+hides 'and something else' 'but not so: expected that it says' "$(of b.c 'echo "# found Success (0)"')"
+hides 'and the words, in another case' 'but not so: expected that it says' "echo '#  RUN           a ...'; $known; $(of b.c :)"
+hides 'and the words, before its beginning' 'but not so: expected that it says' "$(of b.c : | sed "s/echo ok 1 a;/& ${known//&/\\&};/")"
+hides 'and the words, and it hangs' 'but not so: .*KVM_RUN did not return within 10 s: stuck on vcpu->mutex$' \
+	"$(of b.c "$known; echo '# a.c:2:b.c:vCPU 1: KVM_RUN did not return within 10 s: stuck on vcpu->mutex'")"
+for worse in "the test case's process did not end in time:" 'process 7 did not die' 'process 7 cannot be killed' 'process 7 is left behind:' \
+	"its thread is gone, see the kernel's log" 'not run: the processes of 2 cases are stuck' 'expected it to block, but it returned' \
+	'LAUNCH_FINISH stopped waiting for vCPU 1'; do
+	run_of "and: $worse" 1 "but not so: .*$worse" "$(of b.c "$known; echo \"# $worse\"")" --expect "$tmp/expect"
+done
+run_of 'another case hangs: it has failed' 1 '^FAIL: 0 passed, 1 failed, 0 skipped, 1 failed as known;' \
+	"$(of b.c "$known" | sed "s/echo ok 1 a;/echo '# did not return'; echo not ok 1 a;/")" --expect "$tmp/expect"
+hides 'a list without "says:"' 'but not so: the list has no "says:"' "$(of silent "$known")"
+hides 'a "says:" that is no regular expression' 'but not so: ' "$(of bad "$known")"
+run_of 'another fails, too' 1 '^FAIL: 0 passed, 1 failed, 0 skipped, 1 failed as known;' "$(of b.c "$known" | sed 's/ok 1 a/not ok 1 b.cd/')" --expect "$tmp/expect"
+if busybox=$(command -v busybox); then
+	mkdir "$tmp/applets"
+	"$busybox" --install -s "$tmp/applets"
+	program "$(of b.c "$known")"
+	expect 'busybox alone: a case fails, as known' 0 '^PASS: 1 passed, 0 failed, 0 skipped, 1 failed as known$' \
+		env PATH="$tmp/applets" SNPLAB_HW_ROOT="$root" sh "$top/lab/hw.sh" --binary "$tmp/program" --expect "$tmp/expect"
+	program "$(of b.c "$known; echo '# it did not return'")"
+	expect 'busybox alone: and it hangs' 1 'but not so: # it did not return$' \
+		env PATH="$tmp/applets" SNPLAB_HW_ROOT="$root" sh "$top/lab/hw.sh" --binary "$tmp/program" --expect "$tmp/expect"
+fi
+run_of 'what is known fails, and the test crashes' 1 '^FAIL: .*killed by signal 11$' "$(of b.c "$known" | sed 's/exit 1/kill -SEGV $$/')" --expect "$tmp/expect"
 run_of 'a case fails, and the status says pass' 1 '^FAIL: 0 passed, 1 failed' 'echo 1..1; echo not ok 1 a'
 run_of 'the status says fail, and no case does' 1 '^FAIL: 1 passed, 0 failed, 0 skipped; the test ended with status 3$' 'echo 1..1; echo ok 1 a; exit 3'
 run_of 'it ends early' 1 'expected 3 results, found 1$' 'echo 1..3; echo ok 1 a'
 run_of 'it is killed' 1 'the test was killed by signal 11$' 'echo 1..1; kill -SEGV $$'
 run_of 'it skips itself' 4 '^SKIP: .*the test skipped itself: no SNP here$' 'echo "1..0 # SKIP no SNP here"; exit 4'
 run_of 'every case is skipped' 4 '^SKIP: .*every case was skipped$' 'echo 1..1; echo "ok 1 a # SKIP no"'
-run_of 'no TAP: the status' 0 '^PASS: exit status 0$' 'echo hello'
-run_of 'arguments reach it' 0 '^\[-t\]\[a b\]$' "printf '[%s]' \"\$@\"; echo" -- -t 'a b'
+run_of 'some are skipped, and the others fail as known' 4 '^SKIP: 0 passed, 0 failed, 1 skipped, 1 failed as known; no case passed$' \
+	"$(of b.c "$known" | sed "s/ok 1 a/'ok 1 a # SKIP no'/")" --expect "$tmp/expect"
+run_of 'more results than planned' 1 'expected 1 results, found 2$' 'echo 1..1; echo ok 1 a; echo ok 2 b'
+run_of 'results without a plan' 1 '^FAIL: exit status 0; expected a TAP plan, found none$' 'echo ok 1 a'
+run_of 'no TAP' 1 '^FAIL: exit status 0; expected a TAP plan, found none$' 'echo hello'
+run_of 'a plan of nothing' 4 '^SKIP: 0 passed, 0 failed, 0 skipped; the plan has no case$' 'echo 1..0'
+run_of 'arguments reach it' 0 '^\[-t\]\[a b\]$' "printf '[%s]' \"\$@\"; echo; $pass" -- -t 'a b'
 run_of 'it does not end' 124 '^TIMEOUT: .*no end within 2 s$' 'sleep 600 & wait' --timeout 2
 run_of 'where its threads are' 124 '^      thread [0-9]+ \(sleep\):$' 'sleep 600 & wait' --timeout 2
 run_of 'what it leaves behind is not waited for' 0 '^PASS' 'sleep 20 & echo 1..1; echo ok 1 a'
