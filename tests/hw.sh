@@ -254,6 +254,12 @@ eval "$(sed -n '/^report=/,/[^\\]$/p' "$top/lab/hw.sh")"
 if [ "$report" = "$wanted" ]; then ok 'hw.sh calls a report what verdict.py does'; else
 	not_ok 'hw.sh calls a report what verdict.py does' "verdict.py: $wanted" "hw.sh: $report"; fi
 
+never_known=''
+eval "$(grep '^never_known=' "$top/lab/hw.sh")"
+wanted=$(cd "$top/lab" && python3 -c 'import verdict; print(verdict.NEVER_KNOWN.pattern)')
+if [ -n "$never_known" ] && [ "$never_known" = "$wanted" ]; then ok 'hw.sh excuses no hang that verdict.py does not'; else
+	not_ok 'hw.sh excuses no hang that verdict.py does not' "verdict.py: $wanted" "hw.sh: $never_known"; fi
+
 # --- In the emulated host ----------------------------------------------------------------------
 
 dir=$tmp/host tree=mainline
