@@ -43,7 +43,9 @@ for tree in 6.12.y mainline; do
 	is "$tree: no RMP entry is a guest's or the firmware's at the end" "$json" \
 		'[d["host"]["statistics"][k] for k in ("rmp-assigned", "rmp-firmware")]' '[0, 0]'
 	is "$tree: the kernel is an SNP host" "$json" 'd["snp"]' True
-	is "$tree: no error on the host" "$json" 'd["host_errors"]' 0
+	# The three ID blocks that the launch test gets wrong on purpose.
+	is "$tree: no error on the host but what is asked for" "$json" \
+		'{k: n for k, n in d["host"]["errors"].items() if n}' "{'firmware': 3}"
 	is "$tree: the host did what launching a guest takes" "$json" \
 		'min(d["host"]["statistics"][k] for k in ("rmpupdate", "commands", "vmrun-sev")) > 0' True
 	logs=$(ask "$json" 'd["logs"]')
@@ -58,7 +60,7 @@ done
 # Without --test: the quick ones, in seconds once everything is built.
 # On two cores with nothing else to do it takes 15 s, and the guest's init starts within 3: here, twice that.
 t0=$SECONDS
-expect 'the quick tests' 0 '^PASS: 6.12.y on linux .*: [0-9]+ passed, 0 failed, 0 skipped; no report .*, no error on the host' "$top/snplab" run
+expect 'the quick tests' 0 '^PASS: 6.12.y on linux .*: [0-9]+ passed, 0 failed, 0 skipped; no report .*, 3 on the host, all asked for' "$top/snplab" run
 took=$((SECONDS - t0))
 if [ $took -le 30 ]; then ok "which takes $took s, at most 30"; else not_ok 'which takes 30 s at most' "found $took"; fi
 init=$(sed -n 's/^# linux .*, init after \([0-9.]*\) s.*/\1/p' "$tmp/6.12.y.log")
