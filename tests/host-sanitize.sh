@@ -11,7 +11,7 @@ set -uo pipefail
 # shellcheck source=tests/host-tap.sh
 . "$(dirname "$0")/host-tap.sh"
 
-seconds=${SNPLAB_FUZZ:-60}
+seconds=${SNPLAB_FUZZ:-30}
 export host_sanitize=1
 # QEMU keeps what it allocated when it exits.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
