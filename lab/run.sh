@@ -12,6 +12,8 @@ prepare() {
 	[[ $tree != */* ]] || source=$tree
 	plan_host
 	plan_selftests "$tree" "$source"
+	# KUnit alone needs no second kernel's source.
+	[ -z "${kunit_alone:-}" ] || selftests_stages=0
 	stage_all=$((6 + selftests_stages + host_stages + ${more_stages:-0}))
 	[ -z "$source" ] || stage_all=$((stage_all - 1))
 	open_run_dir
@@ -35,12 +37,14 @@ prepare() {
 	stage "apply ${#patches[@]} patches to linux $version" overlay "$source" "$work" "${patches[@]}"
 	stage "build linux $version" build_kernel "$work"
 	if [ "$selftests_stages" -eq 2 ]; then stage 'fetch linux for its selftests' fetch_base mainline; fi
-	if [ -z "$selftests_source" ]; then
-		if [ "$tree" = mainline ]; then selftests_source=$source; else selftests_source=$(linux_dir='' base_of mainline); fi
+	if [ "$selftests_stages" -gt 0 ]; then
+		if [ -z "$selftests_source" ]; then
+			if [ "$tree" = mainline ]; then selftests_source=$source; else selftests_source=$(linux_dir='' base_of mainline); fi
+		fi
+		mapfile -t selftests < <(all_tests | grep -vx kunit)
+		stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
+			build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
 	fi
-	mapfile -t selftests < <(all_tests | grep -vx kunit)
-	stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
-		build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
 	stage 'build the guest: init, modules, tests' build_guest "$work"
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
 	[ -n "$dry_run${keep_lock:-}" ] || exec {work_lock}>&-
@@ -98,7 +102,11 @@ lock_work() {
 build_guest() {
 	local work=$1
 	[ -z "${guest_tests:-}" ] || run find "$run_dir/tests" -type f ! -name "$guest_tests" -delete
-	build_initrd "$work" "$run_dir/initrd.gz" "$run_dir/tests"
+	if [ "$selftests_stages" -gt 0 ]; then
+		build_initrd "$work" "$run_dir/initrd.gz" "$run_dir/tests"
+	else
+		build_initrd "$work" "$run_dir/initrd.gz"
+	fi
 	[ -n "$dry_run" ] || { cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage" && rm -rf "$run_dir/tests"; }
 }
 
@@ -146,6 +154,8 @@ verb_run() {
 	local tests logs status=0 args=() s
 	tests=$(pick_tests "$test_glob")
 	say "snplab run: $tree_name"
+	# shellcheck disable=SC2034  # prepare's
+	if [ "$tests" = kunit ]; then kunit_alone=1; fi
 	prepare "$tree" boot
 	if ! has_kunit "$work"; then
 		tests=$(tr , '\n' <<<"$tests" | grep -vx kunit | paste -sd,) || true
