@@ -74,7 +74,6 @@ host_source() {
 	mkdir -p "$2"
 	lock_work "$2"
 	(overlay "$source" "$2" "${patches[@]}")
-	[ -e "$2/src/obj/.config" ] || configure "$2" "$lab"/config/{base,kvm,debug,kunit}.config
 }
 
 # host_qemu DIR: the emulated host, in DIR/qemu.

@@ -11,8 +11,6 @@
  *               snplab.timeout=SECONDS       for each test (default 120)
  *               MODULE.PARAMETER=VALUE       for a module when it is loaded
  *               snplab.shell                 a shell on the console instead
- *               snplab.unload                after the tests, the modules are removed again; with
- *                                            =NAME, down to that one and no further
  *
  * A test program's exit status is its result, as kselftest has it: 0 ok, 4 skipped, others not ok.
  */
@@ -39,14 +37,9 @@
 #define KSFT_SKIP	4
 #define MAX_TESTS	128
 #define MAX_ARGS	8
-#define MAX_MODULES	16
 #define KUNIT_RESULTS	"/sys/kernel/debug/kunit"
 
 static FILE *report;
-
-/* In the order in which they were loaded. */
-static char *modules[MAX_MODULES];
-static int nr_modules;
 
 static void mount_one(const char *type, const char *where, unsigned long flags)
 {
@@ -136,44 +129,10 @@ static void load_modules(void)
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || syscall(SYS_finit_module, fd, options, 0))
 			fprintf(report, "# init: module %s: %s\n", name, strerror(errno));
-		else if (nr_modules < MAX_MODULES)
-			modules[nr_modules++] = strdup(name);
 		if (fd >= 0)
 			close(fd);
 	}
 	fclose(order);
-}
-
-/*
- * Removes what load_modules() loaded, last first, to the module named last or to the first one loaded.
- * Not waiting for one that is in use: a VM that is still alive would hold it until the run's end.
- */
-static void unload_modules(const char *last)
-{
-	char name[128], *c;
-	int i;
-
-	for (i = nr_modules - 1; i >= 0; i--) {
-		snprintf(name, sizeof(name), "%s", modules[i]);
-		/* A file may have dashes, a module has none. */
-		for (c = name; *c; c++)
-			if (*c == '-')
-				*c = '_';
-		if (syscall(SYS_delete_module, name, O_NONBLOCK)) {
-			fprintf(report, "# init: not unloaded: %s: %s%s\n", name, strerror(errno),
-				errno == EBUSY || errno == EWOULDBLOCK ? " (is a VM still alive?)" : "");
-			return;
-		}
-		fprintf(report, "# init: removed %s\n", name);
-		fflush(report);
-		if (!strcmp(last, name) || !strcmp(last, modules[i]))
-			break;
-	}
-	if (i < 0 && (*last || !nr_modules))
-		fprintf(report, "# init: not unloaded: expected %s among the modules, found none\n",
-			*last ? last : "one");
-	else
-		fprintf(report, "# init: unloaded\n");
 }
 
 /*
@@ -442,7 +401,7 @@ static void shell(void)
 
 int main(void)
 {
-	char *tests, *timeout, *where, *unload;
+	char *tests, *timeout, *where;
 	struct utsname u;
 
 	report = stdout;
@@ -474,9 +433,6 @@ int main(void)
 		tests = cmdline_value("snplab.tests");
 		timeout = cmdline_value("snplab.timeout");
 		run_tests(tests ? tests : "", timeout && atoi(timeout) > 0 ? atoi(timeout) : 120);
-		unload = cmdline_value("snplab.unload");
-		if (unload)
-			unload_modules(unload);
 		/* Not as a comment: every line of a test's own begins like one. */
 		fprintf(report, "snplab: end of tests\n");
 	}
