@@ -11,7 +11,8 @@ set_waits() {
 	[ $mutant_wait -ge 2 ] || mutant_wait=2
 	[ $mutant_wait -le 15 ] || mutant_wait=15
 	mutant_test_limit=$((20 * mutant_wait + $1))
-	mutant_limit=$((mutant_test_limit + 3 * $1 + 30))
+	# KUnit's waits are in the kernel, and follow no pace: three cases that wait in vain are a minute.
+	mutant_limit=$((mutant_test_limit + 3 * $1 + 30 + 120))
 	# The largest launch has other things to show than that it can be wrong.
 	mutant_tests=kunit,sev_snp_launch_test:-w:$mutant_wait:-V:64_vcpus
 }
