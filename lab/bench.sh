@@ -38,7 +38,7 @@ bench_boot() {
 verb_bench() {
 	local p patches version work name turn status=0 without args=()
 	bench_most=512
-	if [ -n "$bench_quick" ]; then
+	if given --quick; then
 		bench_most=16
 		work=$(work_dir "$tree")
 	else
@@ -86,7 +86,7 @@ verb_bench() {
 	done
 	[ -z "$dry_run" ] || return 0
 	rm -rf "$run_dir"/{with,without}.{gz,bzImage} "$run_dir/host"
-	[ -n "$bench_quick" ] || args+=(--limit 600)
+	given --quick || args+=(--limit 600)
 	json_done=1
 	python3 "$lab/bench.py" --tree "$tree_name" --linux "$version" --most $bench_most --turns $bench_turns \
 		${json:+--json "$json"} "${args[@]}" >&"$out" || status=$?
