@@ -3,7 +3,7 @@
 # The verb `hw`: builds the launch test and hands over to lab/hw.sh, which stands alone.
 
 verb_hw() {
-	local hw=(sh "$lab/hw.sh" ${json:+--json "$json"}) flags=("${flags_given[@]}") status=0 selftests expect
+	local hw=(sh "$lab/hw.sh" ${json:+--json "$json"}) flags=("${flags_given[@]}") status=0 expect
 	json_done=1
 	# By the release of the kernel that is running, if there is a series for it.
 	if [[ $(uname -r) =~ ^[0-9]+\.[0-9]+ ]]; then
@@ -33,14 +33,7 @@ verb_hw() {
 	stage_grace=30
 	stage 'install what is missing' install_missing overlay build
 	stage_grace=3
-	if [ "$selftests_stages" -eq 2 ]; then
-		stage 'fetch linux for its selftests' fetch_base mainline
-		selftests_source=$(base_of mainline)
-	fi
-	# The list that run has: one build serves both.
-	mapfile -t selftests < <(all_tests | grep -vx kunit)
-	stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
-		build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
+	prepare_selftests
 	hw_binary=$run_dir/tests/sev_snp_launch_test
 	flags+=(--brief --binary "$hw_binary")
 	if [ -n "$dry_run" ]; then run "${hw[@]}" "${flags[@]}"; return; fi
