@@ -21,7 +21,7 @@ bench_guest() {
 	kmake "$work" -s headers
 	[ -n "$dry_run" ] || { rm -rf "$work/tests" && mkdir "$work/tests"; }
 	run gcc -static -O2 -Wall -Wextra -Werror -isystem "$work/src/obj/usr/include" -o "$work/tests/finish" "$lab/bench/finish.c"
-	build_initrd "$work" "$run_dir/$name.gz" "$work/tests"
+	build_initrd "$work" "$run_dir/$name.gz" "$work/tests/finish"
 	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/$name.bzImage"
 }
 
@@ -36,41 +36,23 @@ bench_boot() {
 }
 
 verb_bench() {
-	local p patches version work name turn status=0 without args=()
+	local patches name turn status=0 without extra_patches args=()
 	bench_most=512
-	if [ -n "$bench_quick" ]; then
+	if given --quick; then
 		bench_most=16
-		work=$(work_dir "$tree")
 	else
 		# Lockdep is not what anybody runs, and costs more than what it watches.
-		kernel_config=(base kvm bench)
-		work=$(work_dir "$tree")-bench
+		kernel_config=(base kvm bench) work_suffix=-bench
 	fi
 	without=$top/tests/mutants/$(series_dir "$tree")/no-lock.patch
 	say "snplab bench: $tree_name"
-	plan_host
-	stage_all=$((11 + host_stages + (${#linux_dir} == 0)))
-	open_run_dir
-	stage_grace=30
-	stage 'install what is missing' install_missing fetch overlay build boot "${host_purposes[@]}"
-	stage_grace=3
-	source=${linux_dir:-}
-	if [ -z "$source" ]; then
-		stage "fetch linux for $tree" fetch_base "$tree"
-		source=$(base_of "$tree")
-	fi
-	version=$(kernel_version "$source") || version='(version not known yet)'
-	if [ -z "$dry_run" ]; then
-		mkdir -p "$work" 2>/dev/null || setup_error "cannot create $(tilde "$work")" 'set XDG_CACHE_HOME to a folder that can be written'
-		[ -e "$work/all.config" ] || need_space "$work" 3000 'building a kernel'
-	fi
-	lock_work "$work"
+	prepare_source "$tree" 10 boot
+	prepare_work "$tree"
 	# The series last: it is what others expect in this folder.
 	for name in without with; do
-		extra_patch=
-		[ $name = with ] || extra_patch=$without
-		p=$(patches_for "$tree" "$source")
-		mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
+		extra_patches=()
+		[ $name = with ] || extra_patches=("$without")
+		set_patches "$tree" "$source"
 		stage "apply ${#patches[@]} patches to linux $version, $name the locks" overlay "$source" "$work" "${patches[@]}"
 		stage "build linux $version, $name the locks" build_kernel "$work"
 		stage "build the guest, $name the locks" bench_guest "$work" $name
@@ -86,7 +68,7 @@ verb_bench() {
 	done
 	[ -z "$dry_run" ] || return 0
 	rm -rf "$run_dir"/{with,without}.{gz,bzImage} "$run_dir/host"
-	[ -n "$bench_quick" ] || args+=(--limit 600)
+	given --quick || args+=(--limit 600)
 	json_done=1
 	python3 "$lab/bench.py" --tree "$tree_name" --linux "$version" --most $bench_most --turns $bench_turns \
 		${json:+--json "$json"} "${args[@]}" >&"$out" || status=$?

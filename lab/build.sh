@@ -100,10 +100,11 @@ modules_with_needs() {
 	done | awk '!seen[$0]++'
 }
 
-# build_initrd WORK OUT [TESTS]: init, WORK's modules in loading order, the programs of the folder TESTS. Small: no
-# compression worth a stage.
+# build_initrd WORK OUT [TEST...]: init, WORK's modules in loading order, these programs. Small: no compression worth a
+# stage.
 build_initrd() {
-	local work=$1 out_file=$2 tests=${3:-} root ko
+	local work=$1 out_file=$2 root ko
+	shift 2
 	if [ -n "$dry_run" ]; then
 		run gcc -static -O2 -o init "$lab/init/init.c"
 		run cpio -o -H newc
@@ -120,7 +121,7 @@ build_initrd() {
 	done >"$root/lib/modules/order"
 	[ -s "$root/lib/modules/order" ] || setup_error 'expected a kvm-amd module to load, found none' \
 		'lab/config/kvm.config makes KVM modules; is CONFIG_KVM_AMD=m still possible in this tree?'
-	[ -z "$tests" ] || cp "$tests"/* "$root/tests/"
+	[ $# -eq 0 ] || cp "$@" "$root/tests/"
 	if [ -n "${with_shell:-}" ]; then cp "$(command -v busybox)" "$root/bin/busybox"; fi
 	strip --strip-debug "$root"/lib/modules/*.ko "$root"/tests/* 2>/dev/null || true
 	# Reproducible: the same content is the same file.

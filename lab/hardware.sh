@@ -3,7 +3,7 @@
 # The verb `hw`: builds the launch test and hands over to lab/hw.sh, which stands alone.
 
 verb_hw() {
-	local hw=(sh "$lab/hw.sh" ${json:+--json "$json"}) flags=("${hw_flags[@]}") status=0 selftests expect
+	local hw=(sh "$lab/hw.sh" ${json:+--json "$json"}) flags=("${flags_given[@]}") status=0 expect
 	json_done=1
 	# By the release of the kernel that is running, if there is a series for it.
 	if [[ $(uname -r) =~ ^[0-9]+\.[0-9]+ ]]; then
@@ -11,7 +11,7 @@ verb_hw() {
 		[ ! -f "$expect" ] || flags+=(--expect "$expect")
 	fi
 	[ -z "$limit" ] || flags+=(--timeout "$limit")
-	if [ -n "$hw_binary" ] || [[ " ${hw_flags[*]} " == *' --check '* ]]; then
+	if [ -n "$hw_binary" ] || given --check; then
 		[ -z "$hw_binary" ] || flags+=(--binary "$hw_binary")
 		if [ -n "$dry_run" ]; then run "${hw[@]}" "${flags[@]}"; return; fi
 		exec "${hw[@]}" "${flags[@]}"
@@ -21,7 +21,7 @@ verb_hw() {
 	if [ -n "$dry_run" ]; then run "${hw[@]}" --check; else "${hw[@]}" --check || status=$?; fi
 	case $status in
 	0) ;;
-	4) [[ " ${hw_flags[*]} " == *' --force '* ]] || exit "$status" ;;
+	4) given --force || exit "$status" ;;
 	*) exit "$status" ;;
 	esac
 	json_done=''
@@ -33,14 +33,7 @@ verb_hw() {
 	stage_grace=30
 	stage 'install what is missing' install_missing overlay build
 	stage_grace=3
-	if [ "$selftests_stages" -eq 2 ]; then
-		stage 'fetch linux for its selftests' fetch_base mainline
-		selftests_source=$(base_of mainline)
-	fi
-	# The list that run has: one build serves both.
-	mapfile -t selftests < <(all_tests | grep -vx kunit)
-	stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
-		build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
+	prepare_selftests
 	hw_binary=$run_dir/tests/sev_snp_launch_test
 	flags+=(--brief --binary "$hw_binary")
 	if [ -n "$dry_run" ]; then run "${hw[@]}" "${flags[@]}"; return; fi

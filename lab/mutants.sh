@@ -108,7 +108,7 @@ need_headers() {
 # mutants_on TREE: all of "mutants", with the results in this run's folder. Whatever they are, it returns.
 mutants_on() {
 	local mutant_wait mutant_test_limit mutant_limit mutant_tests began
-	local tree=$1 keep_lock=1 guest_tests='sev_snp_*' more_stages=1 builds=1 key args=() control=$run_dir/control status=0
+	local tree=$1 keep_lock=1 guest_tests=(sev_snp_launch_test) more_stages=1 builds=1 key args=() control=$run_dir/control status=0
 	say "snplab mutants: $tree, ${#mutants[@]} of them"
 	prepare "$tree" boot
 	key=$(baseline_key "$work")
@@ -208,9 +208,8 @@ half_built() { [ -z "${work:-}" ] || rm -rf "$cache"/mutants/."$(basename "$work
 # build_mutants STORE KEY: one after the other. What is made gets its name in STORE when it is whole; one that does
 # not build leaves "not-built" in its folder, for whoever waits for it.
 build_mutants() {
-	local store=$1 p dir made logs status plain built=''
-	plain=$(patches_for "$tree" "$source")
-	mapfile -t plain <<<"$plain"
+	local store=$1 p dir made logs status patches built=''
+	set_patches "$tree" "$source"
 	# What was killed outright. Nobody else builds this tree now.
 	rm -rf "$store"/."$(basename "$work")".*.??????
 	for p in "${mutants[@]}"; do
@@ -222,7 +221,7 @@ build_mutants() {
 		# Not behind ||, which would switch off set -e in all of it.
 		(
 			stage_error=$logs/build.error
-			build_mutant "$p" "$made" "${plain[@]}"
+			build_mutant "$p" "$made" "${patches[@]}"
 		) >"$logs/build" 2>&1 &
 		wait $! || status=$?
 		if [ $status -eq 0 ]; then
@@ -235,7 +234,7 @@ build_mutants() {
 	done
 	# For the next run, which would find a mutant to undo.
 	if [ -n "$built" ]; then
-		(overlay "$source" "$work" "${plain[@]}")
+		(overlay "$source" "$work" "${patches[@]}")
 		build_kernel "$work" modules
 	fi
 	# shellcheck disable=SC2012  # names of ours

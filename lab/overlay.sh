@@ -26,7 +26,15 @@ patches_for() {
 	if [ "$series" != mainline ] && [ ! -e "$2/arch/x86/kvm/svm/tests" ] && [ -d "$lab/kunit/linux-${version%.*}.y" ]; then
 		list_series "$lab/kunit/linux-${version%.*}.y"
 	fi
-	[ -z "${extra_patch:-}" ] || printf '%s\n' "$extra_patch"
+	[ ${#extra_patches[@]} -eq 0 ] || printf '%s\n' "${extra_patches[@]}"
+}
+
+# set_patches TREE SOURCE: those of patches_for, in the array patches.
+set_patches() {
+	local p
+	# An assignment of its own, so that its failure ends the run.
+	p=$(patches_for "$@")
+	mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
 }
 
 series_dir() { case $1 in mainline) echo mainline ;; *) echo "linux-$1" ;; esac; }

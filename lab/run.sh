@@ -2,20 +2,37 @@
 # shellcheck shell=bash
 # The verbs `run`, `shell` and `host`: from nothing to a verdict, to a prompt, or to QEMU's command line.
 
-# prepare TREE PURPOSE...: everything up to a kernel and an initrd in this run's folder. Sets source,
-# work, version, kernel, initrd; and qemu, the emulated host's own copy for this run. With keep_lock=1 the
-# tree stays locked: whoever builds more in it closes work_lock. With guest_tests=PATTERN the guest gets only these.
+# prepare TREE PURPOSE...: everything up to a kernel and an initrd in this run's folder, with the selftests that are named
+# in the array guest_tests. Sets kernel, initrd and what prepare_source, prepare_work and prepare_host set. With keep_lock=1
+# the tree stays locked: whoever builds more in it closes work_lock. More stages of the caller's: more_stages.
 prepare() {
-	local tree=$1 p patches selftests
+	local tree=$1 patches
 	shift
+	plan_selftests "$tree"
+	# A guest without a selftest needs no second kernel's source.
+	[ ${#guest_tests[@]} -gt 0 ] || selftests_stages=0
+	prepare_source "$tree" $((4 + selftests_stages + ${more_stages:-0})) "$@"
+	prepare_work "$tree"
+	set_patches "$tree" "$source"
+	stage "apply ${#patches[@]} patches to linux $version" overlay "$source" "$work" "${patches[@]}"
+	stage "build linux $version" build_kernel "$work"
+	prepare_selftests
+	stage 'build the guest: init, modules, tests' build_guest "$work"
+	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
+	[ -n "$dry_run${keep_lock:-}" ] || exec {work_lock}>&-
+	# Last: a patch that does not apply or compile is said before minutes go into QEMU.
+	prepare_host "$run_dir/host"
+}
+
+# prepare_source TREE STAGES PURPOSE...: what is missing for the purposes, for a kernel and for the emulated host, and the
+# source. STAGES are the caller's own that follow, without prepare_host's. Sets source and version.
+prepare_source() {
+	local tree=$1 stages=$2
+	shift 2
 	source=${linux_dir:-}
 	[[ $tree != */* ]] || source=$tree
 	plan_host
-	plan_selftests "$tree" "$source"
-	# KUnit alone needs no second kernel's source.
-	[ -z "${kunit_alone:-}" ] || selftests_stages=0
-	stage_all=$((6 + selftests_stages + host_stages + ${more_stages:-0}))
-	[ -z "$source" ] || stage_all=$((stage_all - 1))
+	stage_all=$((1 + (${#source} == 0) + stages + host_stages))
 	open_run_dir
 	stage_grace=30
 	stage 'install what is missing' install_missing overlay build "$@" "${host_purposes[@]}"
@@ -25,31 +42,17 @@ prepare() {
 		source=$(base_of "$tree")
 	fi
 	version=$(kernel_version "$source") || version='(version not known yet)'
-	work=$(work_dir "$tree")
+}
+
+# prepare_work TREE: the folder that its kernel is built in, locked. A kernel that is not configured as run's is
+# (kernel_config) has a folder of its own: work_suffix. Sets work and work_lock.
+prepare_work() {
+	work=$(work_dir "$1")${work_suffix:-}
 	if [ -z "$dry_run" ]; then
 		mkdir -p "$work" 2>/dev/null || setup_error "cannot create $(tilde "$work")" 'set XDG_CACHE_HOME to a folder that can be written'
 		[ -e "$work/all.config" ] || need_space "$work" 3000 'building a kernel'
 	fi
-	# An assignment of its own, so that its failure ends the run.
-	p=$(patches_for "$tree" "$source")
-	mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
 	lock_work "$work"
-	stage "apply ${#patches[@]} patches to linux $version" overlay "$source" "$work" "${patches[@]}"
-	stage "build linux $version" build_kernel "$work"
-	if [ "$selftests_stages" -eq 2 ]; then stage 'fetch linux for its selftests' fetch_base mainline; fi
-	if [ "$selftests_stages" -gt 0 ]; then
-		if [ -z "$selftests_source" ]; then
-			if [ "$tree" = mainline ]; then selftests_source=$source; else selftests_source=$(linux_dir='' base_of mainline); fi
-		fi
-		mapfile -t selftests < <(all_tests | grep -vx kunit)
-		stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
-			build_tests "$selftests_source" "$run_dir/tests" "${selftests[@]}"
-	fi
-	stage 'build the guest: init, modules, tests' build_guest "$work"
-	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
-	[ -n "$dry_run${keep_lock:-}" ] || exec {work_lock}>&-
-	# Last: a patch that does not apply or compile is said before minutes go into QEMU.
-	prepare_host "$run_dir/host"
 }
 
 # plan_host: what prepare_host will do: nothing with a QEMU of the user's, no download with a source of the
@@ -101,12 +104,7 @@ lock_work() {
 # Kernel and initrd go into the run's own folder, so that the boot needs no lock on the tree.
 build_guest() {
 	local work=$1
-	[ -z "${guest_tests:-}" ] || run find "$run_dir/tests" -type f ! -name "$guest_tests" -delete
-	if [ "$selftests_stages" -gt 0 ]; then
-		build_initrd "$work" "$run_dir/initrd.gz" "$run_dir/tests"
-	else
-		build_initrd "$work" "$run_dir/initrd.gz"
-	fi
+	build_initrd "$work" "$run_dir/initrd.gz" "${guest_tests[@]/#/$run_dir/tests/}"
 	[ -n "$dry_run" ] || { cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage" && rm -rf "$run_dir/tests"; }
 }
 
@@ -151,11 +149,10 @@ expect_args() {
 }
 
 verb_run() {
-	local tests logs status=0 args=() s
+	local tests guest_tests logs status=0 args=() s
 	tests=$(pick_tests "$test_glob")
+	mapfile -t guest_tests < <(tr , '\n' <<<"$tests" | grep -vx kunit)
 	say "snplab run: $tree_name"
-	# shellcheck disable=SC2034  # prepare's
-	if [ "$tests" = kunit ]; then kunit_alone=1; fi
 	prepare "$tree" boot
 	if ! has_kunit "$work"; then
 		tests=$(tr , '\n' <<<"$tests" | grep -vx kunit | paste -sd,) || true
@@ -194,6 +191,8 @@ verdict_args() {
 
 verb_shell() {
 	[ -t 0 ] || [ -n "$dry_run" ] || usage_error 'shell wants a terminal' './snplab run needs none'
+	local guest_tests
+	mapfile -t guest_tests < <(all_tests | grep -vx kunit)
 	with_shell=1
 	prepare "$tree" boot shell
 	stage_now=$((stage_now + 1))

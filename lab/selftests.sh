@@ -22,12 +22,24 @@ selftest_patches() {
 	done
 }
 
-# plan_selftests TREE [SOURCE]: where they come from: --selftests DIR, the tree's own source if it is to get the
-# mainline series, else Debian's newest. Sets selftests_source (nothing: to be fetched) and selftests_stages.
+# plan_selftests TREE: where they come from: --selftests DIR, the tree's own source if it is to get the mainline series,
+# else Debian's newest. Sets selftests_source (nothing: what is fetched for mainline) and selftests_stages.
 plan_selftests() {
 	selftests_source=${selftests_dir:-} selftests_stages=1
 	[ -z "$selftests_source" ] || return 0
-	if [ "$1" = mainline ]; then selftests_source=$2; else selftests_stages=2; fi
+	if [ "$1" = mainline ]; then selftests_source=${linux_dir:-}; else selftests_stages=2; fi
+}
+
+# prepare_selftests: what plan_selftests has planned, and links to all of them in the folder tests of this run.
+prepare_selftests() {
+	local names
+	[ "$selftests_stages" -gt 0 ] || return 0
+	if [ "$selftests_stages" -eq 2 ]; then stage 'fetch linux for its selftests' fetch_base mainline; fi
+	[ -n "$selftests_source" ] || selftests_source=$(linux_dir='' base_of mainline)
+	# Whoever wants few of them builds all: what one verb has built serves the others.
+	mapfile -t names < <(all_tests | grep -vx kunit)
+	stage "build the selftests of linux $(kernel_version "$selftests_source" || echo 7.x)" \
+		build_tests "$selftests_source" "$run_dir/tests" "${names[@]}"
 }
 
 # build_tests SOURCE OUT NAME...: these selftests, and links to them in the folder OUT. A stage.

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # The lab's own functions, for tests that look at a step of it. Sourced after tap.sh.
 
-verb=check out=1 dry_run='' linux_dir='' extra_patch=''
+verb=check out=1 dry_run='' linux_dir='' extra_patches=()
 # shellcheck source=lab/lib.sh
 . "${top:?}/lab/lib.sh"
 # shellcheck source=lab/deps.sh

@@ -13,7 +13,7 @@ host_kvm=${top:?}/host/tests/kvm
 # which a caller's "if" or "||" would switch set -e off.
 host_lab() {
 	bash -c 'set -euo pipefail; top=$1 verb=check out=1; shift
-		dry_run="" linux_dir="" qemu_dir="" extra_patch="" emulated=1 with_shell=""
+		dry_run="" linux_dir="" qemu_dir="" extra_patches=() emulated=1 with_shell=""
 		for f in lib deps fetch overlay build selftests qemu boot run; do . "$top/lab/$f.sh"; done
 		. "$top/host/tests/lib.sh"
 		stage_log=${stage_log:-/dev/null}
@@ -32,7 +32,7 @@ host_prepare() {
 # The rest of the file is for host_lab's shell, but for host_results and below.
 
 host_build() {
-	local dir=$1 tree=$2 patch=${3:-} work p programs all sev
+	local dir=$1 tree=$2 extra_patches=("${@:3}") work p programs all sev
 	install_missing fetch overlay build boot
 	host_qemu "$dir"
 
@@ -56,21 +56,20 @@ host_build() {
 	printf '%s\n' "${sev[@]}" >"$dir/sev.list"
 
 	work=$(work_dir "$tree")
-	extra_patch=$patch host_source "$tree" "$work"
+	host_source "$tree" "$work"
 	build_kernel "$work"
 	cp "$work/src/obj/arch/x86/boot/bzImage" "$dir/bzImage"
 	kernel_version "$work/src" >"$dir/version"
-	for p in snp all; do (build_initrd "$work" "$dir/$p.gz" "$programs/$p"); done
+	for p in snp all; do (build_initrd "$work" "$dir/$p.gz" "$programs/$p"/*); done
 	rm -rf "$programs"
 }
 
-# host_source TREE WORK: fetched, patched ($extra_patch comes last), and locked until work_lock is closed.
+# host_source TREE WORK: fetched, patched (extra_patches come last), and locked until work_lock is closed.
 host_source() {
-	local source p patches
+	local source patches
 	(fetch_base "$1")
 	source=$(base_of "$1")
-	p=$(patches_for "$1" "$source")
-	mapfile -t patches < <(printf '%s' "${p:+$p$'\n'}")
+	set_patches "$1" "$source"
 	mkdir -p "$2"
 	lock_work "$2"
 	(overlay "$source" "$2" "${patches[@]}")

@@ -59,23 +59,29 @@ static void power_off(void)
 		pause();
 }
 
-/* The value of name= on the kernel's command line, or NULL. The pieces stay in a static buffer. */
-static char *cmdline_value(const char *name)
+/* A copy of the kernel's command line, which is read once; to be taken apart, until the next call. */
+static char *cmdline(void)
 {
 	static char line[8192], copy[8192];
+	FILE *f;
+
+	if (!line[0]) {
+		f = fopen("/proc/cmdline", "r");
+		if (f && fgets(line, sizeof(line), f))
+			line[strcspn(line, "\n")] = 0;
+		if (f)
+			fclose(f);
+	}
+	return strcpy(copy, line);
+}
+
+/* The value of name= on the kernel's command line, or NULL. */
+static char *cmdline_value(const char *name)
+{
 	size_t len = strlen(name);
 	char *word, *save;
 
-	if (!line[0]) {
-		FILE *f = fopen("/proc/cmdline", "r");
-
-		if (!f || !fgets(line, sizeof(line), f))
-			return NULL;
-		fclose(f);
-		line[strcspn(line, "\n")] = 0;
-	}
-	strcpy(copy, line);
-	for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+	for (word = strtok_r(cmdline(), " ", &save); word; word = strtok_r(NULL, " ", &save))
 		if (!strncmp(word, name, len) && (word[len] == '=' || !word[len]))
 			return strdup(word[len] ? word + len + 1 : "");
 	return NULL;
@@ -87,17 +93,11 @@ static char *cmdline_value(const char *name)
  */
 static void module_options(const char *module, char *options, size_t size)
 {
-	char line[8192] = "", *word, *save;
+	char *word, *save;
 	size_t i, used = 0;
-	FILE *f = fopen("/proc/cmdline", "r");
 
 	options[0] = 0;
-	if (!f)
-		return;
-	if (fgets(line, sizeof(line), f))
-		line[strcspn(line, "\n")] = 0;
-	fclose(f);
-	for (word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+	for (word = strtok_r(cmdline(), " ", &save); word; word = strtok_r(NULL, " ", &save)) {
 		for (i = 0; module[i]; i++)
 			if (word[i] != module[i] && (!strchr("-_", module[i]) || !word[i] || !strchr("-_", word[i])))
 				break;
