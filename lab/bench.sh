@@ -21,7 +21,7 @@ bench_guest() {
 	kmake "$work" -s headers
 	[ -n "$dry_run" ] || { rm -rf "$work/tests" && mkdir "$work/tests"; }
 	run gcc -static -O2 -Wall -Wextra -Werror -isystem "$work/src/obj/usr/include" -o "$work/tests/finish" "$lab/bench/finish.c"
-	build_initrd "$work" "$run_dir/$name.gz" "$work/tests/finish"
+	build_initrd "$work/src/obj" "$run_dir/$name.gz" "$work/tests/finish"
 	[ -n "$dry_run" ] || cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/$name.bzImage"
 }
 

@@ -19,12 +19,14 @@ is_snp_host() {
 # host_line: fills the array host_args with what makes a QEMU that has the parts an SNP host.
 host_line() {
 	local cpu="EPYC-Milan,-hypervisor,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,+lbrv,+sev,+sev-es,+sev-snp"
+	# SEV takes one of them. A guest's firmware places devices below the 40 that its QEMU gives it by default.
+	cpu+=",phys-bits=41"
 	# What TCG has not is off in any case; named, QEMU does not warn of each for each CPU.
 	cpu+=",-pcid,-invpcid,-fxsr-opt,-misalignsse,-osvw,-topoext,-perfctr-core,-clzero,-ibpb,-ibrs,-amd-stibp,-amd-ssbd,-xsaves"
 	# Without the hypervisor bit, as on the bare machine: kernels believe in no RMP of a guest. An SMT
 	# topology: 6.12 refuses every launch policy without the SMT bit, later tests set it only with SMT.
 	host_args=(-machine "$host_machine,$host_property=on"
-		-cpu "$cpu" -smp "4,sockets=1,cores=2,threads=2" -m 1G
+		-cpu "$cpu" -smp "4,sockets=1,cores=2,threads=2" -m "${host_memory:-1G}"
 		-device amd-iommu -device "$host_psp")
 }
 
@@ -87,7 +89,7 @@ boot_line() {
 	quote "${qemu_args[@]}" >"$1/qemu.cmd"
 	: >"$1/kernel.log"
 	python3 "$lab/qmp.py" --timeout "$2" --out "$1/host.json" --object "$host_object" \
-		"${monitor[@]}" "${qemu_args[@]}" </dev/null 2>"$1/qemu.err" | tr -d '\r'
+		"${monitor[@]}" "${qemu_args[@]}" </dev/null 2>"$1/qemu.err" | sed -u "s/\r$//"
 }
 
 # boot_ended STATUS LOGS TIMEOUT: what boot_line's status says.

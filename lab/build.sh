@@ -86,44 +86,55 @@ build_selftests() {
 	[ -n "$dry_run" ] || { rm -rf "$work/tests" && mkdir "$work/tests" && cp "${targets[@]}" "$work/tests/"; }
 }
 
-# module_order NAME...: NAME's files below WORK/src/obj, those a module needs before it.
+# modules_with_needs DIR NAME...: these modules' files below DIR, those a module needs before it.
 modules_with_needs() {
-	local work=$1 name file dep deps
+	local dir=$1 name file dep deps
 	shift
 	for name; do
-		file=$(find "$work/src/obj" \( -name "$name.ko" -o -name "${name//-/_}.ko" -o -name "${name//_/-}.ko" \) -print -quit)
+		file=$(find "$dir" -regextype posix-extended -regex ".*/(${name}|${name//-/_}|${name//_/-})\.ko(\.xz)?" -print -quit)
 		# Built in, or not in this configuration: what needs it says so when it is loaded.
 		[ -n "$file" ] || continue
 		deps=$(modinfo -F depends "$file")
-		for dep in ${deps//,/ }; do modules_with_needs "$work" "$dep"; done
+		for dep in ${deps//,/ }; do modules_with_needs "$dir" "$dep"; done
 		printf '%s\n' "$file"
 	done | awk '!seen[$0]++'
 }
 
-# build_initrd WORK OUT [TEST...]: init, WORK's modules in loading order, these programs. Small: no compression worth a
-# stage.
+# copy_modules DIR OUT NAME...: them and what they need, uncompressed, and their names in OUT/order: init loads them so.
+copy_modules() {
+	local dir=$1 out_dir=$2 file name
+	shift 2
+	modules_with_needs "$dir" "$@" | while read -r file; do
+		name=$(basename "${file%.xz}")
+		case $file in *.xz) xz -dc "$file" >"$out_dir/$name" ;; *) cp "$file" "$out_dir/" ;; esac
+		printf '%s\n' "${name%.ko}"
+	done >"$out_dir/order"
+}
+
+# archive DIR: as one more part of an initrd. The kernel takes several, and a later file for an earlier one.
+archive() { (cd "$1" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --reproducible --quiet) | gzip -1n; }
+
+# build_initrd MODULES OUT [TEST...]: init, the modules below that folder in loading order, these programs. Small: no
+# compression worth a stage.
 build_initrd() {
-	local work=$1 out_file=$2 root ko
+	local modules=$1 out_file=$2 root
 	shift 2
 	if [ -n "$dry_run" ]; then
 		run gcc -static -O2 -o init "$lab/init/init.c"
 		run cpio -o -H newc
 		return
 	fi
-	root=$(mktemp -d "$work/.root.XXXXXX")
+	root=$(mktemp -d "$(dirname "$out_file")/.root.XXXXXX")
 	scratch=$root
 	trap 'rm -rf "$scratch"' EXIT
 	mkdir -p "$root"/{dev,proc,sys,tmp,lib/modules,tests,bin}
 	run gcc -static -O2 -Wall -Wextra -Werror -o "$root/init" "$lab/init/init.c"
-	modules_with_needs "$work" kvm-amd | while read -r ko; do
-		cp "$ko" "$root/lib/modules/"
-		basename "$ko" .ko
-	done >"$root/lib/modules/order"
+	copy_modules "$modules" "$root/lib/modules" kvm-amd
 	[ -s "$root/lib/modules/order" ] || setup_error 'expected a kvm-amd module to load, found none' \
 		'lab/config/kvm.config makes KVM modules; is CONFIG_KVM_AMD=m still possible in this tree?'
 	[ $# -eq 0 ] || cp "$@" "$root/tests/"
 	if [ -n "${with_shell:-}" ]; then cp "$(command -v busybox)" "$root/bin/busybox"; fi
 	strip --strip-debug "$root"/lib/modules/*.ko "$root"/tests/* 2>/dev/null || true
 	# Reproducible: the same content is the same file.
-	(cd "$root" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --reproducible --quiet) | gzip -1n >"$out_file"
+	archive "$root" >"$out_file"
 }

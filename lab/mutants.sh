@@ -138,9 +138,6 @@ mutants_on() {
 	rm -rf "$kernel" "$initrd" "$run_dir/plain" "$run_dir/host"
 }
 
-# archive DIR: as one more part of an initrd. The kernel takes several, and a later file for an earlier one.
-archive() { (cd "$1" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --reproducible --quiet) | gzip -1n; }
-
 # baseline_key WORK: what a mutant's modules follow from besides the mutant: the kernel without it. Asked while
 # the tree is locked.
 baseline_key() {

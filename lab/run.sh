@@ -104,7 +104,7 @@ lock_work() {
 # Kernel and initrd go into the run's own folder, so that the boot needs no lock on the tree.
 build_guest() {
 	local work=$1
-	build_initrd "$work" "$run_dir/initrd.gz" "${guest_tests[@]/#/$run_dir/tests/}"
+	build_initrd "$work/src/obj" "$run_dir/initrd.gz" "${guest_tests[@]/#/$run_dir/tests/}"
 	[ -n "$dry_run" ] || { cp "$work/src/obj/arch/x86/boot/bzImage" "$run_dir/bzImage" && rm -rf "$run_dir/tests"; }
 }
 

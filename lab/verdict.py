@@ -117,8 +117,8 @@ def read_expectations(path):
 
 
 def complaint(case):
-    """What a case said first that is its own."""
-    return next((WHERE.sub("", line) for line in case["said"] if not CHATTER.search(line)), "failed, and said nothing")
+    """Why a case failed, or what it said first that is its own."""
+    return case["reason"] or next((WHERE.sub("", line) for line in case["said"] if not CHATTER.search(line)), "failed, and said nothing")
 
 
 def judge_cases(test, expected, may_pass, may_skip):
@@ -301,7 +301,7 @@ def judge(args):
         "logs": args.logs}
 
 
-def main():
+def parser():
     p = argparse.ArgumentParser(add_help=False)
     p.add_argument("logs", nargs="?")
     p.add_argument("--tree", default="")
@@ -317,13 +317,11 @@ def main():
     p.add_argument("--emulated", action="store_true")
     p.add_argument("--provoked", default="")
     p.add_argument("--snp", action="store_true")
-    args = p.parse_args()
-    status, data = judge(args)
-    if args.json:
-        write_json(args.json, data)
-    write_json(f"{args.logs}/verdict.json", data)
-    for line in data["problems"]:
-        print(f"      {line}")
+    return p
+
+
+def summary(args, data):
+    """In how far kernel and host had nothing to say."""
     no_report = "no report in the kernel's log" if not data["reports"] else f"{len(data['reports'])} kernel reports"
     if args.emulated:
         total, unasked = data["host_errors"], data["host_errors_unasked"]
@@ -333,13 +331,24 @@ def main():
             no_report += f", {total} on the host"
         else:
             no_report += ", no error on the host" if not total else f", {total} on the host, all asked for"
+    return no_report
+
+
+def main():
+    args = parser().parse_args()
+    status, data = judge(args)
+    if args.json:
+        write_json(args.json, data)
+    write_json(f"{args.logs}/verdict.json", data)
+    for line in data["problems"]:
+        print(f"      {line}")
     launch = next((t["cases"] for t in data["tests"] if t["name"] == LAUNCH_TEST), [])
     cases = ""
     if launch:
         cases = f" (the launch test: {sum(c['result'] == 'pass' for c in launch)} of {len(launch)} cases passed"
         cases += f", {data['known_failures']} known to fail)" if data["known_failures"] else ")"
     print(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {data['passed']} passed, "
-          f"{data['failed']} failed, {data['skipped']} skipped{cases}; {no_report}; logs: {args.shown_logs or args.logs}")
+          f"{data['failed']} failed, {data['skipped']} skipped{cases}; {summary(args, data)}; logs: {args.shown_logs or args.logs}")
     return status
 
 

@@ -60,7 +60,7 @@ host_build() {
 	build_kernel "$work"
 	cp "$work/src/obj/arch/x86/boot/bzImage" "$dir/bzImage"
 	kernel_version "$work/src" >"$dir/version"
-	for p in snp all; do (build_initrd "$work" "$dir/$p.gz" "$programs/$p"/*); done
+	for p in snp all; do (build_initrd "$work/src/obj" "$dir/$p.gz" "$programs/$p"/*); done
 	rm -rf "$programs"
 }
 

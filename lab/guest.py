@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `./snplab guest` shows of a boot while it runs, and says of it afterwards.
+
+usage: guest.py show LOGS: from standard input to LOGS/ktap.log, and to the user what the SNP guest says; when what
+       happened is in LOGS/times, in seconds since this was started.
+       guest.py judge LOGS --smp N --nonce TEXT --key FILE --firmware FILE --kernel FILE --initrd FILE --append TEXT
+       [verdict.py's options]
+
+Judged are what verdict.py judges (reports in the host's kernel log, errors on the emulated host, each case), and the
+attestation report: signed by the key in FILE, with the nonce in it, and with the measurement that is computed here.
+Exit status: verdict.py's.
+"""
+import base64
+import binascii
+import os
+import re
+import subprocess
+import sys
+import time
+
+import verdict
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CONSOLE = re.compile(r"^# \| \[([\d.]+)\] ?(.*)$")
+EVENT = re.compile(r"^# event (\w+) ([\d.]+)$")
+STARTED = re.compile(r"^# linux \S+, \d+ CPUs, init after ([\d.]+) s$")
+MODULES = re.compile(r"^# modules after ([\d.]+) s$")
+SHELL = re.compile(r"snplab: shell after ([\d.]+) s, linux (\S+)")
+THREAD = re.compile(r"^# thread (CPU \d+/KVM): (.*)$")
+REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
+# From one to the next, what the time went into.
+STEPS = (("init", "the host's firmware and kernel"), ("modules", "its modules: the RMP, SNP's initialization"),
+         ("begin", "its other start"), ("launch", "QEMU's start"), ("finish", "the launch: pages measured and encrypted"),
+         ("kernel", "the guest's firmware: its memory accepted, its kernel loaded"), ("shell", "the guest's kernel, to a shell"),
+         ("checked", "CPUs looked at, an attestation report"), ("end", "power-off"))
+
+
+def show(logs):
+    """Copies, stamps and shows, line by line."""
+    begin, times = time.monotonic(), {}
+    with open(f"{logs}/ktap.log", "w", encoding="utf-8") as log:
+        for raw in sys.stdin.buffer:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            now = time.monotonic() - begin
+            log.write(line + "\n")
+            log.flush()
+            m = EVENT.match(line)
+            name = m.group(1) if m else "init" if STARTED.match(line) else "modules" if MODULES.match(line) else None
+            if name:
+                times.setdefault(name, now)
+            m = CONSOLE.match(line)
+            if m and not m.group(2).startswith("snplab: report: | "):
+                print(f"      {now:5.1f} s  | {m.group(2)}", flush=True)
+                up = SHELL.search(m.group(2))
+                if up:
+                    # The guest's clock starts with its kernel.
+                    times.setdefault("kernel", now - float(up.group(1)))
+            elif verdict.CASE.match(line) or line.startswith("# thread "):
+                print(f"      {now:5.1f} s  {line[2:]}", flush=True)
+    with open(f"{logs}/times", "w", encoding="utf-8") as f:
+        f.writelines(f"{name} {t:.1f}\n" for name, t in times.items())
+
+
+def read_times(logs):
+    return {name: float(t) for name, t in (line.split() for line in verdict.read(f"{logs}/times"))}
+
+
+def table(times):
+    """Lines, and the same as data: where the time went."""
+    rows, last = [], 0.0
+    for name, what in STEPS:
+        if name in times:
+            rows.append((what, times[name] - last, times[name]))
+            last = times[name]
+    return rows
+
+
+def find_report(ktap):
+    """The attestation report that the guest has printed, or why there is none."""
+    text = "".join(m.group(1) for m in map(REPORT_LINE.match, (c.group(2) for c in map(CONSOLE.match, ktap) if c)) if m)
+    if not text:
+        return None, "the guest has printed none"
+    try:
+        return base64.b64decode(text, validate=True), None
+    except binascii.Error as e:
+        return None, f"what the guest has printed is not whole: {e}"
+
+
+def hang(ktap, kernel):
+    """What there is to say of vCPUs that never ran: from their threads, and from lockdep."""
+    said, stuck = [], []
+    for m in map(THREAD.match, ktap):
+        if m and "waits for vcpu->mutex" in m.group(2):
+            stuck.append(m.group(1))
+    if not stuck:
+        return said
+    said.append(f"{', '.join(stuck)}: blocked in KVM_RUN, in kvm_vcpu_ioctl(), where vcpu->mutex is taken")
+    begin = next((i for i, line in enumerate(kernel) if "Nested lock was not taken" in line), None)
+    if begin is None:
+        said.append("who holds it is not known: lockdep has reported nothing, or is not in this kernel")
+        return said
+    block = "\n".join(kernel[begin:begin + 60])
+    who = re.search(r"(\S+)/\d+ is trying to lock:", block)
+    taken = re.search(r"\((&vcpu->mutex)\)?\S*, at: (\w+)", block)
+    after = re.search(r"not holding:\n(?:\[[^]]*\] *)?(\S+)", block)
+    # Above what releases a lock is who did.
+    left = re.search(r"mutex_unlock\S*\+.*\n(?:.*\? .*\n)*(?:\[[^]]*\])? *(\w+)\+", block)
+    if not (taken and after and left):
+        said.append("lockdep's report has another form than expected: see the kernel's log")
+        return said
+    last = next((e.group(1) for line in reversed(ktap) if (e := EVENT.match(line))), "?")
+    said.append(f"lockdep: {taken.group(1)}, taken by {taken.group(2)}(), was still held when {left.group(1)}() released "
+                f"{after.group(1)} (task {who.group(1) if who else '?'}, after the event \"{last}\"): whoever called "
+                f"{taken.group(2)}() there has not unlocked")
+    return said
+
+
+def run_tool(*command):
+    """Status and output of one of the lab's own programs."""
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def attest(args, ktap):
+    """What the report is worth: (data for the JSON, what is wrong with it)."""
+    data, wrong = {"digest": None, "report": None, "checks": []}, []
+    status, out, err = run_tool(f"{HERE}/launch_digest.py", "--firmware", args.firmware, "--vcpus", str(args.smp),
+                                "--cpu-model", "EPYC-Milan", "--kernel", args.kernel, "--initrd", args.initrd,
+                                "--append", args.append)
+    if status:
+        return data, [f"the launch digest could not be computed: {err.strip()}"]
+    data["digest"] = out.strip()
+    report, why = find_report(ktap)
+    if report is None:
+        return data, [f"expected an attestation report, found none: {why}"]
+    path = f"{args.logs}/report.bin"
+    with open(path, "wb") as f:
+        f.write(report)
+    data["report"] = path
+    status, out, err = run_tool(f"{HERE}/attestation.py", path, "--digest", data["digest"], "--key", args.key,
+                                "--report-data", args.nonce.encode().hex())
+    data["checks"] = out.splitlines()
+    data["measurement"] = report[0x90:0xc0].hex()
+    if status:
+        wrong = [line for line in (out + err).splitlines() if not line.startswith("ok")] or [f"attestation.py ended with {status}"]
+    return data, wrong
+
+
+def judge():
+    p = verdict.parser()
+    p.add_argument("--smp", type=int, required=True)
+    for name in ("nonce", "key", "firmware", "kernel", "initrd", "append"):
+        p.add_argument(f"--{name}", required=True)
+    args = p.parse_args(sys.argv[2:])
+    status, data = verdict.judge(args)
+    ktap, kernel = verdict.read(f"{args.logs}/ktap.log"), verdict.read(f"{args.logs}/kernel.log")
+    data["verb"] = "guest"
+    for line in hang(ktap, kernel):
+        data["problems"].append(line)
+    data["attestation"], wrong = {}, []
+    if status == 0:
+        data["attestation"], wrong = attest(args, ktap)
+    if wrong:
+        status, data["verdict"] = 1, "fail"
+        data["problems"] += wrong
+    data["exit"] = status
+    times = read_times(args.logs)
+    rows = table(times)
+    data["times"] = [{"what": what, "seconds": round(took, 1), "until": round(at, 1)} for what, took, at in rows]
+    data["shell_seconds"] = times.get("shell")
+    if args.json:
+        verdict.write_json(args.json, data)
+    verdict.write_json(f"{args.logs}/verdict.json", data)
+    for what, took, at in rows:
+        print(f"      {took:6.1f} s  {what}" + (f"  (at {at:.1f} s)" if what == rows[-1][0] else ""))
+    for line in data["problems"]:
+        print(f"      {line}")
+    how = "no shell in the guest" if "shell" not in times else f"a shell in an SNP guest of {args.smp} CPUs after {times['shell']:.1f} s"
+    if status == 0:
+        how += "; its report is signed, and its measurement the one computed here"
+    print(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {how}; {verdict.summary(args, data)}; "
+          f"logs: {args.shown_logs or args.logs}")
+    return status
+
+
+def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "show":
+        return show(sys.argv[2])
+    if len(sys.argv) > 3 and sys.argv[1] == "judge":
+        return judge()
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
