@@ -124,7 +124,8 @@ def run_tool(*command):
 
 def attest(args, ktap):
     """What the report is worth: (data for the JSON, what is wrong with it)."""
-    data, wrong = {"digest": None, "report": None, "checks": []}, []
+    data, wrong = {"digest": None, "measurement": None, "report": None, "checks": [], "firmware": args.firmware,
+                   "kernel": args.kernel, "initrd": args.initrd, "append": args.append}, []
     status, out, err = run_tool(f"{HERE}/launch_digest.py", "--firmware", args.firmware, "--vcpus", str(args.smp),
                                 "--cpu-model", "EPYC-Milan", "--kernel", args.kernel, "--initrd", args.initrd,
                                 "--append", args.append)
