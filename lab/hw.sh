@@ -616,7 +616,7 @@ judge() {
 		verdict=skip status=4 why="the test skipped itself: $(sed -n 's/.*# *SKIP[ -]*//p' "$tmp/out" | head -n 1)"
 	elif [ "$test_status" -gt 128 ]; then
 		verdict=fail status=1 why="the test was killed by signal $((test_status - 128))"
-	elif [ "$test_status" -ne 0 ] && [ "$test_status" -ne 4 ] || [ "$failed" -gt 0 ]; then
+	elif [ "$test_status" -ne 0 ] || [ "$failed" -gt 0 ]; then
 		verdict=fail status=1 why="the test ended with status $test_status"
 	elif [ -z "$plan" ]; then
 		# To end with 0 is no result: so does a wrong program, or one that only lists its cases.

@@ -192,6 +192,17 @@ def is_caught(kind, what, seen, boot, control):
     return what in seen[kind]
 
 
+def not_run_either(kind, what, boot):
+    """A case that was skipped, or that the program did not get to, has missed nothing."""
+    if kind not in PROGRAMS or PROGRAMS[kind] not in boot.cases or what == "timeout":
+        return ""
+    results = [r for c, r in boot.cases[PROGRAMS[kind]].items() if same_case(what, c)]
+    if not results:
+        return ": it has no result in this boot"
+    skipped = results.count("skip")
+    return "" if not skipped else ": it was skipped" if skipped == len(results) else f": {skipped} of {len(results)} were skipped"
+
+
 def judge(header, boot, control, tests):
     """(word, problems, what each layer saw, which of the named catchers did)."""
     ran = [layer for layer, program in PROGRAMS.items() if program in tests and layer not in header.left_out]
@@ -204,7 +215,7 @@ def judge(header, boot, control, tests):
         elif kind in PROGRAMS and what != "timeout" and not any(same_case(what, c) for c in control.cases.get(PROGRAMS[kind], {})):
             problems.append(f"{kind} {what}: the series without the mutant has no such case")
         elif not named[-1]["caught"]:
-            problems.append(f"not caught by {kind} {what}, which its header names")
+            problems.append(f"not caught by {kind} {what}, which its header names" + not_run_either(kind, what, boot))
     if boot.unclean and not any(n["caught"] for n in named if n["layer"] in ("panic", "boot")):
         return "not judged", [boot.unclean], seen, named
     if not any(seen.values()):

@@ -196,6 +196,8 @@ hides 'a case that is known to fail says nothing' 'known to fail \(a reason\), b
 hides 'and something else' 'but not so: expected that it says' "$(of b.c 'echo "# found Success (0)"')"
 hides 'and the words, in another case' 'but not so: expected that it says' "echo '#  RUN           a ...'; $known; $(of b.c :)"
 hides 'and the words, before its beginning' 'but not so: expected that it says' "$(of b.c : | sed "s/echo ok 1 a;/& ${known//&/\\&};/")"
+hides 'and the words, after another case, and without a beginning' 'but not so: expected that it says' \
+	"$(of b.c "$known" | sed "s/echo '#  RUN           b.c ...';//")"
 hides 'and the words, and it hangs' 'but not so: .*KVM_RUN did not return within 10 s: stuck on vcpu->mutex$' \
 	"$(of b.c "$known; echo '# a.c:2:b.c:vCPU 1: KVM_RUN did not return within 10 s: stuck on vcpu->mutex'")"
 for worse in "the test case's process did not end in time:" 'process 7 did not die' 'process 7 cannot be killed' 'process 7 is left behind:' \
@@ -221,6 +223,7 @@ fi
 run_of 'what is known fails, and the test crashes' 1 '^FAIL: .*killed by signal 11$' "$(of b.c "$known" | sed 's/exit 1/kill -SEGV $$/')" --expect "$tmp/expect"
 run_of 'a case fails, and the status says pass' 1 '^FAIL: 0 passed, 1 failed' 'echo 1..1; echo not ok 1 a'
 run_of 'the status says fail, and no case does' 1 '^FAIL: 1 passed, 0 failed, 0 skipped; the test ended with status 3$' 'echo 1..1; echo ok 1 a; exit 3'
+run_of 'the status says skip, and a case passed' 1 '^FAIL: 1 passed, 0 failed, 1 skipped; the test ended with status 4$' "$pass; exit 4"
 run_of 'it ends early' 1 'expected 3 results, found 1$' 'echo 1..3; echo ok 1 a'
 run_of 'it is killed' 1 'the test was killed by signal 11$' 'echo 1..1; kill -SEGV $$'
 run_of 'it skips itself' 4 '^SKIP: .*the test skipped itself: no SNP here$' 'echo "1..0 # SKIP no SNP here"; exit 4'

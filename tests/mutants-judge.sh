@@ -166,10 +166,10 @@ $not_launch" "$(kunit)"
 late=$(sed 's/^ok 2.*/not ok 2 sev_snp_launch_test:-w:3 # TIMEOUT no end within 60 s/; /^# ok 2/d' <<<"$good")
 one 'a program without an end, named' 0 '^PASS' "Caught-by: kselftest timeout
 $not_kunit" "$late"
-one 'the case that it did not get to is no catch' 1 'not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
+one 'the case that it did not get to is no catch, and said to have no result' 1 'not caught by kselftest finish_releases_vcpus, which its header names: it has no result in this boot$' "Caught-by: kselftest finish_releases_vcpus
 $not_kunit" "$late"
 # What the launch test leaves out, as it has too many stuck processes already: now, and before.
-one 'a case that is skipped is no catch' 1 'm: survived: not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
+one 'a case that is skipped is no catch, and said to be skipped' 1 'm: survived: not caught by kselftest finish_releases_vcpus, which its header names: it was skipped$' "Caught-by: kselftest finish_releases_vcpus
 $not_kunit" "$(sed 's/^# ok 2 .*/& # SKIP not run: the processes of 3 cases are stuck in the kernel already/' <<<"$good")"
 left_out() { # [LINE]: and one more that the case says
 	sed 's/^# ok 2 /# #  RUN           snp_launch.finish_releases_vcpus ...\
@@ -180,8 +180,12 @@ left_out() { # [LINE]: and one more that the case says
 # #          FAIL  snp_launch.finish_releases_vcpus\
 # not ok 2 /; s/^ok 2/not ok 2/' <<<"$good"
 }
-one 'nor is one that failed, as it was not run' 1 'm: survived: not caught by kselftest finish_releases_vcpus' "Caught-by: kselftest finish_releases_vcpus
+one 'nor is one that failed, as it was not run' 1 'm: survived: not caught by kselftest finish_releases_vcpus, which its header names: it was skipped$' "Caught-by: kselftest finish_releases_vcpus
 $not_kunit" "$(left_out)"
+one 'of one that ran, and saw nothing, no more is said' 1 'm: survived: not caught by kselftest finish_releases_vcpus, which its header names$' "Caught-by: kselftest finish_releases_vcpus
+$not_kunit"
+one 'one variant of two was skipped' 1 'not caught by kselftest finish_then_run, which its header names: 1 of 2 were skipped$' "Caught-by: kselftest finish_then_run
+$not_kunit" "$(sed 's/^# ok 1 .*/&\n# ok 9 snp_launch_smp.64_vcpus.finish_then_run # SKIP not run/' <<<"$good")"
 one 'but one that says something else as well' 0 '^PASS' "Caught-by: kselftest finish_releases_vcpus
 $not_kunit" "$(left_out 'Expected 0 (0) == ret (-1)')"
 leaked=${counted/rmp-assigned\": 0/rmp-assigned\": 2}

@@ -11,9 +11,8 @@
  * A first launch, in which nothing fails, tells how often each kind is issued, and when. Its guest is a few
  * bytes in real mode: a launch then has few commands, and all of them are walked.
  *
- * -r: the commands of LAUNCH_FINISH alone. -w: those failures instead after which the kernel warns and leaks, on
- * purpose: its log has a report then. -d NAME: one of the double failures that it gets wrong: no telling what
- * comes after it in this boot.
+ * -w: those failures instead after which the kernel warns and leaks, on purpose: its log has a report then. -d NAME:
+ * one of the double failures that it gets wrong: no telling what comes after it in this boot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -397,16 +396,13 @@ static void begin_case(struct before *b, const char *fail)
 	snp_host_fail(fail);
 }
 
-static void end_case(const struct before *b, int injected, int left, int errors, const char * const *expected_log,
-		     const char *name)
+/* What must hold at the end. Where a vCPU is stuck, nothing can be said any more. */
+static void check_case(const struct before *b, int injected, int left, int errors, const char * const *expected_log)
 {
 	u64 n;
 
-	if (stuck) {
-		ksft_print_msg("%s: %s\n", name, found);
-		ksft_test_result_fail("%s\n", name);
-		ksft_exit_fail_msg("the walk ends here\n");
-	}
+	if (stuck)
+		return;
 	n = injected_so_far() - b->injected;
 	if (n != injected) {
 		wrong("expected %d commands to fail, found %lu", injected, n);
@@ -420,10 +416,16 @@ static void end_case(const struct before *b, int injected, int left, int errors,
 	if (n != errors)
 		wrong("expected %d errors on the host, found %lu", errors, n);
 	check_log(expected_log);
+	snp_limit(0, "");
+}
+
+static void end_case(const char *name)
+{
 	if (found[0])
 		ksft_print_msg("%s: %s\n", name, found);
 	ksft_test_result(!found[0], "%s\n", name);
-	snp_limit(0, "");
+	if (stuck)
+		ksft_exit_fail_msg("the walk ends here\n");
 }
 
 /* How often each kind was issued since the last call, added to what it is in that phase. */
@@ -456,7 +458,7 @@ static void count(enum phase phase, bool first)
 }
 
 /* A launch in which nothing fails. Counts, if asked to. */
-static void clean_launch(const char *name, bool learn)
+static void clean_launch(bool learn)
 {
 	struct before b;
 	struct launch l;
@@ -495,7 +497,7 @@ out:
 	end_vm(l.vm);
 	if (learn)
 		count(DESTROY, false);
-	end_case(&b, 0, 0, 0, NULL, name);
+	check_case(&b, 0, 0, 0, NULL);
 }
 
 /*
@@ -576,11 +578,12 @@ static void walk_one(const struct kind *k, enum phase phase, int nth, u32 status
 out:
 	if (!stuck)
 		end_vm(l.vm);
-	end_case(&b, 1, 0, 0, NULL, name);
+	check_case(&b, 1, 0, 0, NULL);
+	end_case(name);
 }
 
 /* Each of that kind's commands, in order; returns how many cases that is, and does nothing more with count_only. */
-static int walk_kind(const struct kind *k, bool reduced, bool count_only)
+static int walk_kind(const struct kind *k, bool count_only)
 {
 	char what[64], name[80];
 	int nth = 0, i, again, cases = 0;
@@ -590,8 +593,6 @@ static int walk_kind(const struct kind *k, bool reduced, bool count_only)
 	for (phase = START; phase <= FINISH; phase++) {
 		for (i = 0; i < k->count[phase]; i++) {
 			nth++;
-			if (reduced && phase != FINISH)
-				continue;
 			cases += 2;
 			if (count_only)
 				continue;
@@ -634,7 +635,8 @@ static void walk_flush(void)
 	}
 	if (expect_result("KVM_SEV_INIT2 with no ASID left", r, EBUSY, 0))
 		expect_result("KVM_SEV_INIT2, again", again, 0, 0);
-	end_case(&b, 1, 0, 0, NULL, "SNP_DF_FLUSH");
+	check_case(&b, 1, 0, 0, NULL);
+	end_case("SNP_DF_FLUSH");
 }
 
 /*
@@ -707,13 +709,13 @@ out:
 	firmware = snp_host_counter("stat-rmp-firmware") - firmware;
 	if (firmware != loss->firmware_pages)
 		wrong("expected %d pages that stay the firmware's, found %ld", loss->firmware_pages, (long)firmware);
-	end_case(&b, loss->injected, loss->guest_pages, loss->errors, loss->log, loss->name);
+	check_case(&b, loss->injected, loss->guest_pages, loss->errors, loss->log);
+	end_case(loss->name);
 }
 
 static void usage(const char *name)
 {
-	printf("usage: %s [-r | -w | -d NAME]\n"
-	       "-r  only the commands of LAUNCH_FINISH\n"
+	printf("usage: %s [-w | -d NAME]\n"
 	       "-w  only failures after which the kernel warns and leaks on purpose\n"
 	       "-d  only that one, where it cannot: page_0 or vmsa_0\n", name);
 }
@@ -721,15 +723,12 @@ static void usage(const char *name)
 int main(int argc, char *argv[])
 {
 	const struct loss *loss = NULL;
-	bool reduced = false, doubly = false;
+	bool doubly = false;
 	int opt, i, losing = 0, plan = 1;
 	char why[512];
 
-	while ((opt = getopt(argc, argv, "rwd:h")) != -1) {
+	while ((opt = getopt(argc, argv, "wd:h")) != -1) {
 		switch (opt) {
-		case 'r':
-			reduced = true;
-			break;
 		case 'w':
 			loss = losses;
 			losing = ARRAY_SIZE(losses);
@@ -753,20 +752,24 @@ int main(int argc, char *argv[])
 	if (!snp_host_reach(why, sizeof(why)))
 		ksft_exit_skip("%s\n", why);
 
-	clean_launch("first_launch", true);
+	/* The plan is known after the first launch, whose result is the first. */
+	clean_launch(true);
+	for (i = 0; i < ARRAY_SIZE(kinds) && !losing; i++)
+		plan += walk_kind(&kinds[i], true);
+	plan += (losing ?: 1) + !doubly;
+	ksft_set_plan(plan);
+	end_case("first_launch");
 	if (ksft_get_fail_cnt())
 		ksft_exit_fail_msg("nothing can be said of failures: a launch without one does not go well\n");
 	for (i = 0; i < ARRAY_SIZE(kinds) && !losing; i++)
-		plan += walk_kind(&kinds[i], reduced, true);
-	plan += (losing ?: !reduced) + !doubly;
-	ksft_set_plan(plan);
-	for (i = 0; i < ARRAY_SIZE(kinds) && !losing; i++)
-		walk_kind(&kinds[i], reduced, false);
+		walk_kind(&kinds[i], false);
 	for (i = 0; i < losing; i++)
 		walk_loss(&loss[i]);
-	if (!reduced && !losing)
+	if (!losing)
 		walk_flush();
-	if (!doubly)
-		clean_launch("last_launch", false);
+	if (!doubly) {
+		clean_launch(false);
+		end_case("last_launch");
+	}
 	ksft_finished();
 }
