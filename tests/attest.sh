@@ -262,6 +262,10 @@ report other vmpl=4
 fails 'no such VMPL' format 'expected VMPL 0 to 3, found 4' other
 report other unsigned=1
 fails 'no signature' signature 'expected R and S, found zeros: the report is not signed' other
+for at in 0x2d0 0x318 0x330 -1; do
+	make flip good other $at
+	fails "not zero at $at" signature 'expected zeros after the 48 bytes of R and of S' other
+done
 # In one process: of what is signed some bytes, and all of the signature.
 cat >flips.py <<'PY'
 import sys
