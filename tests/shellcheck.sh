@@ -13,7 +13,7 @@ done
 for f in lab/*.sh; do
 	check "$f is sourced by snplab, or checked above" grep -qE "^\. .*/$f\"\$|$f" snplab tests/shellcheck.sh
 done
-for f in lab/*.py host/tests/*.py; do
+for f in lab/*.py host/tests/*.py tests/attest/*.py; do
 	check "$f compiles" python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$f"
 done
 check 'the guest'\''s init has no warning' gcc -fsyntax-only -Wall -Wextra -Werror -O2 lab/init/init.c
