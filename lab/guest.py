@@ -28,6 +28,9 @@ STARTED = re.compile(r"^# linux \S+, \d+ CPUs, init after ([\d.]+) s$")
 MODULES = re.compile(r"^# modules after ([\d.]+) s$")
 SHELL = re.compile(r"snplab: shell after ([\d.]+) s, linux (\S+)")
 THREAD = re.compile(r"^# thread (CPU \d+/KVM): (.*)$")
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# In ktap.log only: what is decoded afterwards, and what QEMU says of a CPU model of which TCG has not everything.
+UNSHOWN = re.compile(r"snplab: report: \| |qemu-system-x86_64: warning: host doesn't support requested feature: ")
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 # From one to the next, what the time went into.
 STEPS = (("init", "the host's firmware and kernel"), ("modules", "its modules: the RMP, SNP's initialization"),
@@ -50,9 +53,10 @@ def show(logs):
             if name:
                 times.setdefault(name, now)
             m = CONSOLE.match(line)
-            if m and not m.group(2).startswith("snplab: report: | "):
-                print(f"      {now:5.1f} s  | {m.group(2)}", flush=True)
-                up = SHELL.search(m.group(2))
+            text = ESCAPE.sub("", m.group(2)).rstrip() if m else ""
+            if text and not UNSHOWN.match(text):
+                print(f"      {now:5.1f} s  | {text}", flush=True)
+                up = SHELL.search(text)
                 if up:
                     # The guest's clock starts with its kernel.
                     times.setdefault("kernel", now - float(up.group(1)))
