@@ -237,6 +237,8 @@ log '' '' >serial
 no_report 'in a log that was cut off' 'serial: expected -----END SNP REPORT----- after' serial
 log '' '-----END SNP REPORT-----' | sed '5s/.*/[    2.0] a message!/' >serial
 no_report 'in a log, with a message in it' 'serial: expected a report .* neither hex nor base64' serial
+log '' '-----END SNP REPORT-----' | sed '5i ----' >serial
+no_report 'in a log, with a line in it that base64 has no digits for' 'serial: expected a report .* neither hex nor base64' serial
 log '' '-----END SNP REPORT-----' | sed 5d >serial
 no_report 'in a log, without a line of it' 'serial: expected a report of 1184 bytes, .* for 1127 bytes' serial
 no_report 'no such report' 'nowhere: No such file' nowhere
