@@ -53,6 +53,7 @@ verb_guest() {
 		prepare "$tree" boot shell fetch guest
 		stage "fetch Debian's QEMU, firmware and kernel for a guest" fetch_guest
 	fi
+	[ -n "$emulated" ] || die $EX_SKIP "$qemu has no emulated SNP host: nothing can be launched"
 	guest_vmlinuz
 	stage "build the image: QEMU $(closure_version "$(package_dir guest-qemu)" 2>/dev/null || echo 10), guest $(image_version "$(package_dir guest-kernel)" 2>/dev/null || echo 6.12)" build_guest_image
 	for ((n = 1; n <= guest_boots; n++)); do
