@@ -23,6 +23,8 @@ host_line() {
 	cpu+=",phys-bits=41"
 	# What TCG has not is off in any case; named, QEMU does not warn of each for each CPU.
 	cpu+=",-pcid,-invpcid,-fxsr-opt,-misalignsse,-osvw,-topoext,-perfctr-core,-clzero,-ibpb,-ibrs,-amd-stibp,-amd-ssbd,-xsaves"
+	# What TCG has, and is slower than what a kernel does without it: REP STOSB clears a page byte by byte.
+	cpu+=",-erms,-fsrm"
 	# Without the hypervisor bit, as on the bare machine: kernels believe in no RMP of a guest. An SMT
 	# topology: 6.12 refuses every launch policy without the SMT bit, later tests set it only with SMT.
 	host_args=(-machine "$host_machine,$host_property=on"

@@ -507,6 +507,7 @@ void t_vmrun(void);
 void t_plain(void);
 void t_guest(void);
 void t_smp(void);
+void t_tlb(void);
 void bench(void);
 void fuzz(u64 seed, u64 seconds);
 u64 tsc_khz(void);

@@ -639,6 +639,7 @@ static void bsp(void)
 	t_plain();
 	t_guest();
 	t_smp();
+	t_tlb();
 	end();
 }
 

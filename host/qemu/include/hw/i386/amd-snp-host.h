@@ -123,13 +123,6 @@ struct AmdSnpHost {
 
     /* RMP initialised by the firmware: device writes are checked */
     bool rmp_initialized;
-    /*
-     * A TLB may let a page be read that is assigned and not yet under a key,
-     * as a hypervisor may do; or it may as long as a flush is pending. Lock
-     * held to change them.
-     */
-    bool assigned_readable;
-    unsigned flushes_pending;
 
     /*
      * Serialises changes of RMP entries and key tags. Taken with or without

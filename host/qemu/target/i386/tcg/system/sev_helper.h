@@ -92,6 +92,15 @@ typedef struct SnpAccess {
     int prot;
 } SnpAccess;
 
+/*
+ * An entry has got into this CPU's TLB, at @addr in the TLB of @mmu_idx: after
+ * the check, or from an entry of the nested TLB that was checked.
+ */
+void snp_tlb_filled(CPUX86State *env, hwaddr pa, vaddr addr, int prot,
+                    int mmu_idx);
+/* What the walk for an instruction with sev_insn has put into the TLB */
+void snp_tlb_forget_insn(CPUX86State *env, vaddr addr);
+
 /**
  * snp_check_host: RMP check and key of an access that is not a SEV guest's
  *

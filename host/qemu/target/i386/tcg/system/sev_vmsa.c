@@ -167,14 +167,24 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
     return SEV_VMRUN_OK;
 }
 
-bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
+/*
+ * To the CPU that runs it, the VMSA is a page as others are not: what its TLB
+ * has of it is from before, or was for that.
+ */
+static void forget_vmsa(CPUX86State *env)
 {
-    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    hwaddr used = env->snp_in_use[SNP_IN_USE_VMSA];
 
-    if (!h) {
-        return true;
+    if (used) {
+        tlb_flush_entry_by_mmuidx(env_cpu(env), used - 1, 1 << MMU_PHYS_IDX,
+                                  false);
     }
-    QEMU_LOCK_GUARD(&h->lock);
+}
+
+/* Lock held. Sets @stale if TLBs have what the pages were before. */
+static bool check_pages(CPUX86State *env, AmdSnpHost *h, hwaddr vmcb,
+                        bool *stale)
+{
     if (snp_host_enabled(env) &&
         ((amd_rmp_get(h, vmcb).lo & AMD_RMP_ASSIGNED) ||
          (amd_rmp_get(h, env->vm_hsave).lo & AMD_RMP_ASSIGNED))) {
@@ -185,11 +195,28 @@ bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
         return false;
     }
     /* The CPU writes both, in parts, without a key */
-    amd_snp_key_rewrite(h, vmcb, AMD_SNP_KEY_NONE);
-    amd_snp_key_rewrite(h, env->vm_hsave, AMD_SNP_KEY_NONE);
+    *stale = amd_snp_key_rewrite(h, vmcb, AMD_SNP_KEY_NONE);
+    *stale |= amd_snp_key_rewrite(h, env->vm_hsave, AMD_SNP_KEY_NONE);
     qatomic_set(&env->snp_in_use[SNP_IN_USE_VMCB], vmcb + 1);
     qatomic_set(&env->snp_in_use[SNP_IN_USE_HSAVE], env->vm_hsave + 1);
     return true;
+}
+
+bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    bool ok, stale = false;
+
+    if (!h) {
+        return true;
+    }
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        ok = check_pages(env, h, vmcb, &stale);
+    }
+    if (stale) {
+        snp_flush_soon(env);
+    }
+    return ok;
 }
 
 SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
@@ -228,6 +255,7 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
         WITH_QEMU_LOCK_GUARD(&h->lock) {
             result = prepare_es(env, asid, vmsa);
         }
+        forget_vmsa(env);
         env->ghcb_msr = ghcb;
     } else if (asid < AMD_SNP_MIN_SEV_ASID &&
                (env->features[FEAT_8000_001F_EAX] &
@@ -263,6 +291,7 @@ bool sev_es_event_allowed(uint32_t event_inj)
 
 void sev_vmexit_done(CPUX86State *env)
 {
+    forget_vmsa(env);
     env->sev_status = 0;
     env->sev_cbit = 0;
     env->sev_asid = 0;

@@ -28,6 +28,215 @@ enum {
     FAIL_BADADDR = 7,
 };
 
+/* ---- What TLBs may have ---- */
+
+/*
+ * A change of an RMP entry is complete when no TLB has what was there before.
+ * To stop all CPUs for it would be most of what an emulated host does, as the
+ * hypervisor changes each page of a guest when it first touches it. So each CPU
+ * keeps for each page whether its TLB may have it: not if it was last seen in
+ * an epoch that is over, as an epoch ends with a flush of everything.
+ *
+ * Who fills a TLB says so before it looks at the RMP entry; who changes an
+ * entry looks for those who have said so after the change. One of the two sees
+ * the other, also in the middle of a walk.
+ *
+ * Entries for memory that is mapped by 2 MB depend on the whole region. They are
+ * not known by page: a region that gets its first assigned page, RMPUPDATE and
+ * PVALIDATE of 2 MB and PSMASH have everything flushed.
+ */
+typedef struct SnpSeen {
+    /* Any CPU may read this one, the others are the own CPU's */
+    uint32_t epoch;
+    /* Where it is in the TLB: MMU indexes plus 1 with their addresses, ... */
+    uint8_t linear_idx[2];
+    /* ... and these; or it may be anywhere */
+    bool nested;
+    bool phys;
+    bool anywhere;
+    /* What is linear may be executed */
+    bool code;
+    uint64_t linear[2];
+    uint64_t gpa;
+} SnpSeen;
+
+/* Own CPU: the page at @pa, or NULL where there is no RMP entry */
+static SnpSeen *seen_page(CPUX86State *env, hwaddr pa)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (!amd_rmp_covers(h, pa)) {
+        return NULL;
+    }
+    if (unlikely(!env->snp_seen)) {
+        env->snp_epoch = 1;
+        qatomic_store_release(&env->snp_seen,
+                              g_new0(SnpSeen, h->rmp_pages));
+    }
+    return &env->snp_seen[pa >> 12];
+}
+
+/* Own CPU: the entry of the page is about to be looked at, to fill the TLB */
+static void say_seen(CPUX86State *env, hwaddr pa)
+{
+    SnpSeen *s = seen_page(env, pa);
+
+    if (s && s->epoch != env->snp_epoch) {
+        memset(s->linear_idx, 0, sizeof(s->linear_idx));
+        s->nested = s->phys = s->anywhere = s->code = false;
+        qatomic_set(&s->epoch, env->snp_epoch);
+        /* Pairs with that in forget_page() */
+        smp_mb();
+    }
+}
+
+/* Own CPU: a TLB entry that leads elsewhere depends on the page */
+static void say_anywhere(CPUX86State *env, hwaddr pa)
+{
+    SnpSeen *s = seen_page(env, pa);
+
+    if (s) {
+        s->anywhere = true;
+    }
+}
+
+void snp_tlb_filled(CPUX86State *env, hwaddr pa, vaddr addr, int prot,
+                    int mmu_idx)
+{
+    SnpSeen *s = seen_page(env, pa);
+
+    /* Not checked: noise, or the own VMSA; removed by itself: sev_insn */
+    if (!s || s->epoch != env->snp_epoch ||
+        (env->sev_insn != SNP_INSN_NONE && !env->sev_walk)) {
+        return;
+    }
+    if (mmu_idx == MMU_PHYS_IDX) {
+        s->phys = true;
+        s->anywhere |= addr != (pa & TARGET_PAGE_MASK);
+    } else if (mmu_idx == MMU_NESTED_IDX) {
+        s->anywhere |= s->nested && s->gpa != addr;
+        s->nested = true;
+        s->gpa = addr;
+    } else {
+        s->code |= prot & PAGE_EXEC;
+        for (int i = 0; i < ARRAY_SIZE(s->linear); i++) {
+            if (!s->linear_idx[i]) {
+                s->linear_idx[i] = mmu_idx + 1;
+                s->linear[i] = addr;
+                return;
+            }
+            if (s->linear_idx[i] == mmu_idx + 1 && s->linear[i] == addr) {
+                return;
+            }
+        }
+        s->anywhere = true;
+    }
+}
+
+void snp_tlb_forget_insn(CPUX86State *env, vaddr addr)
+{
+    tlb_flush_entry_by_mmuidx(env_cpu(env), addr, MMU_GUEST_LINEAR_IDXMAP,
+                              false);
+    tlb_flush_entry_by_mmuidx(env_cpu(env), env->sev_gpa, 1 << MMU_NESTED_IDX,
+                              false);
+}
+
+/* Own CPU; not in a walk */
+static void flush_own(CPUX86State *env)
+{
+    tlb_flush(env_cpu(env));
+    qatomic_set(&env->snp_epoch, env->snp_epoch + 1);
+}
+
+static void flush_work(CPUState *cs, run_on_cpu_data data)
+{
+    flush_own(cpu_env(cs));
+}
+
+static void no_work(CPUState *cs, run_on_cpu_data data)
+{
+}
+
+/*
+ * CPUs that have got flush_work() go on after it, and this one with its next
+ * instruction when all have stopped what they were at.
+ */
+static void wait_for_others(CPUX86State *env)
+{
+    amd_snp_host_count(env_archcpu(env)->amd_snp, AMD_SNP_STAT_FLUSHES);
+    async_safe_run_on_cpu(env_cpu(env), no_work, RUN_ON_CPU_NULL);
+}
+
+/* The TLBs of all CPUs are flushed before the next instruction of this one */
+static void flush_all(CPUX86State *env)
+{
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        if (cs != env_cpu(env)) {
+            async_run_on_cpu(cs, flush_work, RUN_ON_CPU_NULL);
+        }
+    }
+    flush_own(env);
+    wait_for_others(env);
+}
+
+static void forget_own(CPUX86State *env, hwaddr pa)
+{
+    CPUState *cs = env_cpu(env);
+    SnpSeen *s = seen_page(env, pa);
+
+    if (!s || s->epoch != env->snp_epoch) {
+        return;
+    }
+    if (s->anywhere) {
+        flush_own(env);
+        return;
+    }
+    for (int i = 0; i < ARRAY_SIZE(s->linear); i++) {
+        if (s->linear_idx[i]) {
+            tlb_flush_entry_by_mmuidx(cs, s->linear[i],
+                                      1 << (s->linear_idx[i] - 1), s->code);
+        }
+    }
+    if (s->nested) {
+        tlb_flush_entry_by_mmuidx(cs, s->gpa, 1 << MMU_NESTED_IDX, false);
+    }
+    if (s->phys) {
+        tlb_flush_entry_by_mmuidx(cs, pa, 1 << MMU_PHYS_IDX, false);
+    }
+    qatomic_set(&s->epoch, 0);
+}
+
+/*
+ * The RMP entry of the 4 KB at @pa has changed, or its key: no TLB has what it
+ * was before the next instruction of this CPU.
+ */
+static void forget_page(CPUX86State *env, hwaddr pa)
+{
+    bool others = false;
+    CPUState *cs;
+
+    /* Pairs with that in say_seen() */
+    smp_mb();
+    CPU_FOREACH(cs) {
+        CPUX86State *other = cpu_env(cs);
+        SnpSeen *seen = qatomic_load_acquire(&other->snp_seen);
+        /* In this order: an epoch that begins now sees the change */
+        uint32_t epoch = qatomic_load_acquire(&other->snp_epoch);
+
+        if (other != env && seen &&
+            qatomic_read(&seen[pa >> 12].epoch) == epoch) {
+            async_run_on_cpu(cs, flush_work, RUN_ON_CPU_NULL);
+            others = true;
+        }
+    }
+    forget_own(env, pa);
+    if (others) {
+        wait_for_others(env);
+    }
+}
+
 /* ---- Checks on translations ---- */
 
 static void flush_other(CPUState *cs, run_on_cpu_data data)
@@ -64,6 +273,7 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
          * A walk asks for a table that can be written, and mostly does not
          * write it. If it does, that is lost: the noise is read-only memory.
          */
+        say_anywhere(env, a->paddr);
         a->paddr = amd_snp_host_ciphertext_page(h) | (a->paddr & 0xfff);
         if (!env->sev_walk) {
             a->prot &= ~PAGE_WRITE;
@@ -80,25 +290,6 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
     if (changed) {
         snp_flush_soon(env);
     }
-}
-
-/*
- * The page is read without a key. Where it is assigned, its content may be a
- * guest's in a moment: whoever makes it so has to know of this TLB entry.
- */
-static void apply_no_key(CPUX86State *env, SnpAccess *a)
-{
-    AmdSnpHost *h = env_archcpu(env)->amd_snp;
-
-    if (amd_rmp_get(h, a->paddr).lo & AMD_RMP_ASSIGNED) {
-        WITH_QEMU_LOCK_GUARD(&h->lock) {
-            if (amd_snp_key(h, a->paddr) == AMD_SNP_KEY_NONE) {
-                h->assigned_readable = true;
-                return;
-            }
-        }
-    }
-    apply_key(env, AMD_SNP_KEY_NONE, a);
 }
 
 /* An assigned page in what the mapping covers, as the RMP has it */
@@ -139,10 +330,11 @@ bool snp_check_host(CPUX86State *env, SnpAccess *a)
     if (is_own_vmsa(env, a->paddr)) {
         return true;
     }
+    say_seen(env, a->paddr);
     if (snp_host_enabled(env) && !check_unassigned(h, a)) {
         return false;
     }
-    apply_no_key(env, a);
+    apply_key(env, AMD_SNP_KEY_NONE, a);
     return true;
 }
 
@@ -189,6 +381,7 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
     AmdRmpEntry e;
     int prot;
 
+    say_seen(env, a->paddr);
     if (!snp_active(env)) {
         /*
          * A guest with SEV or SEV-ES has no private pages in the RMP: on a host
@@ -200,7 +393,7 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
         if (priv) {
             apply_key(env, env->sev_asid, a);
         } else {
-            apply_no_key(env, a);
+            apply_key(env, AMD_SNP_KEY_NONE, a);
         }
         return true;
     }
@@ -210,7 +403,7 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
             goto rmp_fault;
         }
         if (insn == SNP_INSN_NONE) {
-            apply_no_key(env, a);
+            apply_key(env, AMD_SNP_KEY_NONE, a);
         }
         return true;
     }
@@ -336,31 +529,6 @@ static void set_result(CPUX86State *env, int result, bool cf)
     CC_OP = CC_OP_EFLAGS;
 }
 
-/* All CPUs have flushed, or will before they run again: none runs now */
-static void flush_all_done(CPUState *cs, run_on_cpu_data data)
-{
-    AmdSnpHost *h = data.host_ptr;
-
-    QEMU_LOCK_GUARD(&h->lock);
-    h->flushes_pending--;
-}
-
-/* The TLBs of all CPUs are flushed before the next instruction of this one */
-static void flush_all(CPUX86State *env)
-{
-    AmdSnpHost *h = env_archcpu(env)->amd_snp;
-
-    amd_snp_host_count(h, AMD_SNP_STAT_FLUSHES);
-    WITH_QEMU_LOCK_GUARD(&h->lock) {
-        /* What gets into a TLB from now on says so again */
-        h->assigned_readable = false;
-        h->flushes_pending++;
-    }
-    tlb_flush_all_cpus_synced(env_cpu(env));
-    async_safe_run_on_cpu(env_cpu(env), flush_all_done,
-                          RUN_ON_CPU_HOST_PTR(h));
-}
-
 static AmdSnpHost *host_insn_start(CPUX86State *env, uintptr_t ra)
 {
     if (!snp_host_enabled(env)) {
@@ -379,6 +547,7 @@ void helper_rmpupdate(CPUX86State *env)
     hwaddr pa = env->regs[R_EAX];
     uint64_t w;
     RmpState st;
+    bool region;
     int result;
 
     if (env->hflags & HF_GUEST_MASK) {
@@ -394,7 +563,10 @@ void helper_rmpupdate(CPUX86State *env)
     st.asid = extract64(w, 32, 32);
 
     WITH_QEMU_LOCK_GUARD(&h->lock) {
+        region = amd_rmp_region_assigned(h, pa);
         result = do_rmpupdate(h, pa, &st);
+        /* The first assigned page of a region: for whoever maps 2 MB */
+        region = !region && amd_rmp_region_assigned(h, pa);
     }
     amd_snp_host_count(h, AMD_SNP_STAT_RMPUPDATE);
     if (result) {
@@ -403,8 +575,10 @@ void helper_rmpupdate(CPUX86State *env)
                            "pagesize %d, immutable %d, asid %u) returns %d",
                            pa, st.gpa, st.assigned, st.pagesize, st.immutable,
                            st.asid, result);
-    } else {
+    } else if (region || (st.pagesize & 1)) {
         flush_all(env);
+    } else {
+        forget_page(env, pa);
     }
     set_result(env, result, false);
 }
@@ -499,16 +673,14 @@ static InsnPage translate(CPUX86State *env, target_ulong va, unsigned insn,
     void *host;
 
     /* What is in the TLB was let in by other rules, and so is this */
-    tlb_flush_page(cs, va);
+    tlb_flush_entry_by_mmuidx(cs, va, MMU_GUEST_LINEAR_IDXMAP, false);
     env->sev_insn = insn;
     probe_access_full(env, va, 0, MMU_DATA_LOAD, cpu_mmu_index(cs, false),
                       false, &host, &full, ra);
     page.pa = full->phys_addr & TARGET_PAGE_MASK;
     page.gpa = env->sev_gpa;
     env->sev_insn = SNP_INSN_NONE;
-    tlb_flush_page(cs, va);
-    tlb_flush_page_by_mmuidx(cs, page.gpa & TARGET_PAGE_MASK,
-                             1 << MMU_NESTED_IDX);
+    snp_tlb_forget_insn(env, va);
     return page;
 }
 
@@ -585,7 +757,7 @@ void helper_pvalidate(CPUX86State *env)
     bool large = env->regs[R_ECX] & 1, validate = env->regs[R_EDX] & 1;
     hwaddr size = large ? 2 * MiB : 4 * KiB;
     int result = SUCCESS;
-    bool same = false, flush;
+    bool same = false;
     PageCheck why;
     InsnPage page;
 
@@ -616,12 +788,6 @@ void helper_pvalidate(CPUX86State *env)
                 amd_snp_key_rewrite(h, page.pa + o, env->sev_asid);
             }
         }
-        /*
-         * No TLB has a private page that is not validated, so that only those
-         * who see it without a key have to forget it.
-         */
-        flush = !same && (!validate || h->assigned_readable ||
-                          h->flushes_pending);
     }
     if (why == PAGE_NPF || why == PAGE_NPF_SIZEM) {
         raise_npf(env, &page, why, ra);
@@ -630,8 +796,16 @@ void helper_pvalidate(CPUX86State *env)
         result = FAIL_SIZEMISMATCH;
         goto out;
     }
-    if (flush) {
-        flush_all(env);
+    if (!same) {
+        /*
+         * No TLB has a private page that is not validated, but one may have it
+         * without a key
+         */
+        if (large) {
+            flush_all(env);
+        } else {
+            forget_page(env, page.pa);
+        }
     }
  out:
     if (result) {
@@ -695,8 +869,10 @@ void helper_rmpadjust(CPUX86State *env)
     if (why == PAGE_NPF || why == PAGE_NPF_SIZEM) {
         raise_npf(env, &page, why, ra);
     }
-    if (!result) {
+    if (!result && large) {
         flush_all(env);
+    } else if (!result) {
+        forget_page(env, page.pa);
     }
  out:
     if (result) {
