@@ -4,7 +4,7 @@
 
 usage: guest.py show LOGS: from standard input to LOGS/ktap.log, and to the user what the SNP guest says; when what
        happened is in LOGS/times, in seconds since this was started.
-       guest.py judge LOGS --smp N --nonce TEXT --key FILE --firmware FILE --kernel FILE --initrd FILE --append TEXT
+       guest.py judge LOGS --cpu MODEL --smp N --nonce TEXT --key FILE --firmware FILE --kernel FILE --initrd FILE --append TEXT
        [verdict.py's options]
 
 Judged are what verdict.py judges (reports in the host's kernel log, errors on the emulated host, each case), and the
@@ -95,11 +95,12 @@ def hang(ktap, kernel):
     """What there is to say of vCPUs that never ran: from their threads, and from lockdep."""
     said, stuck = [], []
     for m in map(THREAD.match, ktap):
-        if m and "waits for vcpu->mutex" in m.group(2):
-            stuck.append(m.group(1))
+        where = m and re.search(r"in (.*), waits for vcpu->mutex", m.group(2))
+        if where:
+            stuck.append(f"{m.group(1)} in {where.group(1)}")
     if not stuck:
         return said
-    said.append(f"{', '.join(stuck)}: blocked in KVM_RUN, in kvm_vcpu_ioctl(), where vcpu->mutex is taken")
+    said.append(f"blocked in kvm_vcpu_ioctl(), where vcpu->mutex is taken: {', '.join(stuck)}")
     begin = next((i for i, line in enumerate(kernel) if "Nested lock was not taken" in line), None)
     if begin is None:
         said.append("who holds it is not known: lockdep has reported nothing, or is not in this kernel")
@@ -131,7 +132,7 @@ def attest(args, ktap):
     data, wrong = {"digest": None, "measurement": None, "report": None, "checks": [], "firmware": args.firmware,
                    "kernel": args.kernel, "initrd": args.initrd, "append": args.append}, []
     status, out, err = run_tool(f"{HERE}/launch_digest.py", "--firmware", args.firmware, "--vcpus", str(args.smp),
-                                "--cpu-model", "EPYC-Milan", "--kernel", args.kernel, "--initrd", args.initrd,
+                                "--cpu-model", args.cpu.split(",")[0], "--kernel", args.kernel, "--initrd", args.initrd,
                                 "--append", args.append)
     if status:
         return data, [f"the launch digest could not be computed: {err.strip()}"]
@@ -155,7 +156,7 @@ def attest(args, ktap):
 def judge():
     p = verdict.parser()
     p.add_argument("--smp", type=int, required=True)
-    for name in ("nonce", "key", "firmware", "kernel", "initrd", "append"):
+    for name in ("cpu", "nonce", "key", "firmware", "kernel", "initrd", "append"):
         p.add_argument(f"--{name}", required=True)
     args = p.parse_args(sys.argv[2:])
     status, data = verdict.judge(args)
