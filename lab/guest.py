@@ -4,7 +4,7 @@
 
 usage: guest.py show LOGS: from standard input to LOGS/ktap.log, and to the user what the SNP guest says; when what
        happened is in LOGS/times, in seconds since this was started.
-       guest.py judge LOGS --cpu MODEL --smp N --nonce TEXT --key FILE --firmware FILE --kernel FILE --initrd FILE --append TEXT
+       guest.py judge LOGS --smp N --nonce TEXT --key FILE --firmware FILE --kernel FILE --initrd FILE --append TEXT
        [verdict.py's options]
 
 Judged are what verdict.py judges (reports in the host's kernel log, errors on the emulated host, each case), and the
@@ -132,7 +132,7 @@ def attest(args, ktap):
     data, wrong = {"digest": None, "measurement": None, "report": None, "checks": [], "firmware": args.firmware,
                    "kernel": args.kernel, "initrd": args.initrd, "append": args.append}, []
     status, out, err = run_tool(f"{HERE}/launch_digest.py", "--firmware", args.firmware, "--vcpus", str(args.smp),
-                                "--cpu-model", args.cpu.split(",")[0], "--kernel", args.kernel, "--initrd", args.initrd,
+                                "--cpu-model", "EPYC-Milan", "--kernel", args.kernel, "--initrd", args.initrd,
                                 "--append", args.append)
     if status:
         return data, [f"the launch digest could not be computed: {err.strip()}"]
@@ -156,7 +156,7 @@ def attest(args, ktap):
 def judge():
     p = verdict.parser()
     p.add_argument("--smp", type=int, required=True)
-    for name in ("cpu", "nonce", "key", "firmware", "kernel", "initrd", "append"):
+    for name in ("nonce", "key", "firmware", "kernel", "initrd", "append"):
         p.add_argument(f"--{name}", required=True)
     args = p.parse_args(sys.argv[2:])
     status, data = verdict.judge(args)

@@ -3,12 +3,12 @@
 # The verb `guest`: a Linux SNP guest on the emulated host, with what a user of SEV-SNP has: Debian's QEMU, Debian's
 # firmware for SNP guests and Debian's kernel as the guest. L0 is this machine, L1 the emulated host, L2 the guest.
 
-guest_cpu=EPYC-Milan guest_smp=2 guest_memory=512 guest_append='' guest_kernel='' guest_boots=1
+guest_smp=2 guest_memory=512 guest_append='' guest_kernel='' guest_boots=1
 
 usage_guest() {
 	cat <<USAGE
-usage: ./snplab guest [--tree TREE] [--cpu MODEL] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE]
-                      [--without-lockdep] [--patch FILE] [--check] [--boots N] [--timeout SEC] [--json FILE] [--linux DIR] [--qemu DIR]
+usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--without-lockdep]
+                      [--patch FILE] [--check] [--boots N] [--timeout SEC] [--json FILE] [--linux DIR] [--qemu DIR]
                       [--dry-run]
 
 Boots a Linux SNP guest on the emulated host, with unmodified Debian software on top of the kernel that is tested:
@@ -19,7 +19,6 @@ what is computed here from firmware, kernel, initrd and command line.
 
   --tree TREE     the host's kernel: $(trees), debian (the unmodified package), or a directory with a kernel
                   source tree (default 6.12.y)
-  --cpu MODEL     the guest's CPU, as QEMU's -cpu has it (default $guest_cpu)
   --smp N         the guest's CPUs, 1 to 16 (default $guest_smp)
   --memory MIB    the guest's memory, 256 to 2048 (default $guest_memory)
   --append STRING more of the guest's command line
@@ -160,7 +159,7 @@ guest_line() {
 	if [ -z "$dry_run" ]; then
 		root=$(mktemp -d "$run_dir/.root.XXXXXX")
 		mkdir "$root/guest"
-		printf '%s\n' "cpu=$guest_cpu" "smp=$guest_smp" "memory=$guest_memory" "nonce=${nonce:-}" "limit=$((limit_each - 20))" stuck=10 >"$root/guest/settings"
+		printf '%s\n' "smp=$guest_smp" "memory=$guest_memory" "nonce=${nonce:-}" "limit=$((limit_each - 20))" stuck=10 >"$root/guest/settings"
 		# The compressed parts last: the kernel wants those that are not at their place.
 		{ cat "$run_dir/image.cpio" "$initrd"; archive "$root"; } >"$logs/initrd.all"
 		rm -rf "$root"
@@ -200,7 +199,7 @@ boot_guest_once() {
 	for s in "${stage_times[@]}"; do args+=(--stage "$s"); done
 	json_done=1 status=0
 	python3 "$lab/guest.py" judge "$logs" --tree "$tree_name" --linux "$version" --qemu "$qemu_is" --tests snp_guest \
-		--shown-logs "$(tilde "$logs")" ${json:+--json "$json"} --nonce "$nonce" --cpu "$guest_cpu" --smp "$guest_smp" --key "$key" \
+		--shown-logs "$(tilde "$logs")" ${json:+--json "$json"} --nonce "$nonce" --smp "$guest_smp" --key "$key" \
 		--firmware "$firmware" --kernel "$vmlinuz" --initrd "$run_dir/guest.initrd" --append "$append" "${args[@]}" >&"$out" || status=$?
 	return $status
 }

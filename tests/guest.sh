@@ -58,18 +58,13 @@ append=$(ask "$tmp/6.12.y.json" 'd["attestation"]["append"]')
 check 'one character of the command line is, too' test "$(launch_digest "$kernel" "$append")" != "$(launch_digest "$kernel" "$append ")"
 check 'and without either it is the one that was measured' test "$(launch_digest "$kernel" "$append")" = "$(digest 6.12.y)"
 
-# QEMU's first ioctl of a vCPU sets the guest's clock; without a clock to set it is KVM_RUN.
 for tree in 6.12.y mainline; do
-	if [ $tree = mainline ]; then
-		patch=$top/tests/mutants/mainline/leak-on-success.patch cpu=EPYC-Milan,-kvmclock where='CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN'
-	else
-		patch=$top/tests/mutants/linux-6.12.y/leak-on-success.patch cpu=EPYC-Milan where='CPU 0/KVM in KVM_KVMCLOCK_CTRL'
-	fi
-	guest "$tree-hang" 1 --tree $tree --patch "$patch" --cpu $cpu
+	patch=$top/tests/mutants/$([ $tree = mainline ] && echo mainline || echo linux-$tree)/leak-on-success.patch
+	guest "$tree-hang" 1 --tree $tree --patch "$patch"
 	log=$tmp/$tree-hang.log
 	check "$tree, first posting: launched, and then nothing" grep -qE 'not ok: guest.runs: the guest hangs: vCPU threads are blocked on vcpu->mutex' "$log"
 	check "$tree, first posting: the vCPUs' threads are named, with what they wait in" \
-		grep -qF "blocked in kvm_vcpu_ioctl(), where vcpu->mutex is taken: $where" "$log"
+		grep -qF "blocked in kvm_vcpu_ioctl(), where vcpu->mutex is taken: CPU 0/KVM in KVM_KVMCLOCK_CTRL" "$log"
 	check "$tree, first posting: a thread's stack is shown" grep -qE 'thread CPU 0/KVM: stack: .*kvm_vcpu_ioctl' "$log"
 	check "$tree, first posting: lockdep names who took the mutex, and under whom it was left" \
 		grep -qE 'lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) released &kvm->lock' "$log"
