@@ -12,7 +12,6 @@ attestation report: signed by the key in FILE, with the nonce in it, and with th
 Exit status: verdict.py's.
 """
 import base64
-import binascii
 import os
 import re
 import subprocess
@@ -22,16 +21,30 @@ import time
 import verdict
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+CASES = [f"guest.{name}" for name in
+         ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")]
 CONSOLE = re.compile(r"^# \| \[([\d.]+)\] ?(.*)$")
 EVENT = re.compile(r"^# event (\w+) ([\d.]+)$")
 STARTED = re.compile(r"^# linux \S+, \d+ CPUs, init after ([\d.]+) s$")
 MODULES = re.compile(r"^# modules after ([\d.]+) s$")
-SHELL = re.compile(r"snplab: shell after ([\d.]+) s, linux (\S+)")
+SHELL = re.compile(r"snplab: shell after (\d+\.?\d*) s, linux (\S+)")
 THREAD = re.compile(r"^# thread (CPU \d+/KVM): (.*)$")
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+WAITS = re.compile(r"state \w, wchan \w+, in (.*), waits for vcpu->mutex$")
+# A terminal would obey: ECMA-48's control sequences and strings, the shorter sequences, and single characters.
+ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?|"
+                    r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 # In ktap.log only: what is decoded afterwards, and what QEMU says of a CPU model of which TCG has not everything.
 UNSHOWN = re.compile(r"snplab: report: \| |qemu-system-x86_64: warning: host doesn't support requested feature: ")
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
+REPORT_LEN = 1184
+# What lockdep says of locks; "Nested lock was not taken" is what a vCPU's mutex that outlives kvm->lock looks like.
+NESTED = "Nested lock was not taken"
+LOCKDEP = re.compile(r"possible (circular|recursive) locking|lock held when returning|still holding|bad unlock balance|"
+                     r"held lock freed|locks? still held|inconsistent lock state|lockdep is turned off|" + NESTED)
+# What printk may put before a line: the time, and who printed it.
+PRINTK = re.compile(r"^(?:\[[^]]*\])* ?")
+FRAME = re.compile(r"^ *(\w+)\S*\+0x[0-9a-f]+/0x[0-9a-f]+")
+TIME = re.compile(r"^(\w+) (\d+\.\d)$")
 # From one to the next, what the time went into.
 STEPS = (("init", "the host's firmware and kernel"), ("modules", "its modules: the RMP, SNP's initialization"),
          ("begin", "its other start"), ("launch", "QEMU's start"), ("finish", "the launch: pages measured and encrypted"),
@@ -39,9 +52,18 @@ STEPS = (("init", "the host's firmware and kernel"), ("modules", "its modules: t
          ("checked", "CPUs looked at, an attestation report"), ("end", "power-off"))
 
 
+def tell(text):
+    """To the user. Who reads along may go away: the log is written all the same."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def show(logs):
     """Copies, stamps and shows, line by line."""
     begin, times = time.monotonic(), {}
+    sys.stdout.reconfigure(errors="replace")
     with open(f"{logs}/ktap.log", "w", encoding="utf-8") as log:
         for raw in sys.stdin.buffer:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
@@ -55,19 +77,20 @@ def show(logs):
             m = CONSOLE.match(line)
             text = ESCAPE.sub("", m.group(2)).rstrip() if m else ""
             if text and not UNSHOWN.match(text):
-                print(f"      {now:5.1f} s  | {text}", flush=True)
+                tell(f"      {now:5.1f} s  | {text}")
                 up = SHELL.search(text)
                 if up:
                     # The guest's clock starts with its kernel.
                     times.setdefault("kernel", now - float(up.group(1)))
             elif verdict.CASE.match(line) or line.startswith("# thread "):
-                print(f"      {now:5.1f} s  {line[2:]}", flush=True)
+                tell(f"      {now:5.1f} s  {ESCAPE.sub('', line[2:])}")
     with open(f"{logs}/times", "w", encoding="utf-8") as f:
         f.writelines(f"{name} {t:.1f}\n" for name, t in times.items())
 
 
 def read_times(logs):
-    return {name: float(t) for name, t in (line.split() for line in verdict.read(f"{logs}/times"))}
+    """{event: seconds}; of a boot that was ended by force the last line may not be whole."""
+    return {m.group(1): float(m.group(2)) for m in map(TIME.match, verdict.read(f"{logs}/times")) if m}
 
 
 def table(times):
@@ -82,43 +105,56 @@ def table(times):
 
 def find_report(ktap):
     """The attestation report that the guest has printed, or why there is none."""
-    text = "".join(m.group(1) for m in map(REPORT_LINE.match, (c.group(2) for c in map(CONSOLE.match, ktap) if c)) if m)
-    if not text:
+    lines = [m.group(1) for m in (REPORT_LINE.match(c.group(2)) for c in map(CONSOLE.match, ktap) if c) if m]
+    if not lines:
         return None, "the guest has printed none"
     try:
-        return base64.b64decode(text, validate=True), None
-    except binascii.Error as e:
-        return None, f"what the guest has printed is not whole: {e}"
+        report = base64.b64decode("".join(lines), validate=True)
+    except ValueError as e:
+        return None, f"what the guest has printed in {len(lines)} lines is not base64: {e}"
+    if len(report) != REPORT_LEN:
+        return None, f"what the guest has printed in {len(lines)} lines has {len(report)} bytes, a report has {REPORT_LEN}"
+    return report, None
+
+
+def released_by(lines):
+    """Of a stack trace, who called mutex_unlock(). Entries with a question mark are what happened to be on the stack."""
+    frames = [m.group(1) for m in map(FRAME.match, lines) if m]
+    for inner, outer in zip(frames, frames[1:]):
+        if "mutex_unlock" in inner and "mutex_unlock" not in outer:
+            return outer
+    return None
+
+
+def lockdep(ktap, kernel):
+    """What lockdep says of who has left the mutex locked."""
+    reports = [i for i, line in enumerate(kernel) if LOCKDEP.search(line)]
+    if not reports:
+        return "who holds it is not known: lockdep has reported nothing, or is not in this kernel"
+    begin = next((i for i in reports if NESTED in kernel[i]), None)
+    if begin is None:
+        return f"who holds it is not known: lockdep has reported another thing: {kernel[reports[0]].strip()}"
+    lines = [PRINTK.sub("", line) for line in kernel[begin:begin + 60]]
+    block = "\n".join(lines)
+    who = re.search(r"^(.+)/\d+ is trying to lock:", block, re.M)
+    taken = re.search(r"\((&vcpu->mutex)\S*, at: (\w+)", block)
+    after = re.search(r"not holding:\n(\S+)", block)
+    left = released_by(lines)
+    if not (who and taken and after and left):
+        return "lockdep's report has another form than expected: see the kernel's log"
+    last = next((e.group(1) for line in reversed(ktap) if (e := EVENT.match(line))), "?")
+    return (f"lockdep: {taken.group(1)}, taken by {taken.group(2)}(), was still held when {left}() released "
+            f"{after.group(1)} (task {who.group(1)}, after the event \"{last}\"): whoever called "
+            f"{taken.group(2)}() there has not unlocked")
 
 
 def hang(ktap, kernel):
     """What there is to say of vCPUs that never ran: from their threads, and from lockdep."""
-    said, stuck = [], []
-    for m in map(THREAD.match, ktap):
-        where = m and re.search(r"in (.*), waits for vcpu->mutex", m.group(2))
-        if where:
-            stuck.append(f"{m.group(1)} in {where.group(1)}")
+    threads = [(m.group(1), WAITS.match(m.group(2))) for m in map(THREAD.match, ktap) if m]
+    stuck = [f"{name} in {where.group(1)}" for name, where in threads if where]
     if not stuck:
-        return said
-    said.append(f"blocked in kvm_vcpu_ioctl(), where vcpu->mutex is taken: {', '.join(stuck)}")
-    begin = next((i for i, line in enumerate(kernel) if "Nested lock was not taken" in line), None)
-    if begin is None:
-        said.append("who holds it is not known: lockdep has reported nothing, or is not in this kernel")
-        return said
-    block = "\n".join(kernel[begin:begin + 60])
-    who = re.search(r"(\S+)/\d+ is trying to lock:", block)
-    taken = re.search(r"\((&vcpu->mutex)\)?\S*, at: (\w+)", block)
-    after = re.search(r"not holding:\n(?:\[[^]]*\] *)?(\S+)", block)
-    # Above what releases a lock is who did.
-    left = re.search(r"mutex_unlock\S*\+.*\n(?:.*\? .*\n)*(?:\[[^]]*\])? *(\w+)\+", block)
-    if not (taken and after and left):
-        said.append("lockdep's report has another form than expected: see the kernel's log")
-        return said
-    last = next((e.group(1) for line in reversed(ktap) if (e := EVENT.match(line))), "?")
-    said.append(f"lockdep: {taken.group(1)}, taken by {taken.group(2)}(), was still held when {left.group(1)}() released "
-                f"{after.group(1)} (task {who.group(1) if who else '?'}, after the event \"{last}\"): whoever called "
-                f"{taken.group(2)}() there has not unlocked")
-    return said
+        return []
+    return [f"blocked in kvm_vcpu_ioctl(), where vcpu->mutex is taken: {', '.join(stuck)}", lockdep(ktap, kernel)]
 
 
 def run_tool(*command):
@@ -167,6 +203,9 @@ def judge():
     data["attestation"], wrong = {}, []
     if status == 0:
         data["attestation"], wrong = attest(args, ktap)
+        found = [case["name"] for test in data["tests"] for case in test["cases"]]
+        if found != CASES:
+            wrong.append(f"expected the cases {', '.join(CASES)}, found {', '.join(found) or 'none'}")
     if wrong:
         status, data["verdict"] = 1, "fail"
         data["problems"] += wrong
@@ -179,14 +218,14 @@ def judge():
         verdict.write_json(args.json, data)
     verdict.write_json(f"{args.logs}/verdict.json", data)
     for what, took, at in rows:
-        print(f"      {took:6.1f} s  {what}" + (f"  (at {at:.1f} s)" if what == rows[-1][0] else ""))
+        tell(f"      {took:6.1f} s  {what}" + (f"  (at {at:.1f} s)" if what == rows[-1][0] else ""))
     for line in data["problems"]:
-        print(f"      {line}")
+        tell(f"      {line}")
     how = "no shell in the guest" if "shell" not in times else f"a shell in an SNP guest of {args.smp} CPUs after {times['shell']:.1f} s"
     if status == 0:
         how += "; its report is signed, and its measurement the one computed here"
-    print(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {how}; {verdict.summary(args, data)}; "
-          f"logs: {args.shown_logs or args.logs}")
+    tell(f"{data['verdict'].upper()}: {data['tree']} on linux {data['linux']}: {how}; {verdict.summary(args, data)}; "
+         f"logs: {args.shown_logs or args.logs}")
     return status
 
 

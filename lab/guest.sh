@@ -26,9 +26,9 @@ what is computed here from firmware, kernel, initrd and command line.
   --without-lockdep
                   a host's kernel as it is used, not as it is tested: boots twice as fast
   --patch FILE    one more patch on top of the host's kernel, such as one of tests/mutants/
-  --check         judge, even on a terminal
+  --check         judge, even on a terminal; so do --boots and --json
   --boots N       so often (default 1)
-  --timeout SEC   for each boot (default 600)
+  --timeout SEC   for each boot, 30 at least (default 600)
   --json FILE     the verdict of the last boot, machine-readable
 $options_qemu
 $options_common
@@ -38,7 +38,8 @@ USAGE
 verb_guest() {
 	# shellcheck disable=SC2034  # prepare's
 	local guest_tests=() more_stages=2 with_shell=1 host_memory interactive='' limit_each=${limit:-600} passed=0 n status=0 worst=0 nonce
-	! given --check && [ "$guest_boots" -eq 1 ] && [ -t 0 ] && [ -t 1 ] && interactive=1
+	guest_usage
+	! given --check && [ -z "$json" ] && [ "$guest_boots" -eq 1 ] && [ -t 0 ] && [ -t 1 ] && interactive=1
 	host_memory=$((guest_memory + 1024))M
 	say "snplab guest: $tree_name"
 	if [ "$tree" = debian ]; then
@@ -72,9 +73,26 @@ verb_guest() {
 	exit $worst
 }
 
+# guest_usage: what can be said before minutes go into a build.
+guest_usage() {
+	if [ "$tree" = debian ]; then
+		[ -z "${extra_patches[*]}$linux_dir" ] || usage_error '--tree debian is a package as it is: it goes with neither --patch nor --linux'
+		! given --without-lockdep || usage_error "--tree debian is a package as it is, without lockdep: it does not go with --without-lockdep"
+	fi
+	# The host itself boots and powers off in it.
+	[ -z "$limit" ] || [ "$limit" -ge 30 ] || usage_error "guest: --timeout wants 30 seconds at least, found '$limit'"
+	# What lab/launch_digest.py would refuse in the end.
+	[ -z "$guest_kernel" ] || [ "$(dd if="$guest_kernel" bs=1 skip=$((0x202)) count=4 status=none | tr -d '\0')" = HdrS ] ||
+		usage_error "--kernel: expected a bzImage that can be read, found none in $(tilde "$guest_kernel")" \
+			'name the file that QEMU takes with -kernel: arch/x86/boot/bzImage, or /boot/vmlinuz-*'
+	# QEMU gets it as it is, but for newlines at its end.
+	[[ $guest_append != *$'\n'* ]] || usage_error '--append: expected one line, found several'
+	[ -z "${SNPLAB_QEMU:-}" ] || ! command -v "$qemu" >/dev/null || is_snp_host ||
+		setup_error "expected $qemu to be an SNP host, found no $host_property or no $host_psp in it" 'unset SNPLAB_QEMU'
+}
+
 # prepare_debian: what prepare does, with the kernel that Debian ships.
 prepare_debian() {
-	[ -z "${extra_patches[*]}$linux_dir" ] || usage_error '--tree debian is a package as it is: it goes with neither --patch nor --linux'
 	plan_host
 	stage_all=$((5 + host_stages))
 	open_run_dir
@@ -83,7 +101,7 @@ prepare_debian() {
 	stage 'install what is missing' install_missing fetch build boot shell guest "${host_purposes[@]}"
 	stage_grace=3
 	stage "fetch Debian's QEMU, firmware and kernel for a guest" fetch_guest
-	version=$(image_version "$(package_dir guest-kernel)") || version='(version not known yet)'
+	version=$(image_version "$(package_dir guest-kernel)" 2>/dev/null) || version='(version not known yet)'
 	stage "take linux $version: init, modules" take_debian_kernel
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
 	prepare_host "$run_dir/host"
@@ -112,7 +130,7 @@ guest_vmlinuz() {
 # build_guest_image: what the host (L1) has besides its init and modules, as a part of its initrd: QEMU with its
 # libraries, and the guest. Uncompressed: its kernel would take seconds to inflate it. A stage.
 build_guest_image() {
-	local root=$run_dir/guest q f
+	local root=$run_dir/guest q f libraries
 	if [ -n "$dry_run" ]; then
 		run cpio -o -H newc
 		return
@@ -122,10 +140,11 @@ build_guest_image() {
 	ln -s usr/lib64 "$root/lib64"
 	cp "$q/usr/bin/qemu-system-x86_64" "$root/usr/bin/"
 	cp -L "$q/usr/lib64/ld-linux-x86-64.so.2" "$root/usr/lib64/"
-	# What the loader itself says that the program needs.
-	while read -r f; do cp -L "$f" "$root/usr/lib/x86_64-linux-gnu/"; done < <(
-		"$q/usr/lib64/ld-linux-x86-64.so.2" --library-path "$(library_path "$q")" --list "$q/usr/bin/qemu-system-x86_64" |
-			sed -n 's/.* => \(\/.*\) (0x.*/\1/p')
+	# What the loader itself says that the program needs. It fails if one is not there.
+	libraries=$("$q/usr/lib64/ld-linux-x86-64.so.2" --library-path "$(library_path "$q")" --list "$q/usr/bin/qemu-system-x86_64" 2>&1) ||
+		setup_error "expected QEMU's libraries in $(tilde "$q"), found not all of them: $(tail -n 1 <<<"$libraries")" \
+			"delete it, and it is fetched again"
+	while read -r f; do cp -L "$f" "$root/usr/lib/x86_64-linux-gnu/"; done < <(sed -n 's/.* => \(\/.*\) (0x.*/\1/p' <<<"$libraries")
 	cp "$q"/usr/share/qemu/{kvmvapic.bin,linuxboot_dma.bin} "$root/usr/share/qemu/"
 	cp "$lab/guest/snp_guest" "$root/tests/"
 	cp "$firmware" "$root/guest/firmware"
@@ -212,6 +231,6 @@ guest_console() {
 	if [ -n "$dry_run" ]; then run "${qemu_args[@]}"; return; fi
 	"${qemu_args[@]}"
 	rm -rf "$kernel" "$initrd" "$run_dir"/{image.cpio,initrd.all,guest,host}
-	grep -q '^event end\|^# event end\|^ok 1 snp_guest' "$run_dir/ktap.log" ||
-		die $EX_FAIL "the guest did not end by itself; logs: $(tilde "$run_dir")"
+	grep -q '^ok 1 snp_guest' "$run_dir/ktap.log" ||
+		die $EX_FAIL "the guest did not end by itself, or QEMU failed: $(grep -a '^# ' "$run_dir/ktap.log" | tail -n 2 | head -n 1 | cut -c3-); logs: $(tilde "$run_dir")"
 }

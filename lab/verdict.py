@@ -57,8 +57,9 @@ EXPECTED = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
 
 def read(path):
     try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            return f.read().splitlines()
+        # What a guest prints may have other ends of lines in it: what comes after them is no line of its own.
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+            return [line.rstrip("\r\n") for line in f]
     except OSError:
         return []
 

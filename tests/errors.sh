@@ -12,7 +12,7 @@ s=$top/snplab
 expect 'no verb: usage' 2 '^usage: ./snplab VERB' "$s"
 expect '--help' 0 '^usage: ./snplab VERB' "$s" --help
 expect 'an unknown verb' 2 "no such verb: 'frobnicate'" "$s" frobnicate
-for v in run check status mutants shell host hw tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
+for v in run check status mutants shell bench guest host hw tree refresh mail; do expect "$v --help" 0 "^usage: ./snplab $v" "$s" $v --help; done
 expect 'run: an unknown option' 2 'run has no option --frob' "$s" run --frob x
 expect 'run: an option without its value' 2 '--tree wants a value' "$s" run --tree
 expect 'run: an unknown tree names the known ones' 2 "expected 6\.12\.y, mainline or a directory, found '5\.4\.y'" "$s" run --tree 5.4.y
@@ -55,9 +55,43 @@ expect 'status: a directory that is not there' 2 . "$s" status "$tmp/no"
 expect 'status: a directory that is no kernel' 3 . "$s" status "$tmp"
 expect 'mutants: a name that no mutant has' 2 "no mutant matches 'no-such'" "$s" mutants 'leak-*' no-such
 expect 'mutants: an unknown tree' 2 "no such tree: expected 6\.12\.y, mainline, found '5\.4\.y'" "$s" mutants --tree 5.4.y
+# Of a guest: what was expected and found, and a hint, before anything is fetched or built.
+guest_refused() { # DESCRIPTION STATUS PATTERN ARGUMENT...
+	local text=$1 want=$2 pattern=$3 output status=0
+	shift 3
+	output=$(env XDG_CACHE_HOME="$tmp/guest-cache" "${guest_env[@]}" "$s" guest "$@" 2>&1 </dev/null) || status=$?
+	if [ $status -eq "$want" ] && grep -qE -- "^snplab: .*$pattern" <<<"$output" && grep -q '^        hint: .' <<<"$output" && [ "$(wc -l <<<"$output")" -eq 2 ]; then
+		ok "guest: $text"
+	else
+		not_ok "guest: $text" "expected status $want, a line like: $pattern, and a hint; found status $status:" "$output"
+	fi
+}
+guest_env=()
+for n in 0 17 x '' -1 2.5 1000000; do guest_refused "--smp '$n'" 2 "--smp wants a number from 1 to 16, found '$n'$" --smp "$n"; done
+for n in 255 2049 512M; do guest_refused "--memory $n" 2 "--memory wants a number from 256 to 2048, found '$n'$" --memory "$n"; done
+for n in 0 10001 many; do guest_refused "--boots $n" 2 "--boots wants a number from 1 to 10000, found '$n'$" --boots "$n"; done
+for n in 0 soon; do guest_refused "--timeout $n" 2 "--timeout wants seconds, found '$n'$" --timeout "$n"; done
+guest_refused 'a time-out in which nothing boots' 2 "--timeout wants 30 seconds at least, found '29'$" --timeout 29
+guest_refused 'a kernel that is not there' 2 '--kernel: no such file: no/kernel$' --kernel no/kernel
+guest_refused 'a kernel that is none' 2 '--kernel: expected a bzImage that can be read, found none in .*/README.md$' --kernel "$top/README.md"
+guest_refused 'a command line of two lines' 2 '--append: expected one line, found several$' --append a$'\n'b
+guest_refused 'no value' 2 '--append wants a value$' --append
+guest_refused 'an unknown tree' 2 "no such tree: expected 6\.12\.y, mainline, debian or a directory, found 'nonsense'$" --tree nonsense
+guest_refused 'an argument' 2 "guest takes no argument: 'mainline'$" mainline
+guest_refused 'an option of another verb' 2 'guest has no option --selftests$' --selftests "$tmp"
+guest_refused 'a package and a patch' 2 '--tree debian is a package as it is: it goes with neither --patch nor --linux$' --tree debian --patch "$top/tests/mutants/linux-6.12.y/no-lock.patch"
+guest_refused 'a package, and lockdep' 2 'it does not go with --without-lockdep$' --tree debian --without-lockdep
+guest_env=(SNPLAB_QEMU=/bin/true)
+guest_refused 'on a QEMU that is no SNP host' 3 'expected /bin/true to be an SNP host, found no ' --check
+guest_env=()
 mkdir "$tmp/k"
 printf 'VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n' >"$tmp/k/Makefile"
 touch "$tmp/k/Kbuild"
+guest_refused 'a package and a source' 2 'it goes with neither --patch nor --linux$' --tree debian --linux "$tmp/k"
+check 'guest: and nothing has been fetched or built' test ! -e "$tmp/guest-cache"
+expect 'guest --dry-run prints the packages' 0 "apt-get download 'ovmf-amdsev linux-image" "$s" guest --dry-run
+expect 'guest --dry-run prints the QEMU line' 0 '-machine q35,amd-snp-host=on .*snplab\.tests=snp_guest' "$s" guest --tree debian --dry-run
+check 'guest --dry-run says nothing else' bash -c '[ -z "$(XDG_CACHE_HOME=$1/none "$0" guest --tree debian --dry-run 2>&1 >/dev/null)" ] && [ ! -e "$1/none" ]' "$s" "$tmp"
 expect 'mutants: --linux is for one tree' 2 'it goes with --tree' "$s" mutants --linux "$tmp/k"
 expect 'mutants --dry-run prints a patch for each' 0 'patch .*/linux-6\.12\.y/leak-on-success\.patch$' "$s" mutants --dry-run leak-on-success
 expect 'mutants --dry-run prints the QEMU line' 0 'snplab\.tests=kunit,sev_snp_launch_test' "$s" mutants --dry-run --tree mainline leak-on-success
@@ -95,6 +129,28 @@ check 'and no tree is left half-patched' test ! -e "$tmp/stale/snplab/work/6.12.
 
 # A program that no package brings: in a copy of the repository whose list asks for one.
 mkdir copy && (cd "$top" && git ls-files -z --cached --others --exclude-standard | tar -c --null -T - --ignore-failed-read 2>/dev/null) | tar -x -C copy
+# Each option is in its verb's --help, is parsed if it has a value, and asked for if not: none is ignored.
+# shellcheck disable=SC2317  # the next one does
+options_of() { sed -n "s/^\t$1) echo \(.*\) ;;$/\1/p" "$top/snplab"; }
+# shellcheck disable=SC2317  # check calls it
+known_options() {
+	local help o n=0
+	help=$("$s" "$1" --help) || return
+	for o in $(options_of "$1"); do
+		n=$((n + 1))
+		grep -qE -- "(^|[^-a-z])${o%=}($|[^-a-z])" <<<"$help" || { echo "expected ${o%=} in the help, found it not"; return 1; }
+		case $o in
+		*=) grep -qE "^[[:space:]]+${o%=}\)" "$top/snplab" || { echo "expected the parser to know $o"; return 1; } ;;
+		*) grep -qE "given $o( |;|\))" -r "$top/snplab" "$top/lab" || { echo "expected somebody to ask whether $o is given"; return 1; } ;;
+		esac
+	done
+	[ "$n" -gt 0 ]
+}
+for v in run shell mutants guest bench host hw tree mail; do check "$v: its options are known" known_options $v; done
+cp copy/snplab frob
+sed -i 's/^\trun) echo /&--frob= /' copy/snplab
+expect 'an option that nobody has written is no option' 3 'options_of run has --frob, and nothing here knows what it sets' copy/snplab run --frob x
+mv frob copy/snplab
 printf 'build\tno-such-program\tno-such-package-at-all\n' >>copy/lab/deps.list
 expect 'a program that cannot be installed is named' 3 'no-such-p(rogram|ackage)' env XDG_CACHE_HOME="$tmp/deps" copy/snplab run
 

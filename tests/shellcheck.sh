@@ -10,6 +10,8 @@ check 'snplab and what it sources' shellcheck -x -a snplab
 for f in .ci/run tests/check tests/*.sh tests/hw/*.sh lab/status.sh lab/hw.sh host/tests/soak host/tests/cpu/run; do
 	check "$f" shellcheck -x "$f"
 done
+# busybox's shell, which knows `local` as well.
+for f in lab/guest/*; do check "$f" shellcheck -s dash "$f"; done
 for f in lab/*.sh; do
 	check "$f is sourced by snplab, or checked above" grep -qE "^\. .*/$f\"\$|$f" snplab tests/shellcheck.sh
 done
