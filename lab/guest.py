@@ -35,6 +35,9 @@ ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1
                     r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 # In ktap.log only: what is decoded afterwards, and what QEMU says of a CPU model of which TCG has not everything.
 UNSHOWN = re.compile(r"snplab: report: \| |qemu-system-x86_64: warning: host doesn't support requested feature: ")
+# What the emulated host says of a VMSA that is none any more, and its RMP entry.
+NO_VMSA = re.compile(r"VMRUN on (CPU \d+): VMSA (0x[0-9a-f]+) .*: RMP entry is not that of .*\((0x[0-9a-f]+)\)")
+RMP_ASSIGNED, RMP_VMSA, RMP_VALIDATED = 1 << 0, 1 << 61, 1 << 62
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 REPORT_LEN = 1184
 # What lockdep says of locks; "Nested lock was not taken" is what a vCPU's mutex that outlives kvm->lock looks like.
@@ -157,6 +160,17 @@ def hang(ktap, kernel):
     return [f"blocked in kvm_vcpu_ioctl(), where vcpu->mutex is taken: {', '.join(stuck)}", lockdep(ktap, kernel)]
 
 
+def destroyed(host):
+    """Of a VMRUN that was refused: was the guest done with the VMSA before KVM was?"""
+    said = []
+    for m in filter(None, map(NO_VMSA.search, host)):
+        if int(m.group(3), 16) & (RMP_ASSIGNED | RMP_VALIDATED | RMP_VMSA) == RMP_ASSIGNED | RMP_VALIDATED:
+            said.append(f"{m.group(1)} of the host: KVM entered VMSA {m.group(2)} once more after it had told the guest that "
+                        "the vCPU is destroyed, and the guest had taken the page back: fixed in Linux 6.16 by 309d28576f0a "
+                        "(\"KVM: SVM: Fix SNP AP destroy race with VMRUN\"), docs/guest.md")
+    return said
+
+
 def run_tool(*command):
     """Status and output of one of the lab's own programs."""
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
@@ -198,7 +212,7 @@ def judge():
     status, data = verdict.judge(args)
     ktap, kernel = verdict.read(f"{args.logs}/ktap.log"), verdict.read(f"{args.logs}/kernel.log")
     data["verb"] = "guest"
-    for line in hang(ktap, kernel):
+    for line in hang(ktap, kernel) + destroyed(verdict.read(f"{args.logs}/host.log")):
         data["problems"].append(line)
     data["attestation"], wrong = {}, []
     if status == 0:

@@ -90,8 +90,19 @@ static void spin_until_running(struct vcpu *v)
 
 static void in_use(void)
 {
-	struct vm *vm = vm_ready(1, 1);
-	struct vcpu *v = &vm->vcpu[0], twin;
+	static const struct {
+		const char *name;
+		u64 op, arg;
+	} change[] = {
+		{ "PVALIDATE of a running vCPU's VMSA", OP_PVALIDATE, 0 },
+		{ "RMPADJUST that leaves it one", OP_RMPADJUST, 1 | BIT(16) },
+		{ "RMPADJUST that makes it none", OP_RMPADJUST, 1 },
+	};
+	const u32 last = sizeof(change) / sizeof(*change) - 1;
+	const u64 MASK = PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_SIZEM |
+			 NPF_VMPL;
+	struct vm *vm = vm_ready(1, 2);
+	struct vcpu *v = &vm->vcpu[0], *w = &vm->vcpu[1], twin;
 	u64 e, entry = rmp((u64)v->vmsa);
 
 	spin_until_running(v);
@@ -101,6 +112,18 @@ static void in_use(void)
 	   "RMPUPDATE of it to the state it has: 3");
 	is(rmp_assign((u64)v->vmcb, 0, 5, false, false), 3,
 	   "RMPUPDATE of the VMCB that is running: 3");
+	for (u32 i = 0; i <= last; i++) {
+		e = vcpu_do(w, change[i].op, G_VMSA, 0, change[i].arg);
+		is(e, EXIT_NPF, "%s: #NPF", change[i].name);
+		is(get64(w->vmcb, VMCB_INFO1) & MASK,
+		   PF_P | PF_RMP | NPF_FINAL | NPF_ENC, "%s: EXITINFO1",
+		   change[i].name);
+		is(get64(w->vmcb, VMCB_INFO2) & ~0xfffull, G_VMSA,
+		   "%s: EXITINFO2", change[i].name);
+		if (e == EXIT_NPF && i != last)
+			vcpu_abort(w);
+	}
+	is(vcpu_run(w), EXIT_NPF, "the same again: #NPF, as long as it runs");
 	is(rmp((u64)v->vmsa) & ~7ull, entry & ~7ull, "its entry is as it was");
 	twin = *v;
 	twin.vmcb = page_alloc();
@@ -115,6 +138,11 @@ static void in_use(void)
 	on_cpu_wait(1);
 	is(exit_of[1], EXIT_VMGEXIT, "the running vCPU is not disturbed");
 	is(get64(v->sh, SH_R0), 0x431, "and finishes its order");
+	e = vcpu_run(w);
+	is(e, EXIT_VMGEXIT, "RMPADJUST of the VMSA after its exit: done");
+	is(get64(w->sh, SH_R0), 0, "with 0 SUCCESS");
+	is(rmp((u64)v->vmsa), entry & ~RMP_VMSA, "and the entry is no VMSA's");
+	is(vcpu_run(v), EXIT_INVALID, "which no VMRUN takes");
 	is(rmp_shared((u64)v->vmsa, false), 0,
 	   "RMPUPDATE of the VMSA after its exit");
 	vm_destroy(vm);

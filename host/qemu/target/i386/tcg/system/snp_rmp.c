@@ -686,7 +686,7 @@ static InsnPage translate(CPUX86State *env, target_ulong va, unsigned insn,
 
 typedef enum PageCheck {
     PAGE_OK,
-    PAGE_NPF,           /* not this guest's, or immutable */
+    PAGE_NPF,           /* not this guest's, immutable, or a running VMSA */
     PAGE_NPF_SIZEM,     /* 4 KB of a 2 MB entry: for the hypervisor (PSMASH) */
     PAGE_SIZEMISMATCH,  /* 2 MB of 4 KB entries: for the guest */
 } PageCheck;
@@ -704,7 +704,8 @@ static PageCheck check_page(CPUX86State *env, AmdSnpHost *h, InsnPage *page,
     if (!(page->gpa & env->sev_cbit) || !(e.lo & AMD_RMP_ASSIGNED) ||
         (e.lo & AMD_RMP_IMMUTABLE) || amd_rmp_asid(e.lo) != env->sev_asid ||
         (e.lo & AMD_RMP_GPA_MASK) !=
-        (page->gpa & ~env->sev_cbit & AMD_RMP_GPA_MASK)) {
+        (page->gpa & ~env->sev_cbit & AMD_RMP_GPA_MASK) ||
+        amd_snp_host_in_use(h, page->pa, 4 * KiB)) {
         return PAGE_NPF;
     }
     if (amd_rmp_is_2m(h, page->pa)) {
@@ -851,8 +852,6 @@ void helper_rmpadjust(CPUX86State *env)
             result = FAIL_SIZEMISMATCH;
         } else if (perm & ~own) {
             result = FAIL_PERMISSION;
-        } else if (amd_snp_host_in_use(h, page.pa, size)) {
-            result = FAIL_INUSE;
         }
         for (hwaddr o = 0; why == PAGE_OK && !result && o < size;
              o += 4 * KiB) {
