@@ -54,7 +54,6 @@ verb_guest() {
 		prepare "$tree" boot shell fetch guest
 		stage "fetch Debian's QEMU, firmware and kernel for a guest" fetch_guest
 	fi
-	[ -n "$emulated" ] || die $EX_SKIP "$qemu has no emulated SNP host: nothing can be launched"
 	guest_vmlinuz
 	stage "build the image: QEMU $(closure_version "$(package_dir guest-qemu)" 2>/dev/null || echo 10), guest $(image_version "$(package_dir guest-kernel)" 2>/dev/null || echo 6.12)" build_guest_image
 	for ((n = 1; n <= guest_boots; n++)); do
@@ -88,7 +87,7 @@ guest_usage() {
 	# QEMU gets it as it is, but for newlines at its end.
 	[[ $guest_append != *$'\n'* ]] || usage_error '--append: expected one line, found several'
 	[ -z "${SNPLAB_QEMU:-}" ] || ! command -v "$qemu" >/dev/null || is_snp_host ||
-		setup_error "expected $qemu to be an SNP host, found no $host_property or no $host_psp in it" 'unset SNPLAB_QEMU'
+		die $EX_SKIP "$qemu has no emulated SNP host: nothing can be launched" 'unset SNPLAB_QEMU'
 }
 
 # prepare_debian: what prepare does, with the kernel that Debian ships.

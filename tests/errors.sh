@@ -82,7 +82,7 @@ guest_refused 'an option of another verb' 2 'guest has no option --selftests$' -
 guest_refused 'a package and a patch' 2 '--tree debian is a package as it is: it goes with neither --patch nor --linux$' --tree debian --patch "$top/tests/mutants/linux-6.12.y/no-lock.patch"
 guest_refused 'a package, and lockdep' 2 'it does not go with --without-lockdep$' --tree debian --without-lockdep
 guest_env=(SNPLAB_QEMU=/bin/true)
-guest_refused 'on a QEMU that is no SNP host' 3 'expected /bin/true to be an SNP host, found no ' --check
+guest_refused 'on a QEMU that is no SNP host' 4 '/bin/true has no emulated SNP host: nothing can be launched$' --check
 guest_env=()
 mkdir "$tmp/k"
 printf 'VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n' >"$tmp/k/Makefile"

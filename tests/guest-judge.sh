@@ -78,7 +78,9 @@ starts halves '' < <(whole | sed 's/^echo "snplab: shell after/for i in 1 2 3 4 
 starts liar '' < <(whole | sed 's/^echo "snplab: mem/printf "%s\\n" "qemu: ended with status 0" "snp_guest: look ()" "ok 4 guest.snp_is_active" "1..1" "# event end 1.0"; &/')
 starts stuck stuck=2 < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xae80 0x0 0x1'" 'printf "half a line"; sleep 50')
 starts halted $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads S kvm_vcpu_ioctl '16 0xd 0xae80 0x0'" 'sleep 50')
-starts elsewhere $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xae9a 0x0'" 'sleep 50')
+starts elsewhere $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '202 0xd 0xae80 0x0'" 'sleep 50')
+starts clock stuck=2 < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xaead 0x0'" 'sleep 50')
+starts third stuck=2 < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xae9a 0x0'" 'sleep 50')
 starts faulting $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D folio_wait_bit_common '16 0xd 0xae80 0x0'" 'sleep 50')
 starts running $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads R 0 running" 'sleep 50')
 : >"$tmp/tty"
@@ -253,7 +255,7 @@ hangs() {
 		'stack: [<0>] __x64_sys_ioctl+0x4d3/0xa80'
 	local cpu line
 	for cpu in 0 1; do for line; do echo "# thread CPU $cpu/KVM: $line"; done; done >>logs/ktap.log
-	printf '%s\n' '# not ok 2 guest.runs # the guest hangs: vCPU threads are blocked in KVM_RUN, on vcpu->mutex, for 10 s' \
+	printf '%s\n' '# not ok 2 guest.runs # the guest hangs: vCPU threads are blocked on vcpu->mutex, for 10 s' \
 		'# not ok 3 guest.has_a_shell # not reached: see runs' '# not ok 4 guest.snp_is_active # not reached: see runs' \
 		'# not ok 5 guest.has_all_cpus # not reached: see runs' '# not ok 6 guest.attests # not reached: see runs' \
 		'# not ok 7 guest.powers_off # not reached: see runs' '# snp_guest took 20.0 s' 'not ok 1 snp_guest # exit status 1' \
@@ -283,7 +285,7 @@ lockdep() {
 }
 stamped() { sed 's/^/[    9.312345] /'; }
 by_whom() { sed 's/^/[    9.312345][  T416] /'; }
-blocked='^ +CPU 0/KVM, CPU 1/KVM: blocked in KVM_RUN, in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken$'
+blocked='^ +blocked in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken: CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN$'
 named='^ +lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) released &kvm->lock \(task qemu-system-x86, after the event "finish"\): whoever called kvm_lock_all_vcpus\(\) there has not unlocked$'
 for kind in 6.12.y mainline; do
 	for form in cat stamped by_whom; do
@@ -311,13 +313,13 @@ lockdep 6.12.y | sed 's/&vcpu->mutex/\&other->lock/' >>logs/kernel.log
 says "a hang, lockdep's report of another mutex: nobody is named" 1 "$blocked" "$other_form"
 hangs 'state S, wchan kvm_vcpu_block, system call 16 0xd 0xae80 0x0' 'stack: [<0>] kvm_vcpu_block+0x9a/0x6c0 [kvm]'
 lockdep 6.12.y >>logs/kernel.log
-says 'threads that are elsewhere: not blocked on the mutex' 1 '^FAIL' '!: blocked in KVM_RUN' '!was still held' '!who holds it'
+says 'threads that are elsewhere: not blocked on the mutex' 1 '^FAIL' '!blocked in kvm_vcpu_ioctl' '!was still held' '!who holds it'
 hangs
-in_ktap '/^# thread CPU 0/s/waits for .*/system call 16 0xd 0xae9a 0x0/'
-says 'one thread of two: it alone is named' 1 '^ +CPU 1/KVM: blocked in KVM_RUN'
+in_ktap '/^# thread CPU 0/s/in KVM_RUN, waits for .*/system call 202 0x7f 0x80 0x0/; /^# thread CPU 1/s/KVM_RUN/KVM_KVMCLOCK_CTRL/'
+says 'one thread of two: it alone is named' 1 '^ +blocked in .* is taken: CPU 1/KVM in KVM_KVMCLOCK_CTRL$'
 boots
 lockdep 6.12.y >>logs/kernel.log
-says 'no hang, but the report: fail' 1 '1 report\(s\) in the kernel' '^FAIL' '!blocked in KVM_RUN'
+says 'no hang, but the report: fail' 1 '1 report\(s\) in the kernel' '^FAIL' '!blocked in kvm_vcpu_ioctl'
 
 # --- Kernel and host -------------------------------------------------------------------------------
 
@@ -469,7 +471,7 @@ ended halves 0 .......
 check 'halves: no beginning of a line is lost' test "$(grep -cE '\] snplab: slow [1-8]$' l1/halves/tap)" = 8
 ended liar 0 .......
 ended stuck 1 .xxxxxx
-tap stuck 'the reason' '^not ok 2 guest.runs # the guest hangs: vCPU threads are blocked in KVM_RUN, on vcpu->mutex, for 2 s$'
+tap stuck 'the reason' '^not ok 2 guest.runs # the guest hangs: vCPU threads are blocked on vcpu->mutex, for 2 s$'
 for i in 0 1; do
 	tap stuck "thread $i" "^thread CPU $i/KVM: state D, wchan kvm_vcpu_ioctl, in KVM_RUN, waits for vcpu->mutex\$"
 	tap stuck "its stack" "^thread CPU $i/KVM: stack: \[<0>\] kvm_vcpu_ioctl\+0x9a/0x6c0 \[kvm\]\$"
@@ -486,7 +488,10 @@ for name in halted elsewhere faulting running; do
 	tap $name 'no hang on the mutex' '^not ok 2 guest.runs # no end within 4 s$'
 	no_tap $name 'no thread waits for it' 'waits for vcpu->mutex'
 done
-tap elsewhere 'where the threads are' '^thread CPU 1/KVM: state D, wchan kvm_vcpu_ioctl, system call 16 0xd 0xae9a 0x0$'
+tap elsewhere 'where the threads are' '^thread CPU 1/KVM: state D, wchan kvm_vcpu_ioctl, system call 202 0xd 0xae80 0x0$'
+for name in clock third; do ended $name 1 .xxxxxx; tap $name 'the reason' '# the guest hangs: '; done
+tap clock 'the ioctl that QEMU begins with' '^thread CPU 0/KVM: state D, wchan kvm_vcpu_ioctl, in KVM_KVMCLOCK_CTRL, waits for vcpu->mutex$'
+tap third 'another ioctl' ', in vCPU ioctl 0xae9a, waits for vcpu->mutex$'
 check 'console: the exit status is QEMU'"'"'s' test "$(cat l1/console/status)" = 3
 check 'console: it is the guest'"'"'s' grep -qx 'a shell for you' tty
 tap console 'what QEMU said is in the log' '^kvm_sev_snp_launch_start|QEMU ended with status 3'
