@@ -64,6 +64,8 @@ starts unended '' <<<"$launched"$'\nprintf "on the screen" >$d/tmp/serial; print
 starts dangling limit=3 <<<"$launched"$'\nprintf "guest# "; sleep 50'
 odd=$'\\n \\\\ \'x\' "y" * ? [a] ~ $HOME $(date) `date` %s & | ; -n # SKIP'
 starts odd '' < <(printf '%s\n' "$launched" "cat <<'X'" "$odd" '-n' '-e a\tb' 'X' "$up" "cat <<'X'" "$odd" X "$active" "$cpus" "$reports" "$down")
+# As a terminal's lines end.
+starts returns '' < <(whole | sed 's/^echo "\(snplab: [^"]*\)"/printf "%s\\r\\n" "\1"/')
 starts twice '' < <(whole | sed 's/read -r asked/& ; echo "snplab: shell after 9 s, linux 2"/')
 starts fewer '' < <(whole | sed 's/cpus 2/cpus 1/')
 starts more '' < <(whole | sed 's/cpus 2/cpus 3/')
@@ -448,6 +450,8 @@ tap dangling 'half a line is shown' '^\| \[[0-9.]+\] guest# $'
 ended odd 0 .......
 check 'odd: every character, twice' test "$(grep -cF -- "] $odd" l1/odd/tap)" = 2
 check 'odd: what echo could take for an option' grep -qxE -- '\| \[[0-9.]+\] -e a\\tb' l1/odd/tap
+ended returns 0 .......
+no_tap returns 'no carriage return is left' $'\r'
 ended twice 0 .......
 check 'twice: asked once' test "$(cat l1/twice/asked)" = "check $nonce"$'\nexit'
 check 'twice: one event' test "$(grep -c '^event shell' l1/twice/tap)" = 1
