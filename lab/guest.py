@@ -165,9 +165,9 @@ def destroyed(host):
     said = []
     for m in filter(None, map(NO_VMSA.search, host)):
         if int(m.group(3), 16) & (RMP_ASSIGNED | RMP_VALIDATED | RMP_VMSA) == RMP_ASSIGNED | RMP_VALIDATED:
-            said.append(f"{m.group(1)} of the host: KVM entered VMSA {m.group(2)} once more after it had told the guest that "
-                        "the vCPU is destroyed, and the guest had taken the page back: fixed in Linux 6.16 by 309d28576f0a "
-                        "(\"KVM: SVM: Fix SNP AP destroy race with VMRUN\"), docs/guest.md")
+            said.append(f"{m.group(1)} of the host: KVM entered VMSA {m.group(2)}, which is the guest's and no VMSA any more: it "
+                        "matches the race that Linux 6.16 closed with 309d28576f0a (\"KVM: SVM: Fix SNP AP destroy race with "
+                        "VMRUN\"), docs/guest.md")
     return said
 
 

@@ -328,6 +328,17 @@ says 'no hang, but the report: fail' 1 '1 report\(s\) in the kernel' '^FAIL' '!b
 boots
 echo '[    9.0] BUG: KASAN: slab-use-after-free in sev_es_sync_vmsa+0x1/0x2' >>logs/kernel.log
 says "a report in the kernel's log: fail" 1 "^ +1 report\(s\) in the kernel's log:\$" '^FAIL: .*1 kernel reports'
+# A refused VMRUN, by the RMP entry of its VMSA.
+refused() { # ENTRY
+	boots
+	echo "amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a validated 4 KB VMSA page of that ASID ($1)" >>logs/host.log
+}
+refused 0x400800001ef6d001
+says 'a VMRUN with what was a VMSA: named for what it matches' 0 '^ +CPU 2 of the host: KVM entered VMSA 0x27609000, .* 309d28576f0a '
+for entry in 0x0 0x600800001ef6d001 0x000800001ef6d001 0x400800001ef6d000; do
+	refused $entry
+	says "a VMRUN with an entry of $entry: not that" 0 '!309d28576f0a'
+done
 boots
 sed -i '/SEV-SNP enabled/d' logs/kernel.log
 says 'the host is none for SNP: fail' 1 'expected "SEV-SNP enabled" in the kernel'
