@@ -64,6 +64,8 @@ starts unended '' <<<"$launched"$'\nprintf "on the screen" >$d/tmp/serial; print
 starts dangling limit=3 <<<"$launched"$'\nprintf "guest# "; sleep 50'
 odd=$'\\n \\\\ \'x\' "y" * ? [a] ~ $HOME $(date) `date` %s & | ; -n # SKIP'
 starts odd '' < <(printf '%s\n' "$launched" "cat <<'X'" "$odd" '-n' '-e a\tb' 'X' "$up" "cat <<'X'" "$odd" X "$active" "$cpus" "$reports" "$down")
+# As a terminal's lines end.
+starts returns '' < <(whole | sed 's/^echo "\(snplab: [^"]*\)"/printf "%s\\r\\n" "\1"/')
 starts twice '' < <(whole | sed 's/read -r asked/& ; echo "snplab: shell after 9 s, linux 2"/')
 starts fewer '' < <(whole | sed 's/cpus 2/cpus 1/')
 starts more '' < <(whole | sed 's/cpus 2/cpus 3/')
@@ -358,7 +360,7 @@ done
 boots
 echo '[    9.0] Kernel panic - not syncing: Fatal exception' >>logs/kernel.log
 says 'a panic' 255 'the kernel panicked: Fatal exception' '^PANIC: ' '!its report is signed'
-json 'a panic: in the JSON' '(d["verdict"], d["exit"]) == ("panic", 255)'
+json 'a panic: in the JSON, where no report is looked at' '(d["verdict"], d["exit"], d["attestation"]) == ("panic", 255, {})'
 boots
 echo 600 >logs/timed-out
 says 'a time-out' 124 'no end within 600 s' '^TIMEOUT: '
@@ -388,6 +390,11 @@ shows 'a case' '^ +[0-9]+\.[0-9] s  ok 1 guest\.is_launched$'
 hides 'the report' 'report: \|'
 hides "QEMU's warnings of the CPU model" "doesn't support"
 hides 'events, empty lines, the plan' 'event|\|$|1\.\.7'
+# From when it reads on: that it has started takes its time.
+rm -rf shown
+{ echo '# event first 0.0'; until grep -qs first shown/ktap.log; do sleep 0.1; done
+  for event in begin launch begin end; do echo "# event $event 1.0"; sleep 0.4; done; } | show
+check 'a time is when it came, the first time' awk '{ at[$1] = $2 } END { exit !(at["begin"] < at["launch"] && at["launch"] < at["end"]) }' shown/times
 { (hangs; cat logs/ktap.log); } | show
 shows 'a thread' '^ +[0-9.]+ s  thread CPU 0/KVM: state D, wchan kvm_vcpu_ioctl, in KVM_RUN, waits for vcpu->mutex$'
 shows 'its stack' '^ +[0-9.]+ s  thread CPU 1/KVM: stack: \[<0>\] kvm_vcpu_ioctl'
@@ -459,6 +466,8 @@ tap dangling 'half a line is shown' '^\| \[[0-9.]+\] guest# $'
 ended odd 0 .......
 check 'odd: every character, twice' test "$(grep -cF -- "] $odd" l1/odd/tap)" = 2
 check 'odd: what echo could take for an option' grep -qxE -- '\| \[[0-9.]+\] -e a\\tb' l1/odd/tap
+ended returns 0 .......
+no_tap returns 'no carriage return is left' $'\r'
 ended twice 0 .......
 check 'twice: asked once' test "$(cat l1/twice/asked)" = "check $nonce"$'\nexit'
 check 'twice: one event' test "$(grep -c '^event shell' l1/twice/tap)" = 1
