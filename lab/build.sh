@@ -114,6 +114,16 @@ copy_modules() {
 # archive DIR: as one more part of an initrd. The kernel takes several, and a later file for an earlier one.
 archive() { (cd "$1" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --reproducible --quiet) | gzip -1n; }
 
+# copy_busybox FILE: Debian's package without -static has the same name, and cannot start in a guest without libraries.
+copy_busybox() {
+	local busybox
+	busybox=$(command -v busybox)
+	if LC_ALL=C readelf -l "$busybox" | grep -q 'program interpreter'; then
+		setup_error "expected a static busybox, found $busybox, which wants libraries" "Debian's package is busybox-static"
+	fi
+	cp "$busybox" "$1"
+}
+
 # build_initrd MODULES OUT [TEST...]: init, the modules below that folder in loading order, these programs. Small: no
 # compression worth a stage.
 build_initrd() {
@@ -133,7 +143,7 @@ build_initrd() {
 	[ -s "$root/lib/modules/order" ] || setup_error 'expected a kvm-amd module to load, found none' \
 		'lab/config/kvm.config makes KVM modules; is CONFIG_KVM_AMD=m still possible in this tree?'
 	[ $# -eq 0 ] || cp "$@" "$root/tests/"
-	if [ -n "${with_shell:-}" ]; then cp "$(command -v busybox)" "$root/bin/busybox"; fi
+	[ -z "${with_shell:-}" ] || copy_busybox "$root/bin/busybox"
 	strip --strip-debug "$root"/lib/modules/*.ko "$root"/tests/* 2>/dev/null || true
 	# Reproducible: the same content is the same file.
 	archive "$root" >"$out_file"

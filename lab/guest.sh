@@ -161,7 +161,7 @@ guest_initrd() {
 	d=$(package_dir guest-kernel)
 	root=$(mktemp -d "$run_dir/.root.XXXXXX")
 	mkdir -p "$root"/{bin,dev,proc,sys,modules}
-	cp "$(command -v busybox)" "$root/bin/busybox"
+	copy_busybox "$root/bin/busybox"
 	cp "$lab/guest/init" "$root/init"
 	cp "$lab/guest/check" "$root/bin/check"
 	# gcm: messages to the firmware are enciphered. The driver asks for it by its name, and modprobe would find it.
