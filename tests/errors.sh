@@ -151,6 +151,10 @@ cp copy/snplab frob
 sed -i 's/^\trun) echo /&--frob= /' copy/snplab
 expect 'an option that nobody has written is no option' 3 'options_of run has --frob, and nothing here knows what it sets' copy/snplab run --frob x
 mv frob copy/snplab
+# With libraries it is of no use in an initrd: Debian's busybox is not busybox-static.
+printf 'x\tstatic:%s\tpackage-of-%s\n' ls ls busybox busybox no-such no-such >copy/static.list
+check 'a program with libraries is none without' test "$(mv copy/static.list copy/lab/static.list && sed 's,/deps\.list,/static.list,' copy/lab/deps.sh >copy/deps.sh &&
+	lab=copy/lab bash -c '. copy/deps.sh; missing x')" = $'static:ls\tpackage-of-ls\nstatic:no-such\tpackage-of-no-such'
 printf 'build\tno-such-program\tno-such-package-at-all\n' >>copy/lab/deps.list
 expect 'a program that cannot be installed is named' 3 'no-such-p(rogram|ackage)' env XDG_CACHE_HOME="$tmp/deps" copy/snplab run
 
