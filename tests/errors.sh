@@ -110,6 +110,8 @@ printf 'Acquire::%s::Proxy "http://127.0.0.1:9";\n' http https >apt.conf
 offline=(env http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 APT_CONFIG="$tmp/apt.conf")
 expect 'no network and nothing cached' 3 'no package lists could be read: the network or the mirror' \
 	"${offline[@]}" XDG_CACHE_HOME="$tmp/offline" "$s" run --json "$tmp/offline.json"
+expect 'no network and nothing cached: no option stands for a guest'"'"'s packages' 3 'hint: without a network: copy .*/snplab/base from a machine that has them' \
+	"${offline[@]}" XDG_CACHE_HOME="$tmp/offline" "$s" guest --tree debian
 check 'with a JSON that says so' python3 -c "import json; d = json.load(open('$tmp/offline.json')); assert (d['verdict'], d['exit']) == ('setup-failed', 3), d"
 check 'and no half-made base' test -z "$(find "$tmp/offline/snplab/base" -mindepth 1 2>/dev/null)"
 
