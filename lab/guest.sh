@@ -22,7 +22,8 @@ what is computed here from firmware, kernel, initrd and command line.
   --smp N         the guest's CPUs, 1 to 16 (default $guest_smp)
   --memory MIB    the guest's memory, 256 to 2048 (default $guest_memory)
   --append STRING more of the guest's command line
-  --kernel FILE   the guest's kernel, instead of Debian's
+  --kernel FILE   the guest's kernel, instead of Debian's, whose modules it gets: of another release it needs virtio,
+                  configfs and sev-guest built in
   --without-lockdep
                   a host's kernel as it is used, not as it is tested: boots twice as fast
   --patch FILE    one more patch on top of the host's kernel, such as one of tests/mutants/
