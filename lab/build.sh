@@ -116,12 +116,9 @@ archive() { (cd "$1" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --r
 
 # copy_busybox FILE: Debian's package without -static has the same name, and cannot start in a guest without libraries.
 copy_busybox() {
-	local busybox
-	busybox=$(command -v busybox)
-	if LC_ALL=C readelf -l "$busybox" | grep -q 'program interpreter'; then
-		setup_error "expected a static busybox, found $busybox, which wants libraries" "Debian's package is busybox-static"
-	fi
-	cp "$busybox" "$1"
+	is_static busybox || setup_error "expected a static busybox, found $(command -v busybox || echo none), which wants libraries" \
+		"Debian's package is busybox-static"
+	cp "$(command -v busybox)" "$1"
 }
 
 # build_initrd MODULES OUT [TEST...]: init, the modules below that folder in loading order, these programs. Small: no

@@ -12,12 +12,19 @@ missing() {
 		found=
 		for place in ${what//,/ }; do
 			case $place in
+			static:*) is_static "${place#static:}" && found=1 ;;
 			/*) compgen -G "$place" >/dev/null && found=1 ;;
 			*) command -v "$place" >/dev/null && found=1 ;;
 			esac
 		done
 		[ -n "$found" ] || printf '%s\t%s\n' "$what" "$package"
 	done <"${lab:?}/deps.list" | sort -u
+}
+
+# is_static PROGRAM: is it there, and names no loader of libraries in its first page?
+is_static() {
+	local file
+	file=$(command -v "$1") && ! head -c 4096 "$file" | LC_ALL=C grep -aE '/lib(64)?/ld-[A-Za-z0-9._-]+\.so' >/dev/null
 }
 
 debian() { grep -qsx 'ID=debian' /etc/os-release; }

@@ -55,7 +55,8 @@ mirrors() {
 }
 
 # refresh_lists: reads the package lists when they are older than lists_age; not being able to is an
-# error only if there are no lists at all.
+# error only if there are no lists at all. Where it is not for sources: fetched_what says for what, fetched_else what
+# there is to do instead.
 refresh_lists() {
 	local d all archive security suite
 	d=$(cache_dir apt)
@@ -64,11 +65,11 @@ refresh_lists() {
 	# A cache from before the lab read source packages has no lists of them.
 	if [ -z "$(find "$d/fresh" -mmin -$lists_age 2>/dev/null)" ] || ! grep -qs '^deb-src ' "$d/sources.list"; then
 		if ! debian || ! command -v apt-get >/dev/null; then
-			setup_error 'the sources of kernels and QEMU come from Debian packages, and this machine is no Debian' \
-				'give source trees of your own: --linux DIR and --qemu DIR'
+			setup_error "${fetched_what:-the sources of kernels and QEMU} come from Debian packages, and this machine is no Debian" \
+				"${fetched_else:-give source trees of your own: --linux DIR and --qemu DIR}"
 		fi
 		all=$(mirrors) || setup_error "expected an enabled Debian archive in this machine's apt sources, found none" \
-			'add one, or give source trees of your own: --linux DIR and --qemu DIR'
+			"add one; or ${fetched_else:-give source trees of your own: --linux DIR and --qemu DIR}"
 		archive=$(sed -n 1p <<<"$all") security=$(sed -n 2p <<<"$all")
 		# apt does not fail on a full disk, it hangs.
 		need_space "$d" 300 'reading the package lists'
@@ -87,7 +88,7 @@ refresh_lists() {
 			out_of_space "$d"
 			setup_error 'no package lists could be read: the network or the mirror does not answer' \
 				"check the network and apt's sources; what apt said is in the log" \
-				'without a network: --linux DIR and --qemu DIR take source trees that are there'
+				"without a network: ${fetched_else:---linux DIR and --qemu DIR take source trees that are there}"
 		else
 			tell 'not every package list could be refreshed: going on with what is there'
 		fi

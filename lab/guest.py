@@ -56,10 +56,10 @@ STEPS = (("init", "the host's firmware and kernel"), ("modules", "its modules: t
 
 
 def tell(text):
-    """To the user. Who reads along may go away: the log is written all the same."""
+    """To the user. Who reads along may go away, or have no space: the log is written all the same."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -22,14 +22,15 @@ what is computed here from firmware, kernel, initrd and command line.
   --smp N         the guest's CPUs, 1 to 16 (default $guest_smp)
   --memory MIB    the guest's memory, 256 to 2048 (default $guest_memory)
   --append STRING more of the guest's command line
-  --kernel FILE   the guest's kernel, instead of Debian's
+  --kernel FILE   the guest's kernel, instead of Debian's, whose modules it gets: of another release it needs virtio,
+                  configfs and sev-guest built in
   --without-lockdep
                   a host's kernel as it is used, not as it is tested: boots twice as fast
   --patch FILE    one more patch on top of the host's kernel, such as one of tests/mutants/
   --check         judge, even on a terminal; so do --boots and --json
   --boots N       so often (default 1)
-  --timeout SEC   for each boot, 30 at least (default 600)
-  --json FILE     the verdict of the last boot, machine-readable
+  --timeout SEC   for each boot, 30 at least (default 600; with the guest's console on your terminal: none)
+  --json FILE     the verdict of the first boot that fails, else of the last, machine-readable
 $options_qemu
 $options_common
 USAGE
@@ -41,6 +42,7 @@ verb_guest() {
 	guest_usage
 	! given --check && [ -z "$json" ] && [ "$guest_boots" -eq 1 ] && [ -t 0 ] && [ -t 1 ] && interactive=1
 	host_memory=$((guest_memory + 1024))M
+	at_exit drop_images
 	say "snplab guest: $tree_name"
 	if [ "$tree" = debian ]; then
 		prepare_debian
@@ -67,9 +69,14 @@ verb_guest() {
 		[ -z "$dry_run" ] || return 0
 		if [ $status -eq 0 ]; then passed=$((passed + 1)); elif [ $worst -eq 0 ]; then worst=$status; fi
 	done
-	rm -rf "$kernel" "$initrd" "$run_dir"/{image.cpio,initrd.all,guest,host}
 	[ "$guest_boots" -eq 1 ] || say "$([ $passed -eq "$guest_boots" ] && echo PASS || echo FAIL): $passed of $guest_boots boots; logs: $(tilde "$run_dir")"
 	exit $worst
+}
+
+# drop_images: what was made to be booted, hundreds of MB: however the run ends, its folder keeps the logs and the guest's initrd.
+drop_images() {
+	[ -z "$run_dir" ] || [ -n "$dry_run" ] ||
+		rm -rf "$run_dir"/{bzImage,initrd.gz,image.cpio,initrd.all,guest,host} "$run_dir"/*/initrd.all "$run_dir"/.root.*
 }
 
 # guest_usage: what can be said before minutes go into a build.
@@ -175,11 +182,15 @@ guest_line() {
 	local logs=$1 tests=$2 root
 	shift 2
 	if [ -z "$dry_run" ]; then
-		root=$(mktemp -d "$run_dir/.root.XXXXXX")
+		# In a boot of --boots a failure ends nothing by itself, and what is not whole would be judged as a kernel that panics.
+		root=$(mktemp -d "$run_dir/.root.XXXXXX") || setup_error "cannot write into $(tilde "$run_dir")" 'is the disk full?'
 		mkdir "$root/guest"
 		printf '%s\n' "smp=$guest_smp" "memory=$guest_memory" "nonce=${nonce:-}" "limit=$((limit_each - 20))" stuck=10 >"$root/guest/settings"
 		# The compressed parts last: the kernel wants those that are not at their place.
-		{ cat "$run_dir/image.cpio" "$initrd"; archive "$root"; } >"$logs/initrd.all"
+		{ cat "$run_dir/image.cpio" "$initrd" && archive "$root"; } >"$logs/initrd.all" || {
+			out_of_space "$run_dir"
+			setup_error "cannot write $(tilde "$logs/initrd.all")" 'what was said is above'
+		}
 		rm -rf "$root"
 	fi
 	# Without KUnit: its tests have been run by others, and take longer than the guest.
@@ -189,9 +200,11 @@ guest_line() {
 
 # boot_guest_once N: and judges it. Not the exit that verdicts end with: there may be another boot.
 boot_guest_once() {
-	local logs=$run_dir/$1 status=0 args s key
+	local logs=$run_dir/$1 status=0 args json_args s key
 	[ -n "$dry_run" ] || mkdir "$logs"
 	key=$logs/vcek.pem args=()
+	# Until this one has its verdict, there is none: not that of the boot before.
+	json_done=''
 	guest_line "$logs" snp_guest -serial "file:$logs/kernel.log" -serial stdio -d guest_errors -D "$logs/host.log"
 	qemu_args=("${qemu_args[@]/#"$host_psp"/"$host_psp,vcek-file=${key//,/,,}"}")
 	stage_now=$((stage_now + ($1 == 1)))
@@ -215,21 +228,26 @@ boot_guest_once() {
 	verdict_args "$tree" snp_guest
 	if [ "$tree" = debian ]; then args+=(--snp); fi
 	for s in "${stage_times[@]}"; do args+=(--stage "$s"); done
+	# Of a boot that passes after one that has failed the JSON says nothing: it would belie the exit status.
+	json_args=()
+	[ -z "$json" ] || [ "$worst" -ne 0 ] || json_args=(--json "$json")
 	json_done=1 status=0
 	python3 "$lab/guest.py" judge "$logs" --tree "$tree_name" --linux "$version" --qemu "$qemu_is" --tests snp_guest \
-		--shown-logs "$(tilde "$logs")" ${json:+--json "$json"} --nonce "$nonce" --smp "$guest_smp" --key "$key" \
+		--shown-logs "$(tilde "$logs")" "${json_args[@]}" --nonce "$nonce" --smp "$guest_smp" --key "$key" \
 		--firmware "$firmware" --kernel "$vmlinuz" --initrd "$run_dir/guest.initrd" --append "$append" "${args[@]}" >&"$out" || status=$?
 	return $status
 }
 
 # guest_console: the user's terminal is the guest's console.
 guest_console() {
+	# Who sits there takes the time it takes, but for a limit of his own: ten minutes are a test's.
+	limit_each=${limit:-1000000}
 	stage_now=$((stage_now + 1))
 	say "[$stage_now/$stage_all] boot linux $version, and on it a guest with $guest_smp CPUs; \"exit\" powers off, Ctrl-A X ends QEMU"
 	guest_line "$run_dir" snp_guest:/dev/ttyS2 -serial "file:$run_dir/kernel.log" -serial "file:$run_dir/ktap.log" -serial mon:stdio
 	if [ -n "$dry_run" ]; then run "${qemu_args[@]}"; return; fi
-	"${qemu_args[@]}"
-	rm -rf "$kernel" "$initrd" "$run_dir"/{image.cpio,initrd.all,guest,host}
-	grep -q '^ok 1 snp_guest' "$run_dir/ktap.log" ||
-		die $EX_FAIL "the guest did not end by itself, or QEMU failed: $(grep -a '^# ' "$run_dir/ktap.log" | tail -n 2 | head -n 1 | cut -c3-); logs: $(tilde "$run_dir")"
+	# Whatever its status is: what it comes to is said below.
+	"${qemu_args[@]}" || true
+	grep -qs '^ok 1 snp_guest' "$run_dir/ktap.log" ||
+		die $EX_FAIL "the guest did not end by itself, or QEMU failed: $(grep -as '^# ' "$run_dir/ktap.log" | tail -n 2 | head -n 1 | cut -c3-); logs: $(tilde "$run_dir")"
 }

@@ -18,6 +18,10 @@ fetch_guest() {
 
 # fetch_package NAME KIND MIB WHAT COMMAND...: fetch_newest, of the lines that COMMAND prints.
 fetch_package() {
+	# refresh_lists'. No option stands for them.
+	# shellcheck disable=SC2034  # fetch.sh's
+	local fetched_what="a guest's QEMU, firmware and kernel" fetched_else
+	fetched_else="copy $(tilde "$cache/base") from a machine that has them"
 	lock "base-$1"
 	if looked_up_lately "$1"; then return; fi
 	lists_or_base "$1" || return 0

@@ -110,6 +110,8 @@ printf 'Acquire::%s::Proxy "http://127.0.0.1:9";\n' http https >apt.conf
 offline=(env http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 APT_CONFIG="$tmp/apt.conf")
 expect 'no network and nothing cached' 3 'no package lists could be read: the network or the mirror' \
 	"${offline[@]}" XDG_CACHE_HOME="$tmp/offline" "$s" run --json "$tmp/offline.json"
+expect 'no network and nothing cached: no option stands for a guest'"'"'s packages' 3 'hint: without a network: copy .*/snplab/base from a machine that has them' \
+	"${offline[@]}" XDG_CACHE_HOME="$tmp/offline" "$s" guest --tree debian
 check 'with a JSON that says so' python3 -c "import json; d = json.load(open('$tmp/offline.json')); assert (d['verdict'], d['exit']) == ('setup-failed', 3), d"
 check 'and no half-made base' test -z "$(find "$tmp/offline/snplab/base" -mindepth 1 2>/dev/null)"
 
@@ -151,6 +153,10 @@ cp copy/snplab frob
 sed -i 's/^\trun) echo /&--frob= /' copy/snplab
 expect 'an option that nobody has written is no option' 3 'options_of run has --frob, and nothing here knows what it sets' copy/snplab run --frob x
 mv frob copy/snplab
+# With libraries it is of no use in an initrd: Debian's busybox is not busybox-static.
+printf 'x\tstatic:%s\tpackage-of-%s\n' ls ls busybox busybox no-such no-such >copy/static.list
+check 'a program with libraries is none without' test "$(mv copy/static.list copy/lab/static.list && sed 's,/deps\.list,/static.list,' copy/lab/deps.sh >copy/deps.sh &&
+	lab=copy/lab bash -c '. copy/deps.sh; missing x')" = $'static:ls\tpackage-of-ls\nstatic:no-such\tpackage-of-no-such'
 printf 'build\tno-such-program\tno-such-package-at-all\n' >>copy/lab/deps.list
 expect 'a program that cannot be installed is named' 3 'no-such-p(rogram|ackage)' env XDG_CACHE_HOME="$tmp/deps" copy/snplab run
 

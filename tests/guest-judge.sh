@@ -419,6 +419,11 @@ mkdir shown
 check 'a reader that goes away: the log is whole' test "$(grep -c 'line\|event' shown/ktap.log)" = 6
 check 'a reader that goes away: the times are there' grep -q '^end ' shown/times
 check 'a reader that goes away: nothing is said of it' test ! -s shown.err
+rm -rf shown
+mkdir shown
+ktap | python3 "$top/lab/guest.py" show shown >/dev/full 2>shown.err
+check 'no space for what is shown: the log is whole' cmp shown/ktap.log <(ktap)
+check 'no space for what is shown: nothing is said of it' test ! -s shown.err
 
 # --- The program on the host, at last --------------------------------------------------------------
 
