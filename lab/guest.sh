@@ -38,7 +38,7 @@ USAGE
 
 verb_guest() {
 	# shellcheck disable=SC2034  # prepare's
-	local guest_tests=() more_stages=2 with_shell=1 host_memory interactive='' limit_each=${limit:-600} passed=0 n status=0 worst=0 nonce
+	local guest_tests=() more_stages=2 fetch_more=fetch_guest_stage with_shell=1 host_memory interactive='' limit_each=${limit:-600} passed=0 n status=0 worst=0 nonce
 	guest_usage
 	! given --check && [ -z "$json" ] && [ "$guest_boots" -eq 1 ] && [ -t 0 ] && [ -t 1 ] && interactive=1
 	host_memory=$((guest_memory + 1024))M
@@ -54,7 +54,6 @@ verb_guest() {
 			work_suffix=-bench
 		fi
 		prepare "$tree" boot shell fetch guest
-		stage "fetch Debian's QEMU, firmware and kernel for a guest" fetch_guest
 	fi
 	guest_vmlinuz
 	stage "build the image: QEMU $(closure_version "$(package_dir guest-qemu)" 2>/dev/null || echo 10), guest $(image_version "$(package_dir guest-kernel)" 2>/dev/null || echo 6.12)" build_guest_image
@@ -97,6 +96,8 @@ guest_usage() {
 		die $EX_SKIP "$qemu has no emulated SNP host: nothing can be launched" 'unset SNPLAB_QEMU'
 }
 
+fetch_guest_stage() { stage "fetch Debian's QEMU, firmware and kernel for a guest" fetch_guest; }
+
 # prepare_debian: what prepare does, with the kernel that Debian ships.
 prepare_debian() {
 	plan_host
@@ -106,7 +107,7 @@ prepare_debian() {
 	stage_grace=30
 	stage 'install what is missing' install_missing fetch build boot shell guest "${host_purposes[@]}"
 	stage_grace=3
-	stage "fetch Debian's QEMU, firmware and kernel for a guest" fetch_guest
+	fetch_guest_stage
 	version=$(image_version "$(package_dir guest-kernel)" 2>/dev/null) || version='(version not known yet)'
 	stage "take linux $version: init, modules" take_debian_kernel
 	kernel=$run_dir/bzImage initrd=$run_dir/initrd.gz
@@ -141,6 +142,8 @@ build_guest_image() {
 		run cpio -o -H newc
 		return
 	fi
+	# The tree, its archive, and each boot's copy of that.
+	need_space "$run_dir" 400 'the image of a guest'
 	q=$(package_dir guest-qemu)
 	mkdir -p "$root"/{guest,usr/bin,usr/share/qemu,usr/lib64,usr/lib/x86_64-linux-gnu,tests}
 	ln -s usr/lib64 "$root/lib64"

@@ -12,6 +12,8 @@ prepare() {
 	# A guest without a selftest needs no second kernel's source.
 	[ ${#guest_tests[@]} -gt 0 ] || selftests_stages=0
 	prepare_source "$tree" $((4 + selftests_stages + ${more_stages:-0})) "$@"
+	# What a caller fetches besides: what cannot be had is said before minutes of building.
+	[ -z "${fetch_more:-}" ] || "$fetch_more"
 	prepare_work "$tree"
 	set_patches "$tree" "$source"
 	stage "apply ${#patches[@]} patches to linux $version" overlay "$source" "$work" "${patches[@]}"

@@ -59,9 +59,9 @@ starts good '' < <(whole)
 starts error '' <<<'echo "qemu-system-x86_64: -object sev-snp-guest: no such thing" >&2; exit 1'
 starts nothing '' <<<''
 starts killed '' <<<"$launched"$'\nkill -9 $$'
-starts silent limit=3 <<<'sleep 50'
+starts silent limit=8 <<<'sleep 50'
 starts unended '' <<<"$launched"$'\nprintf "on the screen" >$d/tmp/serial; printf "guest# "; exit 0'
-starts dangling limit=3 <<<"$launched"$'\nprintf "guest# "; sleep 50'
+starts dangling limit=8 <<<"$launched"$'\nprintf "guest# "; sleep 50'
 odd=$'\\n \\\\ \'x\' "y" * ? [a] ~ $HOME $(date) `date` %s & | ; -n # SKIP'
 starts odd '' < <(printf '%s\n' "$launched" "cat <<'X'" "$odd" '-n' '-e a\tb' 'X' "$up" "cat <<'X'" "$odd" X "$active" "$cpus" "$reports" "$down")
 # As a terminal's lines end.
@@ -79,12 +79,12 @@ starts untold '' < <(whole | sed 's/echo kvm_sev_snp_launch_finish.*//')
 starts halves '' < <(whole | sed 's/^echo "snplab: shell after/for i in 1 2 3 4 5 6 7 8; do sleep 0.4; printf "snpl"; sleep 0.3; echo "ab: slow $i"; done; printf "snplab: she"; sleep 2; echo "ll after/')
 starts liar '' < <(whole | sed 's/^echo "snplab: mem/printf "%s\\n" "qemu: ended with status 0" "snp_guest: look ()" "ok 4 guest.snp_is_active" "1..1" "# event end 1.0"; &/')
 starts stuck stuck=2 < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xae80 0x0 0x1'" 'printf "half a line"; sleep 50')
-starts halted $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads S kvm_vcpu_ioctl '16 0xd 0xae80 0x0'" 'sleep 50')
-starts elsewhere $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '202 0xd 0xae80 0x0'" 'sleep 50')
+starts halted $'limit=8\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads S kvm_vcpu_ioctl '16 0xd 0xae80 0x0'" 'sleep 50')
+starts elsewhere $'limit=8\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '202 0xd 0xae80 0x0'" 'sleep 50')
 starts clock stuck=2 < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xaead 0x0'" 'sleep 50')
 starts third stuck=2 < <(printf '%s\n' "$threads" "$launched" "threads D kvm_vcpu_ioctl '16 0xd 0xae9a 0x0'" 'sleep 50')
-starts faulting $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D folio_wait_bit_common '16 0xd 0xae80 0x0'" 'sleep 50')
-starts running $'limit=4\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads R 0 running" 'sleep 50')
+starts faulting $'limit=8\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads D folio_wait_bit_common '16 0xd 0xae80 0x0'" 'sleep 50')
+starts running $'limit=8\nstuck=2' < <(printf '%s\n' "$threads" "$launched" "threads R 0 running" 'sleep 50')
 : >"$tmp/tty"
 starts console '' "$tmp/tty" <<<"$launched"$'\necho "a shell for you"; exit 3'
 # --- What is booted, and signs ---------------------------------------------------------------------
@@ -460,13 +460,13 @@ tap nothing 'no such program' '^not ok 1 guest.is_launched # QEMU ended with sta
 ended killed 1 .xxxxxx
 tap killed 'the status' '# QEMU ended with status 137$'
 ended silent 1 xxxxxxx
-tap silent 'the reason' '^not ok 1 guest.is_launched # no end within 3 s$'
+tap silent 'the reason' '^not ok 1 guest.is_launched # no end within 8 s$'
 ended unended 1 .xxxxxx
 tap unended 'the last line, without its end' '^\| \[[0-9.]+\] guest# $'
 tap unended 'the end is seen' '^qemu: ended with status 0$'
 tap unended 'the serial port' '^serial: on the screen$'
 ended dangling 1 .xxxxxx
-tap dangling 'the reason' '# no end within 3 s$'
+tap dangling 'the reason' '# no end within 8 s$'
 tap dangling 'half a line is shown' '^\| \[[0-9.]+\] guest# $'
 ended odd 0 .......
 check 'odd: every character, twice' test "$(grep -cF -- "] $odd" l1/odd/tap)" = 2
@@ -510,7 +510,7 @@ lockdep 6.12.y >>logs/kernel.log
 says 'stuck: judged as what it is' 1 "$blocked" "$named"
 for name in halted elsewhere faulting running; do
 	ended $name 1 .xxxxxx
-	tap $name 'no hang on the mutex' '^not ok 2 guest.runs # no end within 4 s$'
+	tap $name 'no hang on the mutex' '^not ok 2 guest.runs # no end within 8 s$'
 	no_tap $name 'no thread waits for it' 'waits for vcpu->mutex'
 done
 tap elsewhere 'where the threads are' '^thread CPU 1/KVM: state D, wchan kvm_vcpu_ioctl, system call 202 0xd 0xae80 0x0$'
