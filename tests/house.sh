@@ -46,6 +46,12 @@ done
 for p in tests/mutants/*/*.patch; do
 	check "$p says who must catch it" grep -qE '^Caught-by: [a-z-]+ .' "$p"
 done
+# The front door sources all of its files: of two functions with one name, the second is everybody's.
+mapfile -t sourced < <(sed -n 's,^\. "$top/\(.*\)"$,\1,p' snplab)
+twice=$(sed -nE 's/^([A-Za-z_0-9]+)\(\).*/\1/p' snplab "${sourced[@]}" | sort | uniq -d | paste -sd' ')
+if [ ${#sourced[@]} -gt 10 ] && [ -z "$twice" ]; then ok "no function of the ${#sourced[@]} files of snplab has another one's name"; else
+	not_ok 'no function of the files of snplab has another one'\''s name' "found twice: $twice"
+fi
 check '.ci/run calls ./snplab check' grep -q 'snplab check' .ci/run
 check 'README.md names the test command' grep -q '\./snplab check' README.md
 finish
