@@ -47,6 +47,7 @@ for p in tests/mutants/*/*.patch; do
 	check "$p says who must catch it" grep -qE '^Caught-by: [a-z-]+ .' "$p"
 done
 # The front door sources all of its files: of two functions with one name, the second is everybody's.
+# shellcheck disable=SC2016  # a pattern
 mapfile -t sourced < <(sed -n 's,^\. "$top/\(.*\)"$,\1,p' snplab)
 twice=$(sed -nE 's/^([A-Za-z_0-9]+)\(\).*/\1/p' snplab "${sourced[@]}" | sort | uniq -d | paste -sd' ')
 if [ ${#sourced[@]} -gt 10 ] && [ -z "$twice" ]; then ok "no function of the ${#sourced[@]} files of snplab has another one's name"; else
