@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a run ends: the exit statuses that README lists, and the exceptions that lead to them."""
+from __future__ import annotations
+
+import enum
+
+
+class Exit(enum.IntEnum):
+    """README.md lists these."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    SETUP = 3
+    SKIP = 4
+    TIMEOUT = 124
+    PANIC = 255
+
+
+class Stop(Exception):
+    """Ends the run with a message for the user: what was expected and found, then hints at what to do."""
+
+    def __init__(self, status: int, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.status = int(status)
+        self.message = message
+        self.hints = hints
+
+    def text(self) -> str:
+        """The lines for standard error."""
+        return "\n".join([f"snplab: {self.message}", *(f"        hint: {hint}" for hint in self.hints)])
+
+
+class Cancelled(Exception):
+    """A step ends early because another one failed, or the user pressed Ctrl-C."""
+
+
+class Interrupted(Exception):
+    """The user, or the system, asked the run to end: carries the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+def setup_error(message: str, *hints: str) -> Stop:
+    """A fault of the machine, the network, a tree or a patch: nothing was tested."""
+    return Stop(Exit.SETUP, message, *hints)
+
+
+def usage_error(message: str, *hints: str) -> Stop:
+    """A fault of the command line."""
+    return Stop(Exit.USAGE, message, *hints)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A verb's options: a table of what there is, and what was given."""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.core.errors import usage_error
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option; with `value`, what it wants ("FILE"), without, a flag."""
+
+    name: str
+    value: str | None = None
+
+
+@dataclass
+class Given:
+    """What was on the command line."""
+
+    arguments: list[str] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+    # What follows "--".
+    rest: list[str] = field(default_factory=list)
+
+    def flag(self, name: str) -> bool:
+        """Is the flag there?"""
+        return name in self.flags
+
+    def value(self, name: str) -> str | None:
+        """The last value of the option, or None."""
+        return self.values.get(name)
+
+    def file(self, name: str) -> Path | None:
+        """The file that an option names, which must be there."""
+        value = self.value(name)
+        if value is None:
+            return None
+        if not Path(value).is_file():
+            raise usage_error(f"{name}: no such file: {value}")
+        return Path(value).resolve()
+
+    def folder(self, name: str) -> Path | None:
+        """The folder that an option names, which must be there."""
+        value = self.value(name)
+        if value is None:
+            return None
+        if not Path(value).is_dir():
+            raise usage_error(f"{name}: no such directory: {value}")
+        return Path(value).resolve()
+
+    def number(self, name: str, least: int, most: int, default: int) -> int:
+        """A number in a range."""
+        value = self.value(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", value) or not least <= int(value) <= most:
+            raise usage_error(f"{name} wants a number from {least} to {most}, found '{value}'")
+        return int(value)
+
+    def seconds(self, name: str) -> int | None:
+        """A time-out."""
+        value = self.value(name)
+        if value is not None and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+            raise usage_error(f"{name} wants seconds, found '{value}'")
+        return None if value is None else int(value)
+
+    def no_arguments(self, verb: str, *hints: str) -> None:
+        """For verbs that have options only."""
+        if self.arguments:
+            raise usage_error(f"{verb} takes no argument: '{self.arguments[0]}'", *hints)
+
+
+HELP = ("-h", "--help")
+DRY_RUN = Option("--dry-run")
+
+
+def parse(verb: str, options: Sequence[Option], words: Sequence[str], takes_rest: bool = False) -> Given:
+    """Reads a verb's words. An option is no other option's value; --OPTION=--VALUE says that it is meant."""
+    table = {option.name: option for option in options}
+    given, left = Given(), list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--" and takes_rest:
+            given.rest = left
+            break
+        name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if not word.startswith("-") or word == "-":
+            given.arguments.append(word)
+            continue
+        option = table.get(name)
+        if option is None or (equals and option.value is None):
+            raise usage_error(f"{verb} has no option {name}")
+        if option.value is None:
+            given.flags.add(name)
+            continue
+        if not equals:
+            if not left or left[0].startswith("--"):
+                raise usage_error(f"{name} wants a value")
+            value = left.pop(0)
+        given.values[name] = value
+    return given

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where things are: the repository, the cache, and paths as a user writes them."""
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from lab.core.errors import setup_error
+
+LAB = Path(__file__).resolve().parent.parent
+TOP = LAB.parent
+SERIES = TOP / "series"
+VERSION_LINE = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL) *= *(\d*)", re.M)
+
+
+def tilde(path: Path | str) -> str:
+    """A path as the user would write it."""
+    text, home = str(path), os.environ.get("HOME") or "/nonexistent"
+    return "~" + text[len(home):] if text.startswith(home + "/") else text
+
+
+def slug(text: str) -> str:
+    """A name that can stand in a path and in a lock's name."""
+    return re.sub(r"[^A-Za-z0-9.+-]", "_", text)
+
+
+def short_digest(text: str) -> str:
+    """Eight hexadecimal digits that tell two paths with the same last part apart."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def free_mib(folder: Path) -> int:
+    """The space that is left on the folder's disk, in MiB."""
+    return shutil.disk_usage(folder).free >> 20
+
+
+def need_space(folder: Path, mib: int, what: str) -> None:
+    """An early, plain refusal instead of a build that dies on a full disk."""
+    have = free_mib(folder)
+    if have < mib:
+        raise setup_error(
+            f"{what} needs {mib} MiB in {tilde(folder)}, {have} MiB are free",
+            f"free some (everything in {tilde(cache_root())} can be deleted), or set XDG_CACHE_HOME to a larger disk")
+
+
+def out_of_space(folder: Path) -> None:
+    """Raises if a failure just now is most likely that of a full disk."""
+    have = free_mib(folder)
+    if have <= 300:
+        raise setup_error(f"no space left in {tilde(folder)}: {have} MiB are free",
+                          "free some, or set XDG_CACHE_HOME to a larger disk")
+
+
+def cache_root() -> Path:
+    """The cache's folder. A relative XDG_CACHE_HOME is to be ignored, says the XDG specification."""
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(xdg if xdg.startswith("/") else os.environ.get("HOME", "") + "/.cache") / "snplab"
+
+
+class Cache:
+    """What is fetched and built. Everything in it can be deleted at any time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check(self) -> None:
+        """Refuses a place where kbuild and make, which take neither spaces nor colons, cannot work."""
+        if str(self.root) == "/.cache/snplab" or re.search(r"[\s:'\"]", str(self.root)):
+            raise setup_error(f"the cache cannot be in '{self.root}': expected a folder without spaces, colons and quotes",
+                              "set HOME, or XDG_CACHE_HOME to such a folder")
+
+    def folder(self, name: str) -> Path:
+        """The cache's folder NAME, made if need be."""
+        self.check()
+        path = self.root / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise setup_error(f"cannot create {tilde(path)}: expected a cache folder that can be written ({e.strerror})",
+                              "set XDG_CACHE_HOME to one that can") from e
+        return path
+
+    def holds(self, path: Path) -> bool:
+        """Is this one of the unpacked sources, which nobody edits?"""
+        return path.parent == self.root / "base"
+
+
+def kernel_version(source: Path) -> str | None:
+    """The version of a kernel source tree, as in "6.12.118"; None if it is no kernel source tree."""
+    try:
+        with open(source / "Makefile", encoding="utf-8", errors="replace") as f:
+            head = f.read(4096)
+    except OSError:
+        return None
+    found = VERSION_LINE.findall(head)[:3]
+    version = ".".join(digits for _, digits in found)
+    if not re.fullmatch(r"\d+\.\d+\.\d*", version) or not (source / "Kbuild").exists():
+        return None
+    return version
+
+
+def absolute(path: str) -> Path:
+    """An absolute path without . and .., whose last parts need not exist, links left as they are."""
+    return Path(os.path.normpath(os.path.join(os.getcwd(), path)))

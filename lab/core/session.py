@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run of snplab: what every part of it needs to know, and what must be cleaned up at its end."""
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.core import locks
+from lab.core.errors import Exit
+from lab.core.places import Cache, cache_root
+from lab.core.process import Processes
+from lab.core.terminal import Terminal
+
+# The newest folders of logs that stay, those of the last hour aside.
+RUNS_KEPT = 20
+WORDS = {Exit.USAGE: "usage", Exit.SKIP: "skip"}
+INTERRUPTED = (129, 130, 143)
+
+
+class Session:
+    """A verb that runs: its output, its cache, its folder of logs, its processes."""
+
+    def __init__(self, verb: str, *, dry_run: bool = False, answers: bool = False) -> None:
+        self.verb = verb
+        self.dry_run = dry_run
+        self.cache = Cache(cache_root())
+        # A verb that answers on standard output says everything else on standard error.
+        self.terminal = Terminal(sys.stderr if answers else sys.stdout)
+        self.processes = Processes()
+        # How long what is stopped may take; dpkg in the middle of unpacking is given its time.
+        self.grace = 3.0
+        self.json: Path | None = None
+        # The verb has written its JSON itself.
+        self.json_done = False
+        self._run_dir: Path | None = None
+        self._at_exit: list[Callable[[], None]] = []
+
+    @property
+    def run_dir(self) -> Path:
+        """This run's own folder for logs, made when it is first asked for; a name only in a dry run."""
+        if self._run_dir is None:
+            if self.dry_run:
+                self._run_dir = self.cache.root / "runs" / "<this run>"
+            else:
+                runs = self.cache.folder("runs")
+                drop_old_runs(runs)
+                self._run_dir = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-") + self.verb + "-", dir=runs))
+        return self._run_dir
+
+    @property
+    def has_run_dir(self) -> bool:
+        """Has anybody asked for the folder?"""
+        return self._run_dir is not None and not self.dry_run
+
+    def at_exit(self, function: Callable[[], None]) -> None:
+        """Called at the end, however the run ends; the last one first."""
+        self._at_exit.append(function)
+
+    def lock(self, name: str, tell: Callable[[str], None] | None = None) -> locks.Lock:
+        """Holds the cache's lock NAME."""
+        return locks.take(self.cache.folder("locks") / name, self.processes, tell or self.terminal.note)
+
+    def claim_json(self, path: Path) -> None:
+        """Empties the file now: an old verdict must not be taken for this run's."""
+        with open(path, "w", encoding="utf-8"):
+            pass
+        self.json = path
+
+    def clean_up(self) -> None:
+        """Runs what at_exit() has collected; a failure of one does not keep the others from running."""
+        while self._at_exit:
+            try:
+                self._at_exit.pop()()
+            except OSError as e:
+                print(f"snplab: while cleaning up: {e}", file=sys.stderr)
+
+    def json_of_failure(self, status: int) -> None:
+        """A run that does not get as far as a verdict leaves one that says so."""
+        if self.json is None or self.json_done or self.dry_run:
+            return
+        known = Exit(status) if status in list(Exit) else Exit.SETUP
+        word = "interrupted" if status in INTERRUPTED else WORDS.get(known, "setup-failed")
+        text = json.dumps({"version": 1, "verb": self.verb, "verdict": word, "exit": status})
+        try:
+            self.json.write_text(text + "\n", encoding="utf-8")
+        except OSError as e:
+            print(f"snplab: --json: cannot write {self.json}: {e.strerror}", file=sys.stderr)
+
+
+def drop_old_runs(runs: Path) -> None:
+    """Keeps the newest folders of logs, and those of the last hour: another run may be writing to them."""
+    hour_ago = time.time() - 3600
+    old = sorted((d for d in runs.iterdir() if d.is_dir() and d.stat().st_mtime < hour_ago), reverse=True)
+    for folder in old[RUNS_KEPT - 1:]:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the user sees: lines of steps, notes below them, and progress."""
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import TextIO
+
+# Progress appears after this many seconds; where no terminal is, a line every PROGRESS_LINES seconds.
+PROGRESS_AFTER = 5
+PROGRESS_LINES = 30
+BAR = 24
+
+
+def bar(done: int, total: int) -> str:
+    """A bar of a fixed width, and the numbers beside it."""
+    total = max(total, done, 1)
+    full = BAR * done // total
+    return f"[{'#' * full}{'.' * (BAR - full)}] {done} of {total}"
+
+
+class Terminal:
+    """Writes to standard output, or to standard error for verbs whose answer is on standard output."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.is_tty = stream.isatty()
+        self._lock = threading.RLock()
+        # A head without its newline is on the last line.
+        self._open = False
+        # A progress text is on the last line, to be overwritten.
+        self._progress = False
+
+    def _write(self, text: str) -> None:
+        """A reader that goes away ends no run."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError:
+            self.stream = open(os.devnull, "w", encoding="utf-8")
+            self.is_tty = False
+            if not sys.stdout.closed:
+                # Python's own flush at the end would complain as well.
+                os.dup2(self.stream.fileno(), sys.stdout.fileno())
+
+    def _clear(self) -> None:
+        if self._progress:
+            self._write("\r\033[K")
+            self._progress = False
+        if self._open:
+            self._write("\n")
+            self._open = False
+
+    def say(self, text: str) -> None:
+        """A line."""
+        with self._lock:
+            self._clear()
+            self._write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """A line below a step's."""
+        self.say("      " + text)
+
+    def begin(self, head: str) -> None:
+        """The start of a line that end() completes."""
+        with self._lock:
+            self._clear()
+            self._write(head)
+            self._open = True
+
+    def end(self, head: str, result: str) -> None:
+        """Completes the line of begin(); repeats its head if there was something in between."""
+        with self._lock:
+            if self._open:
+                self._write(f" {result}\n")
+                self._open = False
+            else:
+                self._clear()
+                self._write(f"{head} {result}\n")
+
+    def progress(self, text: str) -> None:
+        """A text that the next line overwrites on a terminal; elsewhere a line."""
+        with self._lock:
+            if not self.is_tty:
+                self.note(text)
+                return
+            if self._open:
+                self._write("\n")
+                self._open = False
+            width = max(os.get_terminal_size(self.stream.fileno()).columns - 1, 40) if self.is_tty else 100
+            self._write("\r\033[K" + ("      " + text)[:width])
+            self._progress = True
+
+
+class ProgressClock:
+    """When the next progress text is due."""
+
+    def __init__(self, is_tty: bool) -> None:
+        self.is_tty = is_tty
+        self.begin = time.monotonic()
+        self._next = self.begin + PROGRESS_AFTER
+
+    def due(self) -> bool:
+        """True now and then, as the kind of terminal wants it."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + (0.5 if self.is_tty else PROGRESS_LINES)
+        return True
