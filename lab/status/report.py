@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict on a kernel tree: its words, as lines of text and as JSON."""
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass, field
+
+from lab.core.errors import Exit
+
+CVE = "CVE-2026-31591"
+JSON_VERSION = 1
+
+
+class Word(enum.Enum):
+    """A verdict in one word. ERROR is no verdict: the tree or this machine cannot be used."""
+
+    FIXED = "fixed"
+    NOT_AFFECTED = "not affected"
+    OPEN = "open"
+    LEAKING = "leaking"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+    @property
+    def exit(self) -> Exit:
+        """The exit status that goes with it."""
+        if self in (Word.FIXED, Word.NOT_AFFECTED):
+            return Exit.PASS
+        return Exit.SETUP if self in (Word.UNKNOWN, Word.ERROR) else Exit.FAIL
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of the tree that the verdict rests on."""
+
+    file: str
+    line: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word with the lines that it rests on, or with a message if it rests on no line of the tree."""
+
+    word: Word
+    findings: tuple[Finding, ...] = ()
+    message: str = ""
+
+
+class Decided(Exception):
+    """The verdict is known before all questions are asked."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.word.value)
+        self.verdict = verdict
+
+
+class CannotSay(Exception):
+    """Neither this tree nor this machine allows a verdict: a message, and lines that say what to do."""
+
+    def __init__(self, message: str, *details: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+def unknown(*findings: Finding) -> Decided:
+    """UNKNOWN because of these lines, whatever else could be asked."""
+    return Decided(Verdict(Word.UNKNOWN, findings))
+
+
+@dataclass
+class Report:
+    """Everything that `status` says about a tree."""
+
+    tree: str
+    linux: str = ""
+    function: str = ""
+    verdict: Verdict = Verdict(Word.ERROR, message="not set up, see the messages")
+    notes: list[str] = field(default_factory=list)
+    # With ERROR: lines for standard error.
+    complaint: list[str] = field(default_factory=list)
+
+    @property
+    def exit(self) -> int:
+        """The exit status."""
+        return int(self.verdict.word.exit)
+
+    def lines(self) -> list[str]:
+        """The lines for standard output; the verdict's are the last ones."""
+        word, linux = self.verdict.word, f"(linux {self.linux})"
+        if word is Word.ERROR:
+            return []
+        lines = [f"note: {note}" for note in self.notes]
+        lines += [f"{word.value}: {f.file}:{f.line}: {f.message} {linux}" for f in self.verdict.findings]
+        if self.verdict.message:
+            lines.append(f"{word.value}: {self.verdict.message} {linux}")
+        return lines
+
+    def json(self) -> str:
+        """The same for programs."""
+        verdict = self.verdict
+        return json.dumps({
+            "version": JSON_VERSION,
+            "verdict": verdict.word.value,
+            "exit": self.exit,
+            "cve": CVE,
+            "tree": self.tree,
+            "linux": self.linux,
+            "function": self.function,
+            "message": verdict.message,
+            "findings": [{"file": f.file, "line": f.line, "message": f.message} for f in verdict.findings],
+            "notes": self.notes,
+        }, indent=2) + "\n"
