@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What LAUNCH_FINISH costs with the locks and without, from the counts of several boots: a table, a line, a verdict.
+
+Each log has lines "bench: vcpus=N turn=N ticks=N" for 1, 2, 4, ... vCPUs. All logs of a kind must have the same
+numbers: a count that does not repeat is none. Of each number of vCPUs the turn with the fewest instructions counts: a
+tick, or work left over from the turns before, has interrupted the others. The locks' share of the whole is said and not
+judged: the emulated firmware encrypts in no instructions at all, so that the whole is KVM's part alone. The table
+therefore also has the time that the firmware must take for each vCPU to make the share SHARE.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.core.errors import Exit, setup_error
+from lab.judge.files import versioned, write_json
+
+LINE = re.compile(r"bench: vcpus=(\d+) turn=(\d+) ticks=(\d+)")
+# Largest distance from the line, in percent of the count; least R². No stricter: from 65 vCPUs on, each look-up of a
+# vCPU goes through one more level of KVM's xarray.
+MAX_RESIDUAL, MIN_R2 = 2.0, 0.999
+SHARE = 1.0
+WITH, WITHOUT = "with", "without"
+# By number of vCPUs, the ticks of each turn.
+Counts = dict[int, list[int]]
+
+
+@dataclass(frozen=True)
+class BenchQuestion:
+    """What to judge."""
+
+    tree: str
+    linux: str
+    most_vcpus: int
+    turns: int
+    # The boots' logs with the locks and without.
+    with_locks: Sequence[Path]
+    without: Sequence[Path]
+    # The instructions that the locks may cost for each vCPU.
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of vCPUs."""
+
+    vcpus: int
+    with_locks: int
+    without: int
+
+    @property
+    def lock(self) -> int:
+        """The locks' instructions."""
+        return self.with_locks - self.without
+
+    @property
+    def each(self) -> float:
+        """Those for each vCPU."""
+        return self.lock / self.vcpus
+
+    @property
+    def share(self) -> float:
+        """Their share of the whole, in percent."""
+        return 100 * self.lock / self.with_locks
+
+    @property
+    def firmware(self) -> float:
+        """The instructions that the firmware must take for each vCPU to make the share SHARE percent."""
+        return max(0.0, (100 / SHARE * self.lock - self.with_locks) / self.vcpus)
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return {"vcpus": self.vcpus, WITH: self.with_locks, WITHOUT: self.without, "lock": self.lock, "each": self.each,
+                "share": self.share, "firmware": self.firmware}
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line through the counts with the locks."""
+
+    intercept: float
+    slope: float
+    r2: float
+    # The largest distance from it, in percent of the count, and where.
+    residual: float
+    residual_vcpus: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return {"intercept": self.intercept, "slope": self.slope, "r2": self.r2, "residual": self.residual,
+                "residual-vcpus": self.residual_vcpus}
+
+
+def read_counts(path: Path, most_vcpus: int, turns: int) -> Counts:
+    """The counts of one boot."""
+    counted: Counts = {}
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            for m in map(LINE.search, f):
+                if m:
+                    counted.setdefault(int(m[1]), []).append(int(m[3]))
+    except OSError as e:
+        raise setup_error(f"{path}: {e.strerror}") from e
+    wanted = [1 << i for i in range(most_vcpus.bit_length())]
+    if sorted(counted) != wanted or any(len(ticks) != turns + 1 for ticks in counted.values()):
+        raise setup_error(f"{path}: expected {turns + 1} launches for each of {wanted} vCPUs, found "
+                          f"{ {n: len(ticks) for n, ticks in counted.items()} }")
+    return counted
+
+
+def fit(points: Sequence[tuple[int, int]]) -> Line:
+    """The line through [(vCPUs, count)] that makes the distances in percent of the count small: its weights are
+    1 / count², so that the few vCPUs are to lie on it as well."""
+    weights = [1 / (y * y) for _, y in points]
+    total = sum(weights)
+    mx = sum(w * x for w, (x, _) in zip(weights, points)) / total
+    my = sum(w * y for w, (_, y) in zip(weights, points)) / total
+    slope = sum(w * (x - mx) * (y - my) for w, (x, y) in zip(weights, points)) / \
+        sum(w * (x - mx) ** 2 for w, (x, _) in zip(weights, points))
+    intercept = my - slope * mx
+    rest = [y - intercept - slope * x for x, y in points]
+    mean = sum(y for _, y in points) / len(points)
+    spread = sum((y - mean) ** 2 for _, y in points)
+    r2 = 1 - sum(r * r for r in rest) / spread if spread else 0.0
+    residuals = [100 * r / y for r, (_, y) in zip(rest, points)]
+    worst = max(residuals, key=abs)
+    return Line(intercept, slope, r2, worst, points[residuals.index(worst)][0])
+
+
+@dataclass
+class BenchVerdict:
+    """The verdict on the benchmark."""
+
+    asked: BenchQuestion
+    rows: list[Row]
+    line: Line
+    # By kind, how many boots there were, and whether they are equal to the digit.
+    repeats: dict[str, tuple[int, bool]]
+    problems: list[str]
+
+    @property
+    def status(self) -> Exit:
+        """A pass if every claim holds."""
+        return Exit.FAIL if self.problems else Exit.PASS
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return versioned({
+            "verb": "bench", "verdict": "fail" if self.problems else "pass", "exit": int(self.status),
+            "tree": self.asked.tree, "linux": self.asked.linux, "limit": self.asked.limit,
+            "rows": [row.to_json() for row in self.rows], "line": self.line.to_json(),
+            "repeats": {kind: same for kind, (_, same) in self.repeats.items()}, "problems": self.problems})
+
+    def lines(self) -> list[str]:
+        """For the user: the table, the line, what is wrong, the verdict."""
+        line = self.line
+        said = ["| vCPUs | instructions | without the locks | the locks | for each vCPU | share |",
+                "|--:|--:|--:|--:|--:|--:|"]
+        said += [f"| {r.vcpus} | {r.with_locks:,} | {r.without:,} | {r.lock:,} | {r.each:.0f} | {r.share:.2f} % |"
+                 for r in self.rows]
+        said.append(f"line: {line.intercept:,.0f} + {line.slope:,.1f} × vCPUs, R² {line.r2:.7f}, "
+                    f"at most {abs(line.residual):.2f} % off it (at {line.residual_vcpus} vCPUs)")
+        said.append("repeats: " + ", ".join(
+            f"{kind} the locks {n} boots, {'equal to the digit' if same else 'not equal'}"
+            for kind, (n, same) in self.repeats.items()))
+        firmware = max(row.firmware for row in self.rows)
+        said.append(f"firmware: the locks are {SHARE:g} % of LAUNCH_FINISH where it takes the time of {firmware:,.0f} "
+                    "instructions for each vCPU; here it takes none")
+        said += [f"  {problem}" for problem in self.problems]
+        each, share = max(row.each for row in self.rows), max(row.share for row in self.rows)
+        said.append(f"{'FAIL' if self.problems else 'PASS'}: bench of {self.asked.tree} on linux {self.asked.linux}: "
+                    f"the locks cost at most {each:.0f} instructions for each vCPU, {share:.2f} % of KVM's own in "
+                    "LAUNCH_FINISH")
+        return said
+
+    def write(self, path: Path) -> None:
+        """The JSON where the user wants it."""
+        write_json(path, self.to_json())
+
+
+def judge_bench(asked: BenchQuestion) -> BenchVerdict:
+    """Reads the logs and judges them. Raises Stop for a log that nothing can be said of."""
+    boots = {kind: [read_counts(path, asked.most_vcpus, asked.turns) for path in logs]
+             for kind, logs in ((WITH, asked.with_locks), (WITHOUT, asked.without))}
+    rows = [Row(n, *(_fewest(boots[kind], n) for kind in (WITH, WITHOUT))) for n in boots[WITH][0]]
+    line = fit([(row.vcpus, row.with_locks) for row in rows])
+    repeats = {kind: (len(logs), all(log == logs[0] for log in logs)) for kind, logs in boots.items()}
+    return BenchVerdict(asked, rows, line, repeats, _unequal(boots) + _not_straight(line) + _costly(rows, asked.limit))
+
+
+def _fewest(logs: Sequence[Counts], vcpus: int) -> int:
+    """The first turn warms up."""
+    return min(min(log[vcpus][1:]) for log in logs)
+
+
+def _unequal(boots: Mapping[str, Sequence[Counts]]) -> list[str]:
+    problems = []
+    for kind, logs in boots.items():
+        n = next((n for log in logs for n in log if log[n] != logs[0][n]), None)
+        if n is not None:
+            problems.append(f"{kind} the locks, the boots differ, first at {n} vCPUs: "
+                            + " and ".join(str(log[n]) for log in logs))
+    return problems
+
+
+def _not_straight(line: Line) -> list[str]:
+    problems = []
+    if line.r2 < MIN_R2:
+        problems.append(f"not a straight line: R² is {line.r2:.6f}, expected at least {MIN_R2}")
+    if abs(line.residual) > MAX_RESIDUAL:
+        problems.append(f"not a straight line: {line.residual:+.2f} % off it at {line.residual_vcpus} vCPUs, "
+                        f"expected at most {MAX_RESIDUAL} %")
+    return problems
+
+
+def _costly(rows: Sequence[Row], limit: int | None) -> list[str]:
+    problems = []
+    for row in rows:
+        if row.lock <= 0:
+            problems.append(f"{row.vcpus} vCPUs: the locks cost {row.lock} instructions: are they in both kernels, "
+                            "or in none?")
+        elif limit is not None and row.each > limit:
+            problems.append(f"{row.vcpus} vCPUs: the locks cost {row.each:.0f} instructions each, "
+                            f"expected at most {limit}")
+    return problems

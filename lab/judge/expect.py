@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one reader of series/TREE/expect, the list of what is known to fail on a tree:
+
+    TEST[ CASE]: known failure: REASON
+        says: REGULAR EXPRESSION        a line that the test prints for the case then
+        evidence: FILE                  a patch of host/tests/kvm/evidence with which it passes
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.core.errors import setup_error
+from lab.judge.files import read_lines
+from lab.judge.ktap import WHERE, Case
+
+ENTRY = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
+# No known failure says this: something hangs, or was not looked at. lab/hw.sh has the same words.
+NEVER_KNOWN = re.compile(r"did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|"
+                         r"expected it to block|stopped waiting")
+
+
+def never_known_pattern() -> str:
+    """NEVER_KNOWN as the extended regular expression that lab/hw.sh has to have."""
+    return NEVER_KNOWN.pattern
+
+
+@dataclass
+class Known:
+    """One entry of the list."""
+
+    program: str
+    case: str | None
+    reason: str
+    says: str | None = None
+    evidence: str | None = None
+
+    def objection(self, case: Case) -> str | None:
+        """Why the failure of this case is not the known one; None if it is."""
+        never = next((line for line in case.said if NEVER_KNOWN.search(line)), None)
+        if never is not None:
+            return f"known to fail, but not so: {WHERE.sub('', never)}"
+        if self.says is None:
+            return f"known to fail, but the list has no \"says:\" for it: {case.complaint()}"
+        if not any(re.search(self.says, line) for line in case.said):
+            return f"known to fail, but to say \"{self.says}\": {case.complaint()}"
+        return None
+
+
+@dataclass
+class KnownFailures:
+    """The list of one tree, by program and case; the case is None where the program fails as a whole."""
+
+    entries: dict[tuple[str, str | None], Known] = field(default_factory=dict)
+
+    def of(self, program: str, case: str | None) -> Known | None:
+        """The entry of a case, or of a whole program."""
+        return self.entries.get((program, case))
+
+    def cases_of(self, program: str) -> set[str]:
+        """The names of a program's cases that are in the list."""
+        return {case for name, case in self.entries if name == program and case is not None}
+
+    def whole_programs(self) -> Sequence[Known]:
+        """The programs that fail as a whole."""
+        return [known for known in self.entries.values() if known.case is None]
+
+
+def read_known(path: Path | None) -> KnownFailures:
+    """Reads a list; without one nothing is known to fail."""
+    found = KnownFailures()
+    last: Known | None = None
+    for line in read_lines(path) if path else []:
+        m = ENTRY.match(line)
+        if m:
+            last = found.entries.setdefault((m[1], m[2]), Known(m[1], m[2], m[3]))
+        elif last and line[:1].isspace():
+            key, _, value = line.strip().partition(": ")
+            if key == "says":
+                last.says = value
+            elif key == "evidence":
+                last.evidence = value
+        elif line.strip() and not line.startswith("#"):
+            raise setup_error(f"{path}: expected \"TEST[ CASE]: known failure: REASON\" or an indented \"says: ...\", "
+                              f"found: {line}", "see series/linux-6.12.y/expect for the form")
+    return found

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judges a boot in which L1 launches an SNP guest, L2.
+
+The rules of lab.judge.verdict apply to L1. L2's attestation report has to be signed by the key of the emulated
+platform, to answer this boot's request, and to have the measurement that is computed here from L2's files.
+"""
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.attest import attestation, launch_digest
+from lab.judge.files import write_json
+from lab.judge.hang import destroyed_vmsa, hang
+from lab.judge.show import CONSOLE, read_times
+from lab.judge.verdict import BootQuestion, Status, Verdict, judge
+
+CASES = [f"guest.{name}" for name in
+         ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")]
+REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
+# The CPU that lab/l1/snp_guest gives L2.
+CPU_MODEL = "EPYC-Milan"
+# Each event of LOGS/times, and where the time before it went.
+STEPS = (("init", "L1's firmware and kernel"), ("modules", "its modules: the RMP, SNP's initialization"),
+         ("begin", "its other start"), ("launch", "QEMU's start"),
+         ("finish", "the launch: pages measured and encrypted"),
+         ("kernel", "the guest's firmware: its memory accepted, its kernel loaded"),
+         ("shell", "the guest's kernel, to a shell"), ("checked", "CPUs looked at, an attestation report"),
+         ("end", "power-off"))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What L2 was launched from, and how its report is checked."""
+
+    smp: int
+    nonce: str
+    # The public key of the emulated platform.
+    key: Path
+    firmware: Path
+    kernel: Path
+    initrd: Path
+    append: str
+
+    def digest(self) -> bytes:
+        """The measurement that its report must have. Raises launch_digest.Unusable."""
+        kernel = launch_digest.measured_kernel(self.kernel, self.initrd, self.append)
+        return launch_digest.launch_digest(launch_digest.LaunchInput(
+            launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(CPU_MODEL), kernel))
+
+
+@dataclass
+class Attested:
+    """What became of the attestation report."""
+
+    launch: Launch
+    digest: str | None = None
+    measurement: str | None = None
+    report: Path | None = None
+    checks: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return {"digest": self.digest, "measurement": self.measurement,
+                "report": str(self.report) if self.report else None,
+                "checks": self.checks, "firmware": str(self.launch.firmware), "kernel": str(self.launch.kernel),
+                "initrd": str(self.launch.initrd), "append": self.launch.append}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table that says where the time went."""
+
+    what: str
+    took: float
+    until: float
+
+
+def table(times: dict[str, float]) -> list[Row]:
+    """Where the time went, as far as the boot came."""
+    rows: list[Row] = []
+    last = 0.0
+    for name, what in STEPS:
+        if name in times:
+            rows.append(Row(what, times[name] - last, times[name]))
+            last = times[name]
+    return rows
+
+
+def find_report(ktap: Sequence[str]) -> tuple[bytes | None, str]:
+    """The attestation report that L2 has printed, or why there is none."""
+    console = [m[2] for m in map(CONSOLE.match, ktap) if m]
+    lines = [m[1] for m in map(REPORT_LINE.match, console) if m]
+    if not lines:
+        return None, "the guest has printed none"
+    try:
+        report = base64.b64decode("".join(lines), validate=True)
+    except ValueError as e:
+        return None, f"the {len(lines)} lines that the guest has printed are not base64: {e}"
+    if len(report) != attestation.REPORT_LEN:
+        return None, (f"the {len(lines)} lines that the guest has printed have {len(report)} bytes, a report has "
+                      f"{attestation.REPORT_LEN}")
+    return report, ""
+
+
+def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
+    """Checks L2's report, and keeps it as LOGS/report.bin."""
+    found = Attested(launch)
+    try:
+        digest = launch.digest()
+    except (launch_digest.Usage, launch_digest.Unusable) as e:
+        found.wrong = [f"the launch digest could not be computed: {e}"]
+        return found
+    found.digest = digest.hex()
+    report, why = find_report(ktap)
+    if report is None:
+        found.wrong = [f"expected an attestation report, found none: {why}"]
+        return found
+    found.report = logs / "report.bin"
+    found.report.write_bytes(report)
+    found.measurement = attestation.parse_report(report).measurement.hex()
+    try:
+        # L2 asks with the digits of the nonce as text.
+        checks = attestation.check_report(report, digest, launch.nonce.encode(), launch.key)
+    except attestation.Unusable as e:
+        found.wrong = [f"the attestation report could not be checked: {e.message}", f"  {e.hint}"]
+        return found
+    found.checks = [check.shown() for check in checks]
+    found.wrong = [check.shown() for check in checks if not check.ok]
+    return found
+
+
+@dataclass
+class GuestVerdict:
+    """The verdict on a boot with L2 in it."""
+
+    boot: Verdict
+    launch: Launch
+    status: Status
+    problems: list[str]
+    attested: Attested | None
+    times: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return {**self.boot.to_json(), "verb": "guest", "verdict": self.status.value, "exit": int(self.status.exit),
+                "problems": self.problems, "attestation": self.attested.to_json() if self.attested else {},
+                "times": [{"what": row.what, "seconds": round(row.took, 1), "until": round(row.until, 1)}
+                          for row in table(self.times)],
+                "shell_seconds": self.times.get("shell")}
+
+    def last_line(self) -> str:
+        """The verdict in one line."""
+        if "shell" in self.times:
+            how = f"a shell in an SNP guest of {self.launch.smp} CPUs after {self.times['shell']:.1f} s"
+        else:
+            how = "no shell in the guest"
+        if self.status is Status.PASS:
+            how += "; its report is signed, and its measurement the one computed here"
+        asked = self.boot.asked
+        return (f"{self.status.value.upper()}: {asked.tree} on linux {asked.linux}: {how}; {self.boot.summary()}; "
+                f"logs: {asked.shown_logs or asked.logs}")
+
+    def lines(self) -> list[str]:
+        """For the user: where the time went, what is wrong, the verdict."""
+        rows = table(self.times)
+        said = [f"      {row.took:6.1f} s  {row.what}" + (f"  (at {row.until:.1f} s)" if row is rows[-1] else "")
+                for row in rows]
+        return [*said, *(f"      {problem}" for problem in self.problems), self.last_line()]
+
+    def write(self, path: Path | None = None) -> None:
+        """The JSON, beside the logs and where the user wants it."""
+        data = self.to_json()
+        if path is not None:
+            write_json(path, data)
+        write_json(self.boot.asked.logs / "verdict.json", data)
+
+
+def judge_guest(asked: BootQuestion, launch: Launch) -> GuestVerdict:
+    """L1's verdict; then, if it is a pass, L2's report and cases."""
+    boot = judge(asked)
+    logs = boot.seen.logs
+    problems = boot.problems + hang(logs.ktap_lines, logs.kernel) + destroyed_vmsa(logs.host.log)
+    status, attested = boot.status, None
+    if status is Status.PASS:
+        attested = attest(launch, asked.logs, logs.ktap_lines)
+        wrong = list(attested.wrong)
+        found = [case.name for test in boot.seen.tests for case in test.cases]
+        if found != CASES:
+            wrong.append(f"expected the cases {', '.join(CASES)}, found {', '.join(found) or 'none'}")
+        if wrong:
+            status = Status.FAIL
+        problems += wrong
+    return GuestVerdict(boot, launch, status, problems, attested, read_times(asked.logs))

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one parser of the log of L1's kernel: what it reported against itself, and of which kind each report is."""
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.judge.files import read_lines
+
+# The kernel prints these when it finds something wrong with itself. lab/hw.sh has the same list.
+REPORT = re.compile(
+    # A boot banner may have "mitigation: WARNING: see ..." in its middle: not a report.
+    r"^(\[[^]]*\]\s*)?WARNING: |cut here|\bBUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|"
+    r"Oops: |\[#\d+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|"
+    r"INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|"
+    r"bad unlock balance|detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|refcount_t: |"
+    r"list_(add|del) corruption|Nested lock was not taken|held lock freed|lock held when returning|"
+    r"RMP fault|RMP violation|sleeping function called|Leaking PFN range|Leaked pages|"
+    r"SEV: failed to .*(reclaim|release)|Failed to reclaim")
+PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
+# kvm_amd prints this when SNP guests can be launched: the range of ASIDs holds at least one.
+SNP_ENABLED = re.compile(r"SEV-SNP enabled \(ASIDs \d+ - \d+\)")
+ABOUT_SNP = re.compile(r"SEV|SNP|ccp|RMP")
+# The first lines of lockdep's reports, in kernel/locking/lockdep.c and include/linux/debug_locks.h.
+LOCKDEP = re.compile(
+    r"WARNING: (possible .*(lock|dependency)|inconsistent lock state|.*-safe -> .*-unsafe lock order|"
+    r"chain_key collision|Nested lock was not taken|"
+    r"bad (unlock balance|contention) detected|held lock freed|.* still has locks held|"
+    r"lock held when returning|suspicious RCU usage)|\[ BUG: Invalid wait context|INFO: possible |INFO: suspicious RCU|"
+    r"INFO: trying to register non-static key|BUG: key .* has not been registered|"
+    r"BUG: MAX_(LOCK|STACK_TRACE)\w* too low|DEBUG_LOCKS_WARN_ON")
+STALL = re.compile(r"detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|workqueue lockup|"
+                   r"INFO: task .* blocked")
+# WARN() prints its message on the line before, WARN_ON() does not, and lockdep_assert_held() is a WARN_ON().
+WARNED = re.compile(r"WARNING: (CPU: \d+ PID: \d+ )?at \S+")
+CUT = "[ cut here ]"
+# In reports of other kinds, below their first line.
+LOCKDEP_OFF = "INFO: lockdep is turned off"
+# At most so many lines after its first belong to a report: lockdep lists locks, and the way to them.
+REPORT_LINES = 80
+
+
+class Kind(enum.Enum):
+    """Who reported. A stall may be the machine's fault."""
+
+    LOCKDEP = "lockdep"
+    OOPS = "oops"
+    STALL = "stall"
+
+
+@dataclass
+class Report:
+    """A report with the lines that follow it, to the next one."""
+
+    kind: Kind
+    lines: list[str]
+    # The line that says what and where.
+    head: str
+
+
+def report_pattern() -> str:
+    """REPORT as the extended regular expression that lab/hw.sh has to have."""
+    return (REPORT.pattern.replace(r"\s", "[[:space:]]").replace(r"\d", "[0-9]").replace(r"\b", "(^|[^A-Za-z0-9_])"))
+
+
+@dataclass
+class KernelLog:
+    """The log of one boot."""
+
+    lines: Sequence[str] = ()
+    # Each line that is a part of some report, as it is.
+    matches: list[str] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    panic: str | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> KernelLog:
+        """The log in a file; an empty one if it is not there."""
+        return cls.parse(read_lines(path))
+
+    @classmethod
+    def parse(cls, lines: Sequence[str]) -> KernelLog:
+        """The log in these lines."""
+        return cls(lines, [line.strip() for line in lines if REPORT.search(line)], _reports(lines),
+                   next((m[1] for m in map(PANIC.search, lines) if m), None))
+
+    @property
+    def whole(self) -> bool:
+        """Is its beginning there? If not, it is not known what the kernel reported."""
+        return any("Linux version" in line for line in self.lines)
+
+    @property
+    def snp_enabled(self) -> bool:
+        """Is this kernel an SNP host?"""
+        return any(map(SNP_ENABLED.search, self.lines))
+
+    @property
+    def lockdep_off(self) -> str | None:
+        """The line in which lockdep says that it is off."""
+        return next((line.strip() for line in self.lines if LOCKDEP_OFF in line), None)
+
+    def about_snp(self) -> list[str]:
+        """The lines on SEV, SNP, the RMP and the PSP's driver."""
+        return [line.strip() for line in self.lines if ABOUT_SNP.search(line)]
+
+    def of_kind(self, kind: Kind) -> list[Report]:
+        """The reports of one kind."""
+        return [report for report in self.reports if report.kind is kind]
+
+
+def _reports(lines: Sequence[str]) -> list[Report]:
+    """Each report with the lines that follow it until the next one."""
+    found: list[Report] = []
+    now: Report | None = None
+    before = ""
+    for line in lines:
+        if CUT in line or PANIC.search(line):
+            now = None
+        elif WARNED.search(line):
+            bare = CUT in before
+            kind = Kind.LOCKDEP if bare or LOCKDEP.search(before) else Kind.OOPS
+            now = Report(kind, [line] if bare else [before, line], line.strip())
+            found.append(now)
+            # The way to an assertion is no more lockdep's than that to any other WARN_ON().
+            if bare:
+                now = None
+        elif REPORT.search(line) and LOCKDEP_OFF not in line:
+            kind = Kind.STALL if STALL.search(line) else Kind.LOCKDEP if LOCKDEP.search(line) else Kind.OOPS
+            now = Report(kind, [line], line.strip())
+            found.append(now)
+        elif now and len(now.lines) < REPORT_LINES:
+            now.lines.append(line)
+        before = line
+    return found

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything that a boot leaves in its folder, read by the one parser of each file."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.judge.files import read_lines
+from lab.judge.host_counts import HostCounts
+from lab.judge.kernel_log import KernelLog
+from lab.judge.ktap import Ktap, Result, TestResult, parse_ktap
+
+
+@dataclass
+class BootLogs:
+    """The logs of one boot of L1."""
+
+    folder: Path
+    ktap_lines: list[str] = field(default_factory=list)
+    ktap: Ktap = field(default_factory=Ktap)
+    kernel: KernelLog = field(default_factory=KernelLog)
+    host: HostCounts = field(default_factory=HostCounts)
+    # The limit in seconds, if L1 did not power off within it.
+    timed_out: str | None = None
+    # Why L1's modules were not built, or QEMU did not boot.
+    not_built: str | None = None
+    not_booted: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path, *, unfinished: bool = False) -> BootLogs:
+        """Reads a boot's folder. With unfinished, a program without a result has failed."""
+        lines = read_lines(folder / "ktap.log")
+        return cls(folder, lines, parse_ktap(lines, unfinished=unfinished), KernelLog.read(folder / "kernel.log"),
+                   HostCounts.read(folder), _mark(folder / "timed-out"), _mark(folder / "not-built"),
+                   _mark(folder / "not-booted"))
+
+    @property
+    def ended(self) -> bool:
+        """Did L1 get to the end of its tests, in time?"""
+        return self.ktap.ended and self.timed_out is None
+
+    def test(self, name: str) -> TestResult | None:
+        """The last result of a program."""
+        return next((test for test in reversed(self.ktap.tests) if test.name == name), None)
+
+    def result(self, name: str) -> Result | None:
+        """The last result of a program, None if it has none."""
+        test = self.test(name)
+        return test.result if test else None
+
+
+def _mark(path: Path) -> str | None:
+    """The words in a file that is there only if something happened."""
+    return " ".join(read_lines(path)) if path.exists() else None

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""All mutants at once: which layer caught which, on each tree, and whether every one was caught as its header says."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.core.errors import Exit
+from lab.judge.files import read_json, read_lines, versioned, write_json
+from lab.judge.ktap import Result
+from lab.judge.mutants import BOOT, HOST, IN_LOG, PANIC, Boot, MutantResult, Word
+from lab.judge.programs import all_programs
+
+# The columns behind those of the programs.
+OTHER_COLUMNS = {"kernel log": (*IN_LOG, PANIC), "other": (HOST, BOOT)}
+INDENT = "      "
+
+
+@dataclass
+class TreeResults:
+    """One tree's mutants, and the boot of its series without one."""
+
+    tree: str
+    # The control's verdict.json.
+    control: dict[str, Any]
+    results: list[MutantResult]
+    # By program, the cases that passed without a mutant and that no mutant made fail.
+    idle: dict[str, list[str]]
+    problems: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return {"control": self.control.get("verdict"), "linux": self.control.get("linux"),
+                "mutants": [result.to_json() for result in self.results], "cases_that_caught_nothing": self.idle}
+
+
+@dataclass
+class Matrix:
+    """The verdict on all mutants."""
+
+    trees: list[TreeResults]
+    seconds: int
+    shown_logs: str
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong."""
+        return [problem for tree in self.trees for problem in tree.problems]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many mutants have which result."""
+        return Counter(result.word.value for tree in self.trees for result in tree.results)
+
+    @property
+    def status(self) -> Exit:
+        """A pass only if there are mutants, every one was caught, and nothing is wrong."""
+        total = sum(self.counts.values())
+        all_caught = total and self.counts[Word.CAUGHT.value] == total
+        return Exit.PASS if all_caught and not self.problems else Exit.FAIL
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json.md has it."""
+        return versioned({
+            "verb": "mutants", "verdict": "fail" if self.status else "pass", "exit": int(self.status),
+            "seconds": self.seconds, "counts": {"mutants": sum(self.counts.values()), **self.counts},
+            "problems": self.problems, "trees": {tree.tree: tree.to_json() for tree in self.trees},
+            "logs": self.shown_logs})
+
+    def lines(self) -> list[str]:
+        """For the user: a table for each tree, what is wrong, the verdict."""
+        said: list[str] = []
+        for tree in self.trees:
+            said += _table(tree)
+            said += [f"{INDENT}{tree.tree}: no mutant failed these cases of {program}: {', '.join(cases)}"
+                     for program, cases in tree.idle.items() if cases]
+        said += [INDENT + problem for problem in self.problems]
+        counts = self.counts
+        bad = (Word.SURVIVED, Word.NOT_AS_NAMED, Word.NOT_JUDGED)
+        rest = ", ".join(f"{counts[word.value]} {word.value}" for word in bad if counts[word.value])
+        said.append(f"{'FAIL' if self.status else 'PASS'}: {sum(counts.values())} mutants: "
+                    f"{counts[Word.CAUGHT.value]} caught, {rest or '0 survived'}; {self.seconds} s; "
+                    f"logs: {self.shown_logs}")
+        return said
+
+
+def matrix(folders: Sequence[Path], *, seconds: int = 0, shown_logs: str | None = None,
+           json: Path | None = None) -> Matrix:
+    """Reads the results that judge_mutant() wrote. A folder for each tree, with its name; it has the control's boot in
+    "control", and the mutants' patches in the file "mutants". Writes the JSON where the user wants it."""
+    found = Matrix([_read_tree(folder) for folder in folders], seconds, shown_logs or " ".join(map(str, folders)))
+    if json is not None:
+        write_json(json, found.to_json())
+    return found
+
+
+def _read_tree(folder: Path) -> TreeResults:
+    """One tree's results."""
+    control, boot = read_json(folder / "control" / "verdict.json"), Boot(folder / "control")
+    results = [_read_result(folder, Path(patch).stem) for patch in read_lines(folder / "mutants")]
+    tree = TreeResults(folder.name, control, results, _idle(boot, results))
+    control_passed = control.get("exit") == 0
+    if not control_passed:
+        tree.problems.append(f"{tree.tree}: the series without a mutant does not pass: none was judged, as each would "
+                             "look caught")
+    for result in results:
+        if control_passed or not result.problems:
+            problems = result.problems or (["no layer saw a difference"] if result.word is Word.SURVIVED else [])
+            tree.problems += [f"{tree.tree}/{result.name}: {result.word.value}: {problem}" for problem in problems]
+    if not results:
+        tree.problems.append(f"{tree.tree}: expected mutants, found none")
+    return tree
+
+
+def _read_result(folder: Path, name: str) -> MutantResult:
+    data = read_json(folder / name / "result.json")
+    if data.get("name") == name:
+        return MutantResult.from_json(data)
+    return MutantResult(folder.name, name, "", Word.NOT_JUDGED, 0, ["it was not run"])
+
+
+def _idle(control: Boot, results: Sequence[MutantResult]) -> dict[str, list[str]]:
+    """The cases whose worth no mutant shows."""
+    idle = {}
+    for program, cases in control.cases.items():
+        caught = {case for result in results for case in result.layers.get(program, ("", []))[1]}
+        idle[program] = [case for case, result in cases.items() if result is Result.PASS and case not in caught]
+    return idle
+
+
+def _table(tree: TreeResults) -> list[str]:
+    """A row for each mutant, a column for each program and for the logs."""
+    programs = [p.name for p in all_programs() if any(p.name in result.layers for result in tree.results)]
+    columns: dict[str, Sequence[str]] = {**{program: (program,) for program in programs}, **OTHER_COLUMNS}
+    rows = [(tree.tree, *columns, "")]
+    for result in tree.results:
+        rows.append((result.name, *(_cell(result, layers) for layers in columns.values()),
+                     "" if result.word is Word.CAUGHT else result.word.value.upper()))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [INDENT + "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _cell(result: MutantResult, layers: Sequence[str]) -> str:
+    """In brackets: caught by a layer that the header does not name."""
+    words = [result.layers[layer][0] for layer in layers if layer in result.layers]
+    if "caught" in words:
+        named = any(catcher.layer in layers and caught for catcher, caught in result.named)
+        return "caught" if named else "(caught)"
+    return "-" if "not seen" in words else "not run"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one list of what runs in L1 (lab/l1/programs), and how programs and their cases are picked from it."""
+from __future__ import annotations
+
+import enum
+import functools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lab.core.errors import Stop, setup_error, usage_error
+from lab.core.places import LAB
+from lab.judge.files import read_lines
+
+LIST = LAB / "l1" / "programs"
+WILDCARDS = "*?["
+# The timeout is a case of every program: L1's init gave up waiting for it. Only a mutant's header may name it.
+TIMEOUT = "timeout"
+
+
+class Origin(enum.Enum):
+    """Where a program comes from."""
+
+    KUNIT = "kunit"
+    UPSTREAM = "upstream"
+    OURS = "ours"
+
+
+class When(enum.Enum):
+    """When `run` runs it."""
+
+    QUICK = "quick"
+    ASKED = "asked"
+    NAMED = "named"
+
+
+class CasesBy(enum.Enum):
+    """Who picks a case of it."""
+
+    KUNIT = "kunit"
+    HARNESS = "harness"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One line of the list."""
+
+    name: str
+    origin: Origin
+    when: When
+    cases_by: CasesBy | None = None
+    # How many errors of each kind it provokes on the emulated host.
+    errors: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A program to be run, and the one case of it, if not all are wanted."""
+
+    program: Program
+    case: str | None = None
+    arguments: tuple[str, ...] = field(default=())
+
+    @property
+    def word(self) -> str:
+        """The program as L1's init takes it in snplab.tests=, which is also its name in KTAP."""
+        picks: tuple[str, ...] = ()
+        if self.case is not None and self.program.cases_by is CasesBy.HARNESS:
+            # -r wants the whole name of a case, -t the last part.
+            picks = ("-r" if "." in self.case else "-t", self.case)
+        return ":".join((self.program.name, *self.arguments, *picks))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The words that L1's kernel needs on its command line."""
+        if self.case is None or self.program.cases_by is not CasesBy.KUNIT:
+            return ()
+        return (f"kunit.filter_glob={self.case if '.' in self.case else '*.' + self.case}",)
+
+
+def read_programs(path: Path = LIST) -> tuple[Program, ...]:
+    """The list, in its order."""
+    programs = [_program(line.split(), f"{path}:{i}") for i, line in enumerate(read_lines(path), 1)
+                if line.strip() and not line.startswith("#")]
+    twice = [name for name, n in Counter(program.name for program in programs).items() if n > 1]
+    if twice or not programs:
+        raise setup_error(f"{path}: expected programs, each once, found {', '.join(twice) or 'none'}"
+                          + (" twice" if twice else ""), "the head of the file has its form")
+    return tuple(programs)
+
+
+@functools.cache
+def all_programs() -> tuple[Program, ...]:
+    """The repository's list."""
+    return read_programs()
+
+
+def _program(words: Sequence[str], where: str) -> Program:
+    try:
+        name, origin, when, *settings = words
+        values = dict(setting.split("=", 1) for setting in settings)
+        cases, errors = values.pop("cases", None), values.pop("errors", "")
+        if values:
+            raise ValueError(values)
+        kinds = [error.split(":") for error in errors.split(",") if error]
+        return Program(name, Origin(origin), When(when), CasesBy(cases) if cases else None,
+                       tuple((kind, int(most)) for kind, most in kinds))
+    except ValueError as e:
+        raise setup_error(f"{where}: expected NAME ORIGIN WHEN [cases=HOW] [errors=KIND:AT-MOST,...], "
+                          f"found: {' '.join(words)}", "the head of the file has its form") from e
+
+
+def pick(glob: str | None, programs: Sequence[Program] | None = None) -> tuple[Picked, ...]:
+    """The programs that match GLOB or PROGRAM:CASE; without one, the quick ones. A program that takes long is picked
+    only by its name."""
+    programs = all_programs() if programs is None else programs
+    if glob is None:
+        return tuple(Picked(program) for program in programs if program.when is When.QUICK)
+    name, colon, case = glob.partition(":")
+    wild = any(c in name for c in WILDCARDS)
+    found = [program for program in programs
+             if fnmatchcase(program.name, name) and not (wild and program.when is When.NAMED)]
+    if not found:
+        raise _no_match(glob, programs)
+    if not colon:
+        return tuple(Picked(program) for program in found)
+    for program in found:
+        if program.cases_by is None:
+            raise usage_error(f"{program.name} has no cases that can be picked: expected PROGRAM:CASE, found '{glob}'",
+                              "these have: " + " ".join(p.name for p in programs if p.cases_by))
+    # L1's init and the kernel's command line give these another meaning.
+    if not case or any(c in case for c in ":, \t\""):
+        raise usage_error(f"expected a case behind the colon, found '{glob}'",
+                          "as in sev_snp_launch_test:finish_then_run")
+    return tuple(Picked(program, case) for program in found)
+
+
+def _no_match(glob: str, programs: Sequence[Program]) -> Stop:
+    return usage_error(f"no test matches '{glob}'", f"there are: {' '.join(program.name for program in programs)}")
+
+
+def program_named(name: str, programs: Sequence[Program] | None = None) -> Program | None:
+    """The program of that name, without its arguments."""
+    name = name.split(":")[0]
+    return next((p for p in (all_programs() if programs is None else programs) if p.name == name), None)
+
+
+def provoked_by(names: Iterable[str], programs: Sequence[Program] | None = None) -> dict[str, int]:
+    """The errors on the emulated host that these programs provoke, added up, whatever their arguments are."""
+    programs = all_programs() if programs is None else programs
+    provoked: Counter[str] = Counter()
+    for name in names:
+        program = program_named(name, programs)
+        for kind, most in program.errors if program else ():
+            provoked[kind] += most
+    return dict(provoked)
