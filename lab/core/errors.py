@@ -25,10 +25,12 @@ class Stop(Exception):
         self.status = int(status)
         self.message = message
         self.hints = hints
+        # Lines that explain it, printed above it.
+        self.before = ""
 
     def text(self) -> str:
         """The lines for standard error."""
-        return "\n".join([f"snplab: {self.message}", *(f"        hint: {hint}" for hint in self.hints)])
+        return self.before + "\n".join([f"snplab: {self.message}", *(f"        hint: {hint}" for hint in self.hints)])
 
 
 class Cancelled(Exception):

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Boots L1 and leaves in a folder what there is to be judged.
+
+The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log. host.json
+has what the emulated host counted, host.log what it said of it, qemu.cmd QEMU's line, timed-out the limit if that was not
+enough, not-booted why QEMU ended by itself."""
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from lab.boot.line import OBJECT, Machine
+from lab.boot.qmp import Ended, Qemu, write_whole
+from lab.core.errors import Exit, setup_error
+from lab.core.places import tilde
+from lab.core.process import quote
+from lab.core.session import Session
+from lab.core.steps import last_lines
+
+
+@dataclass
+class Boot:
+    """One boot of L1 that runs tests."""
+
+    machine: Machine
+    kernel: Path
+    initrd: Path
+    # The words that L1's init and its kernel read from the command line.
+    append: str
+    # Where the logs go.
+    logs: Path
+
+    def line(self) -> list[str]:
+        """QEMU's command line."""
+        return self.machine.line(self.kernel, self.initrd, f"snplab.report=/dev/ttyS1 {self.append}",
+                                 "-serial", f"file:{self.logs}/kernel.log", "-serial", "stdio",
+                                 "-d", "guest_errors", "-D", f"{self.logs}/host.log")
+
+    def run(self, session: Session, limit: float, on_line: Callable[[str], None]) -> Ended:
+        """Boots to L1's end; each line of KTAP goes to ktap.log, then to `on_line`. Raises OSError if QEMU cannot be started."""
+        logs = self.logs
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / "qemu.cmd").write_text(quote(self.line()) + "\n", encoding="utf-8")
+        (logs / "kernel.log").touch()
+        read, write = os.pipe()
+        reader = threading.Thread(target=copy_lines, args=(os.fdopen(read, "rb"), logs / "ktap.log", on_line), daemon=True)
+        reader.start()
+        try:
+            with open(logs / "qemu.err", "wb") as err:
+                ended = Qemu(session.processes, self.line(), OBJECT, self.machine.emulated).run(limit, write, err.fileno())
+        finally:
+            os.close(write)
+            reader.join(10)
+        write_whole(logs / "host.json", ended.found)
+        if ended.why:
+            with open(logs / "qemu.err", "a", encoding="utf-8") as text:
+                text.write(ended.why + "\n")
+        if ended.status == Exit.TIMEOUT:
+            (logs / "timed-out").write_text(f"{limit:.0f}\n", encoding="utf-8")
+        return ended
+
+
+def copy_lines(source: BinaryIO, log: Path, on_line: Callable[[str], None]) -> None:
+    """What L1 prints may have other ends of lines in it: what comes after them is no line of its own."""
+    with source, open(log, "w", encoding="utf-8", newline="\n") as out:
+        for raw in source:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            out.write(line + "\n")
+            out.flush()
+            on_line(line)
+
+
+def fail_if_qemu_did(boot: Boot, ended: Ended) -> None:
+    """A QEMU that ends by itself is a fault of the set-up, not of the kernel."""
+    if ended.status in (0, Exit.TIMEOUT):
+        return
+    said = "".join(f"      | {line}\n" for line in last_lines(boot.logs / "qemu.err", 15))
+    error = setup_error(f"QEMU ended with status {ended.status}", f"its command line is in {tilde(boot.logs / 'qemu.cmd')}")
+    error.before = said
+    raise error
+
+
+def on_terminal(line: list[str]) -> int:
+    """QEMU with the user's terminal as L1's console; its exit status. Ctrl-C is L1's."""
+    return subprocess.run(line, check=False).returncode

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs QEMU until L1 has ended, asks it what the emulated host has counted, and ends it.
+
+QEMU gets its QMP channel as an open file descriptor: there is no socket in any folder to find, to wait for or to clean up.
+An L1 that powers off, or panics and reboots, leaves QEMU paused and answering."""
+from __future__ import annotations
+
+import json
+import select
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.core.errors import Exit
+from lab.core.process import Processes, command
+
+# For what a QEMU with a running main loop answers at once, and for its last writes to its logs.
+ANSWER = 5.0
+
+
+class Gone(Exception):
+    """The channel is closed, or there was no answer in time."""
+
+
+class Refused(Exception):
+    """QEMU answered with an error."""
+
+
+Message = dict[str, Any]
+
+
+class Channel:
+    """QMP over a socket: commands one at a time; events are kept until they are asked for."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.data = b""
+        self.events: list[Message] = []
+
+    def message(self, deadline: float | None) -> Message | None:
+        """The next message; None when there is none before the deadline."""
+        while b"\n" not in self.data:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return None
+            if not select.select([self.sock], [], [], left)[0]:
+                return None
+            try:
+                more = self.sock.recv(65536)
+            except OSError as e:
+                raise Gone(str(e)) from e
+            if not more:
+                raise Gone("QEMU closed the channel")
+            self.data += more
+        line, self.data = self.data.split(b"\n", 1)
+        try:
+            message = json.loads(line) if line.strip() else {}
+        except ValueError as e:
+            raise Gone(f"not QMP: {line[:80]!r}") from e
+        if not isinstance(message, dict):
+            raise Gone(f"not QMP: {line[:80]!r}")
+        return message
+
+    def greeting(self, deadline: float | None) -> None:
+        """Waits for QEMU's first message."""
+        while True:
+            message = self.message(deadline)
+            if message is None:
+                raise Gone("no greeting")
+            if "QMP" in message:
+                return
+
+    def command(self, name: str, **arguments: object) -> Any:
+        """Sends a command; returns what QEMU returns. Raises Gone or Refused."""
+        deadline = time.monotonic() + ANSWER
+        try:
+            self.sock.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        except OSError as e:
+            raise Gone(str(e)) from e
+        while True:
+            message = self.message(deadline)
+            if message is None:
+                raise Gone(f"no answer to {name} within {ANSWER:.0f} s")
+            if "event" in message:
+                self.events.append(message)
+            elif "error" in message:
+                raise Refused(f"{name}: {message['error'].get('desc', message['error'])}")
+            elif "return" in message:
+                return message["return"]
+
+    def event(self, name: str, deadline: float | None) -> Message | None:
+        """The first event of that name, or None at the deadline."""
+        while True:
+            while self.events:
+                event = self.events.pop(0)
+                if event["event"] == name:
+                    return event
+            message = self.message(deadline)
+            if message is None:
+                return None
+            if "event" in message:
+                self.events.append(message)
+
+
+def counters(channel: Channel, path: str) -> Message:
+    """What the object at `path` has counted: {"guest-errors": n, "errors": {kind: n}, "statistics": {name: n}}."""
+    result: Message = {"guest-errors": None, "errors": {}, "statistics": {}}
+    for listed in channel.command("qom-list", path=path):
+        name = listed["name"]
+        for prefix, group in (("errors-", "errors"), ("stat-", "statistics")):
+            if name.startswith(prefix):
+                result[group][name.removeprefix(prefix)] = channel.command("qom-get", path=path, property=name)
+        if name == "guest-errors":
+            result[name] = channel.command("qom-get", path=path, property=name)
+    if result["guest-errors"] is None:
+        result["missing"] = f"{path} has no guest-errors"
+    return result
+
+
+def write_whole(path: Path, data: object) -> None:
+    """A reader never sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def monitor_arguments() -> tuple[list[str], tuple[socket.socket, socket.socket]]:
+    """QEMU's arguments for a monitor at one end of a pair of sockets, L1's third serial port at the other; and the pair.
+    Tests in L1 make the emulated host fail a command with it, and look at its counters (host/tests/kvm/snp_host.c)."""
+    pair = socket.socketpair()
+    return ["-chardev", f"socket,id=snplab-monitor,fd={pair[0].fileno()}", "-mon", "chardev=snplab-monitor,mode=control",
+            "-chardev", f"socket,id=snplab-port,fd={pair[1].fileno()}",
+            "-device", "isa-serial,chardev=snplab-port,index=2,irq=5"], pair
+
+
+def end(qemu: subprocess.Popen[bytes], channel: Channel, answers: bool) -> None:
+    """Asks it to end (or, with its channel closed, gives it the time to end by itself), then tells it, then makes it."""
+    for how in (lambda: channel.command("quit") if answers else None, qemu.terminate, qemu.kill):
+        try:
+            how()
+        except (Gone, Refused):
+            pass
+        try:
+            qemu.wait(ANSWER)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+    qemu.wait()
+
+
+@dataclass
+class Ended:
+    """How a QEMU ended."""
+
+    # 0: L1 has ended; 124: it had not after that many seconds; else QEMU's own, 3 if it was gone before it could say.
+    status: int
+    # What the emulated host counted: "object", "ended", "reason", "guest-errors", "errors", "statistics", "missing".
+    found: Message = field(default_factory=dict)
+    # Why the status is another one than 0.
+    why: str = ""
+
+
+@dataclass
+class Qemu:
+    """A QEMU that is to be run to L1's end."""
+
+    processes: Processes
+    line: list[str]
+    object_path: str
+    # L1's third serial port is a monitor.
+    monitor: bool = False
+
+    def run(self, timeout: float | None, stdout: int | None, stderr: int | None) -> Ended:
+        """Starts it, waits for L1's end, asks for the counts, ends it. Raises Cancelled if the run ends first, OSError if it
+        cannot be started."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ours, theirs = socket.socketpair()
+        # Paused, not gone: there would be nobody left to ask. Not started before somebody listens for its end.
+        line = [*self.line, "-S", "-action", "shutdown=pause", "-mon", "chardev=snplab-qmp,mode=control",
+                "-chardev", f"socket,id=snplab-qmp,fd={theirs.fileno()}"]
+        passed = [theirs]
+        if self.monitor:
+            more, pair = monitor_arguments()
+            line += more
+            passed += pair
+        try:
+            qemu = self.processes.start(command(*line), stdout=stdout, stderr=stderr, more_fds=[s.fileno() for s in passed])
+        finally:
+            for sock in passed:
+                sock.close()
+        channel = Channel(ours)
+        try:
+            found, answers = self.watch(channel, deadline)
+            timed_out = deadline is not None and time.monotonic() >= deadline and found["ended"] != "shutdown"
+            end(qemu, channel, answers)
+        finally:
+            ours.close()
+        status = self.processes.ended(qemu)
+        if timed_out:
+            return Ended(Exit.TIMEOUT, found)
+        if found["ended"] == "shutdown":
+            return Ended(0, found)
+        return Ended(status or Exit.SETUP, found,
+                     f"QEMU ended before L1 did: {found.get('missing', 'no SHUTDOWN event')}")
+
+    def watch(self, channel: Channel, deadline: float | None) -> tuple[Message, bool]:
+        """Lets L1 run to its end: what was found, and whether QEMU still answers."""
+        found: Message = {"object": self.object_path, "ended": None, "reason": None, "guest-errors": None, "errors": {},
+                          "statistics": {}}
+        try:
+            # A machine that is busy may take its time to start one; a time-out of the run's ends that as well.
+            channel.greeting(deadline)
+            channel.command("qmp_capabilities")
+            channel.command("cont")
+            shutdown = channel.event("SHUTDOWN", deadline)
+            found["ended"] = "shutdown" if shutdown else "timeout"
+            found["reason"] = shutdown["data"].get("reason") if shutdown else None
+            found.update(counters(channel, self.object_path))
+        except Refused as e:
+            found["missing"] = str(e)
+        except Gone as e:
+            found["missing"] = str(e)
+            return found, False
+        return found, True
+

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian's packages by a private apt configuration: own sources list, own package lists, own archive folder. The machine's
+own apt is left alone; its mirror is the one that is used."""
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+from lab.build.deps import is_debian
+from lab.core.errors import Stop, setup_error
+from lab.core.places import need_space, out_of_space
+from lab.core.process import Command, CommandFailed, command
+from lab.core.steps import Job
+
+# Where each package is looked for; the newest version wins, wherever it is.
+SUITES = ("trixie", "trixie-backports", "testing", "unstable", "bookworm-backports")
+SECURITY_SUITES = ("trixie-security", "bookworm-security")
+# Source packages: of the release whose QEMU it is.
+SOURCE_SUITES = ("trixie", "trixie-security")
+# The package lists, and what is newest in them, are looked at again after this many seconds.
+LISTS_AGE = 720 * 60
+DEBIAN_SUITE = re.compile(r"(bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)(-updates|-backports)?")
+WHAT = "the sources of kernels and QEMU"
+ELSE = "give source trees of your own: --linux DIR and --qemu DIR"
+
+
+def is_fresh(path: Path) -> bool:
+    """Was the file written lately?"""
+    try:
+        return time.time() - path.stat().st_mtime < LISTS_AGE
+    except OSError:
+        return False
+
+
+class Apt:
+    """The lab's own apt, in the cache's folder apt."""
+
+    def __init__(self, job: Job, what: str = WHAT, instead: str = ELSE) -> None:
+        self.job = job
+        self.folder = job.session.cache.folder("apt")
+        # For whom the packages are, and what can be done without them: for messages.
+        self.what = what
+        self.instead = instead
+
+    def tool(self, tool: str, *words: str, cwd: Path | None = None) -> Command:
+        """apt-get or apt-cache with the private configuration."""
+        d = self.folder
+        options = [f"Dir::Etc::sourcelist={d}/sources.list", "Dir::Etc::sourceparts=-", f"Dir::State::lists={d}/lists",
+                   f"Dir::Cache={d}/cache", "Acquire::Languages=none",
+                   "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false",
+                   "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false", "Acquire::Retries=2",
+                   "Acquire::http::Timeout=30", "Acquire::https::Timeout=30", "APT::Architecture=amd64",
+                   "APT::Sandbox::User=root"]
+        return command(tool, *(word for option in options for word in ("-o", option)), *words, cwd=cwd)
+
+    def madison(self, package: str) -> list[list[str]]:
+        """The rows of apt-cache madison, newest first: package, version, the source's words."""
+        text = self.job.output(self.tool("apt-cache", "madison", package))
+        return [[part.strip() for part in line.split("|")] for line in text.splitlines()]
+
+    def candidates(self, pattern: str) -> list[tuple[str, str]]:
+        """(package, version) of all packages whose name matches, newest first."""
+        text = self.job.output(self.tool("apt-cache", "search", "--names-only", pattern))
+        names = sort_versions({line.split()[0] for line in text.splitlines() if line.strip()})
+        found: list[tuple[str, str]] = []
+        for name in names:
+            for row in self.madison(name):
+                if (name, row[1]) not in found:
+                    found.append((name, row[1]))
+        return found
+
+    def refresh(self) -> None:
+        """Reads the package lists if they are old. Not being able to is an error only if there are none at all."""
+        # Another tree's fetch reads the same lists.
+        with self.job.lock("apt"):
+            sources = self.folder / "sources.list"
+            if is_fresh(self.folder / "fresh") and sources.exists() and "\ndeb-src " in sources.read_text(encoding="utf-8"):
+                return
+            if not is_debian() or shutil.which("apt-get") is None:
+                raise setup_error(f"{self.what} come from Debian packages, and this machine is no Debian", self.instead)
+            archive, security = mirrors(self.job, self.instead)
+            # apt does not fail on a full disk, it hangs.
+            need_space(self.folder, 300, "reading the package lists")
+            for name in ("lists/partial", "cache/archives/partial"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            sources.write_text(sources_list(archive, security), encoding="utf-8")
+            if self.job.status(self.tool("apt-get", "-o", "APT::Update::Error-Mode=any", "update")) == 0:
+                (self.folder / "fresh").touch()
+                return
+            if not any((self.folder / "lists").glob("*_Packages*")):
+                out_of_space(self.folder)
+                raise setup_error("no package lists could be read: the network or the mirror does not answer",
+                                  "check the network and apt's sources; what apt said is in the log",
+                                  f"without a network: {self.instead.removeprefix('give source trees of your own: ')}")
+            self.job.tell("not every package list could be refreshed: going on with what is there")
+
+    def refresh_or(self, there: str | None) -> bool:
+        """Refreshes the lists; False where that is not possible and what is `there` will do."""
+        try:
+            self.refresh()
+            return True
+        except (Stop, CommandFailed):
+            if there is None:
+                raise
+        self.job.tell(f"no network: going on with {there}")
+        return False
+
+
+def sources_list(archive: str, security: str | None) -> str:
+    """The private sources.list."""
+    lines = [f"deb {archive} {suite} main" for suite in SUITES]
+    if security:
+        lines += [f"deb {security} {suite} main" for suite in SECURITY_SUITES]
+    for suite in SOURCE_SUITES:
+        place = security if suite.endswith("-security") else archive
+        if place:
+            lines.append(f"deb-src {place} {suite} main")
+    return "\n".join(lines) + "\n"
+
+
+def mirrors(job: Job, instead: str) -> tuple[str, str | None]:
+    """The archive's address, then the security archive's: from apt's own reading of its sources, so that a commented-out
+    line or a disabled entry is not taken for a mirror."""
+    text = job.output(command("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+                              "Created-By: Packages"))
+    count: Counter[str] = Counter()
+    security = None
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) != 3 or words[2] != "main":
+            continue
+        if DEBIAN_SUITE.fullmatch(words[1]):
+            count[words[0]] += 1
+        elif words[1].endswith("-security") and security is None:
+            security = words[0]
+    if not count:
+        raise setup_error("expected an enabled Debian archive in this machine's apt sources, found none",
+                          f"add one; or {instead}")
+    # A third party may call its suite bookworm as well: Debian has the most of them; the first of those with as many.
+    archive = count.most_common(1)[0][0]
+    if security is None and archive.endswith("/debian/"):
+        security = archive.removesuffix("debian/") + "debian-security/"
+    return archive, security
+
+
+def version_key(text: str) -> list[tuple[int, int | str]]:
+    """For sorting names with numbers in them, as sort -V does for what Debian calls its kernels."""
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def sort_versions(names: set[str]) -> list[str]:
+    """Newest first."""
+    return sorted(names, key=version_key, reverse=True)

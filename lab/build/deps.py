@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The programs that the lab needs: looked for first; what is missing is installed where that is possible (Debian, root),
+named together with its package where it is not. deps.list says what each purpose needs."""
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.core.errors import setup_error
+from lab.core.places import LAB
+from lab.core.process import Command, CommandFailed, command
+from lab.core.steps import Job, Plan, Step
+
+DEPS_LIST = LAB / "build" / "deps.list"
+# A program's first page names the loader of its libraries.
+LOADER = re.compile(rb"/lib(64)?/ld-[A-Za-z0-9._-]+\.so")
+# Longer than what dpkg takes for a package: Ctrl-C does not leave one half-configured.
+DPKG_GRACE = 30.0
+
+
+@dataclass(frozen=True, order=True)
+class Missing:
+    """A program or a file that is not here, and Debian's package that brings it."""
+
+    what: str
+    package: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """A line of deps.list."""
+
+    purpose: str
+    what: str
+    package: str
+
+
+def read_needs(path: Path = DEPS_LIST) -> list[Need]:
+    """The lines of a dependency list: purpose, program or file, package, separated by tabs."""
+    needs = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            purpose, what, package = line.split("\t")
+            needs.append(Need(purpose, what, package))
+    return needs
+
+
+def is_static(program: str) -> bool:
+    """Is the program there, and needs no library?"""
+    path = shutil.which(program)
+    if path is None:
+        return False
+    with open(path, "rb") as f:
+        return not LOADER.search(f.read(4096))
+
+
+def is_here(what: str) -> bool:
+    """Is one of the places there? They are separated by commas; each is a program, a path that may have a pattern in it,
+    or "static:" and a program that must need no library."""
+    for place in what.split(","):
+        if place.startswith("static:"):
+            found = is_static(place.removeprefix("static:"))
+        elif place.startswith("/"):
+            found = bool(glob.glob(place))
+        else:
+            found = shutil.which(place) is not None
+        if found:
+            return True
+    return False
+
+
+def missing(purposes: Iterable[str], path: Path = DEPS_LIST) -> list[Missing]:
+    """What these purposes need and the machine lacks."""
+    wanted = set(purposes)
+    return sorted({Missing(n.what, n.package) for n in read_needs(path) if n.purpose in wanted and not is_here(n.what)})
+
+
+def is_debian() -> bool:
+    """Is this machine a Debian?"""
+    try:
+        return "ID=debian" in Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+
+
+def can_install() -> bool:
+    """Can packages be installed by this user?"""
+    return is_debian() and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Update::Error-Mode=any", "-y")
+
+
+def install_command(packages: Sequence[str]) -> Command:
+    """apt-get's line for these packages."""
+    return command(*APT, "install", "--no-install-recommends", *packages)
+
+
+def packages_of(lacking: Iterable[Missing]) -> list[str]:
+    """The packages' names, each once."""
+    return sorted({m.package for m in lacking})
+
+
+def install(job: Job, purposes: Sequence[str]) -> None:
+    """Installs what is missing, or says what that is."""
+    lacking = missing(purposes)
+    if not lacking:
+        return
+    packages = packages_of(lacking)
+    if not can_install():
+        raise setup_error("not found: " + " ".join(m.what for m in lacking),
+                          f"install them; Debian's packages are: {' '.join(packages)}")
+    job.tell("installing " + " ".join(packages))
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    with job.lock("apt-install"):
+        # What an earlier, interrupted installation left half-configured.
+        job.status(command("dpkg", "--configure", "-a"))
+        # A machine's own lists may be empty or old: refreshed when they do not give the packages.
+        if job.status(install_command(packages)):
+            try:
+                job.run(command(*APT, "update"))
+            except CommandFailed as e:
+                raise setup_error("apt-get update failed: the package lists could not be read",
+                                  "check the network and the apt sources; what apt said is in the log") from e
+            if job.status(install_command(packages)):
+                raise setup_error(f"apt-get could not install {' '.join(packages)}", "what apt said is in the log")
+    lacking = missing(purposes)
+    if lacking:
+        raise setup_error("still not found after installing: " + " ".join(m.what for m in lacking),
+                          f"expected the packages {' '.join(packages)} to bring them")
+
+
+def install_step(plan: Plan, *purposes: str) -> Step:
+    """Adds the step "install what is missing"."""
+    def shown() -> list[Command]:
+        lacking = missing(purposes)
+        return [install_command(packages_of(lacking))] if lacking else []
+    return plan.add("install what is missing", lambda job: install(job, purposes), shown, grace=DPKG_GRACE)

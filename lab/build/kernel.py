@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a source tree to a kernel and its modules."""
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.build.overlay import Tree, read, write
+from lab.core.errors import setup_error
+from lab.core.places import LAB, Cache, out_of_space
+from lab.core.process import Command, CommandFailed, command
+from lab.core.steps import Job
+
+CONFIGS = LAB / "config"
+# The fragments that a kernel is configured from: as `run` tests it, as it is used (bench, guest --without-lockdep),
+# with what a debugger wants to know.
+TESTED = ("base", "kvm", "debug", "kunit")
+PLAIN = ("base", "kvm", "bench")
+DEBUGGED = (*TESTED, "gdb")
+TARGETS = ("bzImage", "modules")
+# A build of the tested configuration makes about so many objects; what a build really made is kept in the cache.
+OBJECTS = 1500
+OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
+TRUNCATED = (".o", ".a", ".ko", "vmlinux", "bzImage")
+
+
+def jobs() -> int:
+    """How many compilers may run at once."""
+    return len(os.sched_getaffinity(0))
+
+
+def compiler() -> str:
+    """gcc, through the compiler cache if there is one."""
+    return "ccache gcc" if shutil.which("ccache") else "gcc"
+
+
+def ccache_env(cache: Cache) -> dict[str, str]:
+    """Paths in the cache are written relative to it, so that what one folder compiled serves the next. Depend mode: the
+    compiler's own list of headers, instead of one more run of the preprocessor for each file."""
+    return {"CCACHE_DIR": str(cache.root / "ccache"), "CCACHE_BASEDIR": str(cache.root), "CCACHE_NOHASHDIR": "1",
+            "CCACHE_DEPEND": "1", "CCACHE_SLOPPINESS": "time_macros", "CCACHE_MAXSIZE": "4G"}
+
+
+def kmake(cache: Cache, work: Path, *words: str | Path) -> Command:
+    """make for WORK/src with its objects in WORK/src/obj: in a folder of the source kbuild writes no absolute path into any
+    command. A fixed time and builder make an unchanged source an unchanged binary."""
+    cc = compiler()
+    return command("make", "-C", work / "src", "O=obj", f"-j{jobs()}", f"CC={cc}", f"HOSTCC={cc}",
+                   "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER=snplab",
+                   "KBUILD_BUILD_HOST=lab", "KBUILD_BUILD_VERSION=1", *words, env=ccache_env(cache))
+
+
+class Kernel:
+    """A kernel that is built in the folder of a Tree."""
+
+    def __init__(self, tree: Tree, cache: Cache, fragments: Sequence[str] = TESTED) -> None:
+        self.tree = tree
+        self.cache = cache
+        self.fragments = [CONFIGS / f"{name}.config" for name in fragments]
+        self.obj = tree.work / "src" / "obj"
+        self.config = tree.work / "all.config"
+
+    @property
+    def image(self) -> Path:
+        """The bootable kernel."""
+        return self.obj / "arch/x86/boot/bzImage"
+
+    def commands(self, targets: Sequence[str] = TARGETS) -> list[Command]:
+        """What a build from nothing runs."""
+        return [self.configure_command(), kmake(self.cache, self.tree.work, *targets)]
+
+    def configure_command(self) -> Command:
+        """allnoconfig plus the fragments."""
+        return kmake(self.cache, self.tree.work, "-s", f"KCONFIG_ALLCONFIG={self.config}.new", "allnoconfig")
+
+    def configure(self, job: Job) -> bool:
+        """Configures, when a fragment or the tree's Kconfig has changed. True if it did."""
+        self.obj.mkdir(parents=True, exist_ok=True)
+        text = "".join(path.read_text(encoding="utf-8") for path in self.fragments)
+        made, kconfig = self.obj / ".config", self.tree.work / "src/arch/x86/kvm/Kconfig"
+        if (read(self.config) == text and made.exists() and made.stat().st_size
+                and (not kconfig.exists() or made.stat().st_mtime >= kconfig.stat().st_mtime)):
+            return False
+        new = self.config.with_name("all.config.new")
+        new.write_text(text, encoding="utf-8")
+        job.run(self.configure_command())
+        taken = set(made.read_text(encoding="utf-8").splitlines())
+        for line in text.splitlines():
+            if line.startswith("CONFIG_") and line not in taken:
+                self.refused(job, line.partition("=")[0])
+        made.touch()
+        new.replace(self.config)
+        return True
+
+    def refused(self, job: Job, symbol: str) -> None:
+        """Not every tree has every symbol: only one that it has, and did not take, is an error."""
+        pattern = f"^(menu)?config {symbol.removeprefix('CONFIG_')}$"
+        if job.status(command("grep", "-rqsE", "--include=Kconfig*", pattern, self.tree.work / "src")) == 0:
+            raise setup_error(f"the kernel's configuration lacks {symbol}",
+                              "expected allnoconfig to take every line of lab/config: a dependency is missing")
+        job.write(f"this tree has no {symbol}")
+
+    def state(self, targets: Sequence[str]) -> str:
+        """What the objects follow from besides the files of the tree."""
+        words = [compiler_version(), *targets, str(self.tree.source)]
+        return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+    def build(self, job: Job, targets: Sequence[str] = TARGETS) -> None:
+        """Builds; nothing if no file has changed since the last whole build. The caller holds the tree's lock."""
+        work, building, built = self.tree.work, self.tree.work / "building", self.tree.work / "built"
+        if building.exists():
+            drop_truncated(self.obj, building)
+        configured = self.configure(job)
+        if not configured and not self.tree.changed and not building.exists() and read(built) == self.state(targets):
+            job.write("nothing has changed since the last build")
+            return
+        built.unlink(missing_ok=True)
+        building.touch()
+        count = ObjectMeter(self.cache, "kernel" if self.image.exists() else "kernel-cold")
+        job.meter = count
+        try:
+            job.run(kmake(self.cache, work, *targets))
+        except CommandFailed as e:
+            building.unlink(missing_ok=True)
+            out_of_space(work)
+            raise setup_error("the kernel does not build", "the compiler said why, in the log") from e
+        building.unlink(missing_ok=True)
+        write(built, self.state(targets))
+        count.keep(job.log_path)
+
+
+def compiler_version() -> str:
+    """Which compiler it is: what it has built is not what another one builds."""
+    path = shutil.which("gcc")
+    if path is None:
+        return "none"
+    stat = os.stat(os.path.realpath(path))
+    return f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def drop_truncated(obj: Path, building: Path) -> None:
+    """A build that was killed may have left a truncated object that looks new: those are made again."""
+    since = building.stat().st_mtime
+    for folder, _, names in os.walk(obj):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.endswith(TRUNCATED) or name.startswith("vmlinux"):
+                if not os.path.islink(path) and os.path.getmtime(path) >= since:
+                    os.unlink(path)
+
+
+class ObjectMeter:
+    """Counts the objects that a build has made, against the number that the last build of its kind made."""
+
+    def __init__(self, cache: Cache, kind: str, pattern: re.Pattern[str] = OBJECT_LINE, guess: int = OBJECTS) -> None:
+        self.file = cache.root / "work" / f"objects-{kind}"
+        self.pattern = pattern
+        self.done = 0
+        kept = read(self.file).strip()
+        self.total = int(kept) if kept.isdigit() else guess
+
+    def __call__(self, lines: list[str]) -> tuple[int, int] | None:
+        self.done += sum(bool(self.pattern.match(line)) for line in lines)
+        return (self.done, max(self.total, self.done)) if self.done else None
+
+    def keep(self, log: Path) -> None:
+        """For the next build's bar: how many it was this time. A build of a few objects says nothing of a whole one."""
+        with open(log, encoding="utf-8", errors="replace") as f:
+            made = sum(bool(self.pattern.match(line)) for line in f)
+        if made > self.total // 2 or (made and not self.file.exists() and self.file.name.endswith("-cold")):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write(self.file, f"{made}\n")

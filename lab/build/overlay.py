@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The source tree that is built: the lab's own copy of a base or of the user's tree, with patches on top.
+
+Nothing is ever written into the user's tree, and only files whose content changes get a new time stamp, so that one edited
+line is one rebuilt object."""
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.build.sources import scratch_folder
+from lab.core.errors import Stop, setup_error
+from lab.core.places import TOP, kernel_version
+from lab.core.process import Command, CommandFailed, command
+from lab.core.steps import Job
+
+RENAMES = re.compile(r"^rename (?:from|to) (.+)$", re.M)
+# What a build inside the tree left there would make kbuild refuse a build outside it.
+PRUNED = {".git", "obj", "build", "include/config", "include/generated"}
+ARCH_GENERATED = re.compile(r"arch/[^/]+/include/generated")
+BUILT = (".o", ".ko", ".a", ".cmd")
+
+
+@dataclass
+class Tree:
+    """What is put together: a source, patches, and new files, in the folder `src` of a work folder."""
+
+    source: Path
+    work: Path
+    patches: Sequence[Path]
+    # A base of the cache, which nobody edits.
+    is_base: bool
+    # A folder of files that the source does not have.
+    new_files: Path | None = None
+    # What the source is called in messages.
+    name: str = ""
+    # The patches are a series of ours, which can be rebased.
+    is_kernel: bool = True
+    # Folders of the work folder that belong to another source once `source` changes.
+    built: Sequence[str] = ("src", "src.tmp", "patched", "building", "built", "overlay.state", "kselftest", "tests")
+    # Set by apply(): whether a file of src has another content now.
+    changed: bool = field(default=False, init=False)
+
+    def change(self) -> None:
+        """To be called before the first change: a run that is killed now must not leave a build that looks up to date."""
+        if not self.changed:
+            (self.work / "built").unlink(missing_ok=True)
+            self.changed = True
+
+    def shown(self) -> list[Command]:
+        """The commands that do the same."""
+        src = self.work / "src"
+        if self.is_base:
+            cmds = [command("cp", "-al", self.source, src)]
+        else:
+            cmds = [command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/")]
+        if self.new_files is not None:
+            cmds.append(command("cp", "-a", f"{self.new_files}/.", f"{src}/"))
+        return cmds + [command("patch", "-d", src, "-p1", "-F0", "-i", p) for p in self.patches]
+
+    def state(self) -> str:
+        """A digest of all that the tree follows from; of a base only, for others can be edited at any time."""
+        digest = hashlib.sha256(str(self.source).encode())
+        for path in [*self.patches, *new_files_of(self.new_files)]:
+            digest.update(b"\0" + str(path.name).encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
+
+
+def new_files_of(folder: Path | None) -> list[Path]:
+    """All files below a folder, sorted."""
+    return [] if folder is None else sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def touched(job: Job, patches: Sequence[Path]) -> set[str]:
+    """The files that the patches change, a renamed file's old name among them."""
+    if not patches:
+        return set()
+    # Asked where no git repository is in the way: git apply leaves out what is outside its own.
+    root = job.session.cache.root
+    text = job.output(command("git", "apply", "--numstat", *patches, cwd=root,
+                              env={"GIT_CEILING_DIRECTORIES": str(root.parent)}))
+    files = {line.split("\t", 2)[2] for line in text.splitlines()}
+    for patch in patches:
+        files.update(RENAMES.findall(patch.read_text(encoding="utf-8", errors="replace")))
+    return {f for f in files if " => " not in f}
+
+
+def apply(job: Job, tree: Tree) -> None:
+    """Brings WORK/src to the source plus the new files and the patches."""
+    state_file, state = tree.work / "overlay.state", tree.state()
+    if tree.is_base and (tree.work / "src").is_dir() and read(state_file) == state:
+        return
+    state_file.unlink(missing_ok=True)
+    files = touched(job, tree.patches)
+    for path in new_files_of(tree.new_files):
+        assert tree.new_files is not None
+        name = str(path.relative_to(tree.new_files))
+        if (tree.source / name).exists():
+            raise setup_error(f"{patch_name(path)} is in {tree.name} already",
+                              "expected new files only: what changes a file is a patch")
+        files.add(name)
+    # The patched files are made beside the tree first: a patch that does not apply changes nothing.
+    with scratch_folder(".new.", tree.work) as new:
+        make_patched(job, tree, files, new)
+        copy_source(job, tree, files)
+        place_patched(tree, files, new)
+    write(tree.work / "patched", "".join(f"{name}\n" for name in sorted(files)))
+    write(state_file, state)
+
+
+def make_patched(job: Job, tree: Tree, files: Iterable[str], new: Path) -> None:
+    """Copies the files into a folder of their own, and patches them there."""
+    for path in new_files_of(tree.new_files):
+        assert tree.new_files is not None
+        copy_file(path, new / path.relative_to(tree.new_files))
+    for name in files:
+        if (tree.source / name).exists():
+            copy_file(tree.source / name, new / name)
+    for patch in tree.patches:
+        try:
+            job.run(command("patch", "-d", new, "-p1", "-F0", "--no-backup-if-mismatch", "-i", patch))
+        except CommandFailed as e:
+            raise does_not_apply(patch, tree) from e
+
+
+def place_patched(tree: Tree, files: set[str], new: Path) -> None:
+    """Puts patched files where they belong, and back to the source's what no patch changes any more."""
+    for name in sorted(files | set(read(tree.work / "patched").splitlines())):
+        target = tree.work / "src" / name
+        if (new / name).exists():
+            replace_if_changed(tree, new / name, target)
+        elif (tree.source / name).exists() and name not in files:
+            replace_if_changed(tree, tree.source / name, target)
+        elif target.exists() or target.is_symlink():
+            tree.change()
+            target.unlink()
+
+
+def does_not_apply(patch: Path, tree: Tree) -> Stop:
+    """Names the patch, and how to mend it."""
+    hints = ["expected every hunk to apply with no fuzz; the log has the hunks that did not"]
+    if tree.is_kernel:
+        hints.append("to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh")
+    return setup_error(f"{patch_name(patch)} does not apply to {tree.name or 'linux ' + str(kernel_version(tree.source))}",
+                       *hints)
+
+
+def patch_name(path: Path) -> str:
+    """A file of this repository by its name in it, others by their path."""
+    return str(path.relative_to(TOP)) if path.is_relative_to(TOP) else str(path)
+
+
+def read(path: Path) -> str:
+    """A small file's text; nothing if it is not there."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def write(path: Path, text: str) -> None:
+    """Writes it whole: a reader never sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A copy of its own, with the times of the source."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+
+
+def replace_if_changed(tree: Tree, source: Path, target: Path) -> None:
+    """Makes target the same as source; a hard link to the base is never written through: a changed file is a new one."""
+    if target.exists() and filecmp.cmp(source, target, shallow=False):
+        return
+    tree.change()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    shutil.copy(source, target)
+    # Newer than any object, whatever time stamp the source had.
+    os.utime(target)
+
+
+def copy_source(job: Job, tree: Tree, files: set[str]) -> None:
+    """Hard links to a base; a copy of a tree that somebody may edit. The patched files are left for the caller."""
+    if not tree.is_base:
+        copy_changed(job, tree, files)
+        return
+    if read(tree.work / "base").strip() == str(tree.source) and (tree.work / "src").is_dir():
+        return
+    tree.change()
+    for name in tree.built:
+        remove(tree.work / name)
+    job.run(command("cp", "-al", tree.source, tree.work / "src.tmp"))
+    (tree.work / "src.tmp").rename(tree.work / "src")
+    write(tree.work / "base", f"{tree.source}\n")
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def manifest(source: Path) -> dict[str, str]:
+    """Each file that counts, with its size, time and link."""
+    found: dict[str, str] = {}
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(source / folder) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if name not in PRUNED and not ARCH_GENERATED.fullmatch(name):
+                        folders.append(name)
+                elif not entry.name.endswith(BUILT) and name not in (".config", "vmlinux", ".git"):
+                    stat = entry.stat(follow_symlinks=False)
+                    link = os.readlink(entry.path) if entry.is_symlink() else ""
+                    found[name] = f"{stat.st_size}\t{stat.st_mtime_ns}\t{link}"
+    return found
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """What write_manifest() wrote."""
+    return {name: rest for name, _, rest in (line.partition("\t") for line in read(path).splitlines())}
+
+
+def copy_changed(job: Job, tree: Tree, files: set[str]) -> None:
+    """Copies what has another size or time than when it was last looked at. The copies get the time of copying: a file that
+    goes back to what it was, old time stamp and all, is as new to make as any other change."""
+    now = manifest(tree.source)
+    if not (tree.work / "manifest").exists():
+        remove(tree.work / "src")
+        remove(tree.work / "patched")
+    before = read_manifest(tree.work / "manifest")
+    (tree.work / "src").mkdir(exist_ok=True)
+    ours = files | set(read(tree.work / "patched").splitlines())
+    changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name) and name not in ours)
+    if changed:
+        tree.change()
+        for name in changed:
+            if name not in now:
+                remove(tree.work / "src" / name)
+        job.run(command("rsync", "-lpgoD", "--ignore-missing-args", "--files-from=-", f"{tree.source}/",
+                        f"{tree.work / 'src'}/"), stdin="\n".join(changed).encode())
+    write(tree.work / "manifest", "".join(f"{name}\t{rest}\n" for name, rest in now.items()))

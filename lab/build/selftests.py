@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The programs that run in L1: KVM selftests, and ours that are linked with the selftests' library (host/tests/kvm).
+
+They are always 7.x's, with the selftests of the mainline series on top: one static binary, whatever kernel it runs on. Older
+trees have neither the test of SNP_LAUNCH_FINISH nor a library to build it with."""
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.build import overlay
+from lab.build.kernel import ccache_env, compiler, compiler_version, jobs, kmake
+from lab.build.overlay import Tree, read, write
+from lab.build.sources import Source, kernel_source
+from lab.core.errors import setup_error
+from lab.core.places import LAB, SERIES, TOP, kernel_version, short_digest, slug
+from lab.core.process import Command, CommandFailed, command
+from lab.core.session import Session
+from lab.core.steps import Job, Plan, Step
+from lab.judge.programs import Origin, all_programs
+from lab.patches.series import list_series
+
+KVM = "tools/testing/selftests/kvm"
+OWN = TOP / "host/tests/kvm"
+# Where only programs of ours are wanted, one of upstream's has the library built.
+LIBRARY = ("sev_smoke_test",)
+
+
+def selftest_patches() -> list[Path]:
+    """The patches of the mainline series that are selftests and nothing else: the kernel's own patches have no place here,
+    so that any 7.x tree will do as the source."""
+    return [p for p in list_series(SERIES / "mainline") if f"\n+++ b/{KVM}/" in p.read_text(encoding="utf-8")]
+
+
+class Selftests:
+    """Where the selftests come from, and where they are built."""
+
+    def __init__(self, session: Session, source: Source) -> None:
+        self.session = session
+        self.source = source
+
+    @property
+    def work(self) -> Path:
+        """What was made of a base is not mixed with what somebody edits."""
+        path = self.source.path
+        name = "selftests" if self.source.is_base or self.source.given is None else \
+            f"selftests-{slug(path.name)}-{short_digest(str(path))}"
+        return self.session.cache.root / "work" / name
+
+    def tree(self) -> Tree:
+        """The source with the selftests of our series on top."""
+        source = self.source.path
+        return Tree(source, self.work, selftest_patches(), self.source.is_base or self.source.given is None,
+                    name=f"linux {kernel_version(source)} (for its selftests)", is_kernel=False)
+
+    def build_command(self, names: Sequence[str]) -> Command:
+        """make for these selftests."""
+        work, cc = self.work, compiler()
+        return command("make", "-s", "-C", work / "src" / KVM, f"-j{jobs()}", f"CC={cc}", f"OUTPUT={work}/kselftest",
+                       f"KHDR_INCLUDES=-isystem {work}/src/obj/usr/include", "LDFLAGS=-static",
+                       *(f"{work}/kselftest/x86/{name}" for name in names), env=ccache_env(self.session.cache))
+
+    def own_command(self) -> Command:
+        """make for our own programs, which are linked with the selftests' library."""
+        work = self.work
+        return command("make", "-s", "-C", OWN, f"-j{jobs()}", f"CC={compiler()}", f"LINUX={work}/src",
+                       f"HEADERS={work}/src/obj/usr/include", f"LIB={work}/kselftest", f"OUT={work}/own",
+                       env=ccache_env(self.session.cache))
+
+    def shown(self, names: Sequence[str]) -> list[Command]:
+        """The commands that do the same."""
+        upstream, own = split(names)
+        return [*self.tree().shown(), kmake(self.session.cache, self.work, "-s", "headers"),
+                self.build_command(upstream or LIBRARY), *([self.own_command()] if own else [])]
+
+    def state(self) -> str:
+        """What the binaries follow from, if nobody edits the source."""
+        digest = hashlib.sha256("\0".join([str(self.source.path), compiler_version()]).encode())
+        for path in [*selftest_patches(), *sorted(OWN.glob("*.[ch]")), OWN / "Makefile", LAB / "build/selftests.py",
+                     LAB / "build/kernel.py"]:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def build(self, job: Job, names: Sequence[str], out: Path) -> None:
+        """Builds those of the programs that are not there, and links to them in the folder `out`: another run may build
+        others meanwhile."""
+        work = self.work
+        work.mkdir(parents=True, exist_ok=True)
+        with job.lock(f"work-{work.name}"):
+            state, tests = self.state(), work / "tests"
+            if not self.source.is_base or read(work / "state") != state:
+                (work / "state").unlink(missing_ok=True)
+                for old in (tests, work / "own"):
+                    shutil.rmtree(old, ignore_errors=True)
+            lacking = [name for name in names if not (tests / name).exists()]
+            if lacking:
+                overlay.apply(job, self.tree())
+                self.make(job, lacking)
+                write(work / "state", state)
+            out.mkdir(exist_ok=True)
+            for name in names:
+                link_file(tests / name, out / name)
+
+    def make(self, job: Job, names: Sequence[str]) -> None:
+        """Makes the programs, into WORK/tests."""
+        work = self.work
+        upstream, own = split(names)
+        for folder in ("kselftest", "tests"):
+            (work / folder).mkdir(exist_ok=True)
+        try:
+            if not (work / "src/obj/usr/include/linux/kvm.h").exists() or not self.source.is_base:
+                job.run(kmake(self.session.cache, work, "-s", "headers"))
+            job.run(self.build_command(upstream or LIBRARY))
+            if own:
+                job.run(self.own_command())
+        except CommandFailed as e:
+            raise setup_error("the KVM selftests do not build", "the compiler said why, in the log") from e
+        for name in names:
+            built = work / "own" / name if name in own else work / "kselftest/x86" / name
+            # A name appears when its program is whole.
+            shutil.copy2(built, work / "tests" / f".{name}")
+            (work / "tests" / f".{name}").replace(work / "tests" / name)
+
+    def add_steps(self, plan: Plan, names: Sequence[str], out: Path, after: tuple[Step, ...] | None = None) -> list[Step]:
+        """Adds the steps that fetch and build the programs, into the folder `out`."""
+        steps = []
+        fetch = self.source.add_fetch(plan, "fetch linux for its selftests", after)
+        if fetch is not None:
+            steps.append(fetch)
+        steps.append(plan.add(lambda: f"build the selftests of linux {self.source.version}",
+                              lambda job: self.build(job, names, out), lambda: self.shown(names),
+                              (fetch,) if fetch is not None else after))
+        return steps
+
+
+def split(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Upstream's selftests and ours."""
+    ours = {program.name for program in all_programs() if program.origin is Origin.OURS}
+    return [n for n in names if n not in ours], [n for n in names if n in ours]
+
+
+def selftests_for(session: Session, tree: str, linux: Path | None, selftests: Path | None) -> Selftests:
+    """From --selftests DIR, from the tree's own source if it is to get the mainline series, else from Debian's newest."""
+    given = selftests or (linux if tree == "mainline" else None)
+    return Selftests(session, kernel_source(session, "mainline", given))
+
+
+def selftest_folder_error(shown: str) -> Exception:
+    """A --selftests that has none."""
+    return setup_error(f"{shown}: expected the KVM selftests of a 7.x kernel, found no {KVM}/x86",
+                       "name the top of a newer Linux source tree")
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Hard links to all files of a folder, or copies where it is on another disk."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, copy_function=_link, symlinks=True)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the folder is on another disk."""
+    target.unlink(missing_ok=True)
+    _link(str(source), str(target))
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
