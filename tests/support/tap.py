@@ -42,8 +42,8 @@ class TapRun:
 
     @property
     def problem(self) -> str | None:
-        """Why the run counts as failed, whatever its cases say; None if it does not. A program that stops early, or that
-        has no case at all, must not pass."""
+        """Why the run counts as failed, whatever its cases say; None if it does not. A program that stops early, or has
+        no case at all, must not pass."""
         n = len(self.cases)
         if self.status == 0 and n > 0 and n == self.plan:
             return None
@@ -102,7 +102,7 @@ def run_tap(command: Sequence[str | Path], timeout: float = 300, env: Mapping[st
 
 def _end(process: subprocess.Popen[str]) -> str:
     """Ends its process group. What it had printed."""
-    for number, grace in ((signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
+    for number, grace in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
