@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Boots L1 and leaves in a folder what there is to be judged.
 
-The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log. host.json
-has what the emulated host counted, host.log what it said of it, qemu.cmd QEMU's line, timed-out the limit if that was not
-enough, not-booted why QEMU ended by itself."""
+The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log.
+host.json has what the emulated host counted, host.log what it said of it, qemu.cmd QEMU's line, timed-out the limit if that
+was not enough, not-booted why QEMU ended by itself."""
 from __future__ import annotations
 
 import os
@@ -34,6 +34,8 @@ class Boot:
     append: str
     # Where the logs go.
     logs: Path
+    # Told of the running QEMU before it starts, for a debugger.
+    on_start: Callable[[Qemu], None] | None = None
 
     def line(self) -> list[str]:
         """QEMU's command line."""
@@ -41,8 +43,11 @@ class Boot:
                                  "-serial", f"file:{self.logs}/kernel.log", "-serial", "stdio",
                                  "-d", "guest_errors", "-D", f"{self.logs}/host.log")
 
-    def run(self, session: Session, limit: float, on_line: Callable[[str], None]) -> Ended:
-        """Boots to L1's end; each line of KTAP goes to ktap.log, then to `on_line`. Raises OSError if QEMU cannot be started."""
+    def run(self, session: Session, limit: float | None, on_line: Callable[[str], None]) -> Ended:
+        """Boots to L1's end; each line of KTAP goes to ktap.log, then to `on_line`. OSError: QEMU cannot be started."""
+        qemu = Qemu(session.processes, self.line(), OBJECT, self.machine.emulated)
+        if self.on_start is not None:
+            self.on_start(qemu)
         logs = self.logs
         logs.mkdir(parents=True, exist_ok=True)
         (logs / "qemu.cmd").write_text(quote(self.line()) + "\n", encoding="utf-8")
@@ -52,7 +57,7 @@ class Boot:
         reader.start()
         try:
             with open(logs / "qemu.err", "wb") as err:
-                ended = Qemu(session.processes, self.line(), OBJECT, self.machine.emulated).run(limit, write, err.fileno())
+                ended = qemu.run(limit, write, err.fileno())
         finally:
             os.close(write)
             reader.join(10)
@@ -60,7 +65,7 @@ class Boot:
         if ended.why:
             with open(logs / "qemu.err", "a", encoding="utf-8") as text:
                 text.write(ended.why + "\n")
-        if ended.status == Exit.TIMEOUT:
+        if ended.status == Exit.TIMEOUT and limit is not None:
             (logs / "timed-out").write_text(f"{limit:.0f}\n", encoding="utf-8")
         return ended
 

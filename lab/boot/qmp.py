@@ -172,6 +172,12 @@ class Qemu:
     object_path: str
     # L1's third serial port is a monitor.
     monitor: bool = False
+    channel: Channel | None = field(default=None, init=False)
+
+    def stop_now(self) -> None:
+        """Stops the machine; a debugger lets it go on. For another thread than run()'s, which ignores the answer."""
+        if self.channel is not None:
+            self.channel.sock.sendall(b'{"execute": "stop"}\n')
 
     def run(self, timeout: float | None, stdout: int | None, stderr: int | None) -> Ended:
         """Starts it, waits for L1's end, asks for the counts, ends it. Raises Cancelled if the run ends first, OSError if it
@@ -191,7 +197,7 @@ class Qemu:
         finally:
             for sock in passed:
                 sock.close()
-        channel = Channel(ours)
+        channel = self.channel = Channel(ours)
         try:
             found, answers = self.watch(channel, deadline)
             timed_out = deadline is not None and time.monotonic() >= deadline and found["ended"] != "shutdown"
@@ -225,4 +231,3 @@ class Qemu:
             found["missing"] = str(e)
             return found, False
         return found, True
-

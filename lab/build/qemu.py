@@ -18,7 +18,7 @@ from lab.build.selftests import link_tree
 from lab.build.sources import Kind, Source, fetch, scratch_folder
 from lab.core.errors import Stop, setup_error, usage_error
 from lab.core.places import TOP, Cache, out_of_space, short_digest, slug
-from lab.core.process import Command, CommandFailed, command, quote
+from lab.core.process import SYSTEM_PATH, Command, CommandFailed, command, quote
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, Step
 
@@ -167,7 +167,7 @@ class Host:
                "CCACHE_DEPEND": "1", "CCACHE_MAXSIZE": "4G"}
         meson = own_meson(cache)
         if own_meson_needed and meson.is_dir():
-            env["PATH"] = f"{meson}/usr/bin:{os.environ.get('PATH', '')}"
+            env["PATH"] = f"{meson}/usr/bin:{SYSTEM_PATH}"
             env["PYTHONPATH"] = f"{meson}/usr/lib/python3/dist-packages"
         return command(*words, cwd=self.build_folder, env=env)
 

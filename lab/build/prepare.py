@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything up to a kernel and an initrd in this run's folder, and an emulated host to boot them on.
+
+From the patches to the finished kernel the tree is this run's alone: another run, of another clone or with another patch,
+would otherwise have its own kernel judged by our name. Kernel and initrd are copied, so that the boot needs no lock."""
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.boot.line import PROPERTY, PSP, Machine, is_snp_host, qemu_version
+from lab.build import image, overlay
+from lab.build.deps import install_step
+from lab.build.kernel import TESTED, Kernel
+from lab.build.overlay import Tree
+from lab.build.qemu import RELEASE, HostPlan
+from lab.build.selftests import selftests_for
+from lab.build.sources import Source
+from lab.build.target import KUNIT, Target
+from lab.core.errors import setup_error
+from lab.core.locks import Lock
+from lab.core.places import need_space, tilde
+from lab.core.process import Command
+from lab.core.session import Session
+from lab.core.steps import Job, Plan, Step
+
+
+@dataclass
+class Preparation:
+    """What is to be prepared. add_steps() fills a plan; afterwards `kernel` and `initrd` are there."""
+
+    session: Session
+    target: Target
+    qemu_dir: Path | None = None
+    selftests_dir: Path | None = None
+    # Patches on top of all others.
+    extra: Sequence[Path] = ()
+    # The programs that L1 gets, besides KUnit.
+    programs: Sequence[str] = ()
+    # What deps.list has for the verb.
+    purposes: Sequence[str] = ("boot",)
+    fragments: Sequence[str] = TESTED
+    suffix: str = ""
+    shell: bool = False
+    # Modules keep their debug information.
+    debug: bool = False
+    # The tree stays locked after the image is made, for a verb that builds more in it.
+    keep_lock: bool = False
+    # A folder for kernel, initrd and host; this run's if there is none.
+    folder: Path | None = None
+    # Built with sanitizers.
+    sanitize: bool = False
+    work_lock: Lock | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.source: Source = self.target.source(self.session)
+        self.host = HostPlan(self.session, self.qemu_dir, self.sanitize)
+        self.out = self.folder or self.session.run_dir
+        self.kernel = self.out / "bzImage"
+        self.initrd = self.out / "initrd.gz"
+        self._tree: Tree | None = None
+        self._emulated: bool | None = None
+
+    @property
+    def tree(self) -> Tree:
+        """What is put together; the same object from the patches to the build."""
+        if self._tree is None:
+            self._tree = self.target.tree(self.source, self.session.cache, self.extra, self.suffix)
+        return self._tree
+
+    @property
+    def work(self) -> Path:
+        """The folder that the kernel is built in."""
+        return self.target.work(self.session.cache, self.suffix)
+
+    @property
+    def version(self) -> str:
+        """The kernel's."""
+        return self.source.version
+
+    def add_steps(self, plan: Plan) -> None:
+        """Adds all steps, in the order in which they are shown."""
+        install = install_step(plan, "fetch", "overlay", "build", *self.purposes, *self.host.purposes)
+        build = self.add_kernel(plan, install)
+        tests: list[Step] = []
+        if self.programs:
+            selftests = selftests_for(self.session, self.target.name, self.target.linux, self.selftests_dir)
+            tests = selftests.add_steps(plan, self.programs, self.out / "tests", (install,))
+        plan.add("build L1's image: init, modules, tests", self.build_image, self.image_commands, (build, *tests[-1:]))
+        # Last in the list: a patch that does not apply or compile is said before minutes go into QEMU.
+        self.host.add_steps(plan, self.out / "host", (install,))
+
+    def add_kernel(self, plan: Plan, install: Step) -> Step:
+        """Adds the steps from the source to the built kernel."""
+        fetch = self.source.add_fetch(plan, f"fetch linux for {self.target.name}", (install,))
+        apply = plan.add(self.apply_title, self.apply, self.apply_commands, (fetch or install,))
+        return plan.add(lambda: f"build linux {self.version}", self.build, lambda: self.kernel_build().commands(), (apply,))
+
+    def kernel_build(self) -> Kernel:
+        """How the tree is built."""
+        return Kernel(self.tree, self.session.cache, self.fragments)
+
+    def apply_title(self) -> str:
+        """How many patches, and on what."""
+        return f"apply {len(self.target.patches(self.source, self.extra))} patches to linux {self.version}"
+
+    def apply_commands(self) -> list[Command]:
+        """The commands that put the tree together."""
+        return self.target.tree(self.source, self.session.cache, self.extra, self.suffix).shown()
+
+    def apply(self, job: Job) -> None:
+        """Locks the tree, and puts it together."""
+        work = self.work
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise setup_error(f"cannot create {tilde(work)}", "set XDG_CACHE_HOME to a folder that can be written") from e
+        if not (work / "all.config").exists():
+            need_space(work, 3000, "building a kernel")
+        self.work_lock = job.lock(f"work-{work.name}")
+        overlay.apply(job, self.tree)
+
+    def build(self, job: Job) -> None:
+        """Builds the kernel and its modules."""
+        self.kernel_build().build(job)
+
+    def image_commands(self) -> list[Command]:
+        """The commands that make the image."""
+        return image.shown(self.initrd)
+
+    def build_image(self, job: Job) -> None:
+        """Kernel and initrd into the run's own folder, so that the boot needs no lock on the tree."""
+        kernel = self.kernel_build()
+        programs = [self.out / "tests" / name for name in self.programs]
+        image.build_initrd(job, kernel.obj, self.initrd, programs, self.shell, self.debug)
+        shutil.copy(kernel.image, self.kernel)
+        shutil.rmtree(self.out / "tests", ignore_errors=True)
+        if not self.keep_lock:
+            self.release()
+
+    def release(self) -> None:
+        """Others may have the tree."""
+        if self.work_lock is not None:
+            self.work_lock.release()
+
+    @property
+    def emulated(self) -> bool:
+        """Is the QEMU an emulated SNP host? Of one that is built here the answer must be yes."""
+        if self._emulated is None:
+            self._emulated = find_out(self.session, self.host)
+        return self._emulated
+
+    @property
+    def qemu_version(self) -> str:
+        """QEMU's version; the release that is built, in a dry run."""
+        return RELEASE if self.session.dry_run else qemu_version(self.host.binary) or RELEASE
+
+    def machine(self, memory: str = "1G", more: Sequence[str] = ()) -> Machine:
+        """The machine that boots L1."""
+        return Machine(self.host.binary, self.emulated, memory, more=more)
+
+    def has_kunit(self) -> bool:
+        """Does the tree, or what the lab put on it, have a KUnit test of ours?"""
+        return self.session.dry_run or (self.work / "src" / KUNIT).exists()
+
+    def can_be_snp_host(self) -> bool:
+        """Since 6.11 a kernel can be an SNP host, and is to become one here."""
+        return (self.work / "src/arch/x86/virt/svm/sev.c").exists()
+
+    def drop(self) -> None:
+        """Removes what was made to be booted: the run's folder keeps the logs."""
+        for path in (self.kernel, self.initrd):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.out / "host", ignore_errors=True)
+
+
+def find_out(session: Session, host: HostPlan) -> bool:
+    """Has the QEMU the parts of the emulated host? One that is built here must; in a dry run that one is not asked."""
+    if host.named is None:
+        if not session.dry_run and not is_snp_host(host.binary):
+            raise setup_error(f"expected {tilde(host.binary)} to be an SNP host, found no {PROPERTY} or no {PSP} in it",
+                              "host/ is to give QEMU both")
+        return True
+    if is_snp_host(host.named):
+        return True
+    session.terminal.note(f"{host.named} has no emulated SNP host: what needs one will be skipped")
+    return False

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What --tree names: a series on its base, or a folder with a kernel source tree of the user's."""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.build.overlay import Tree
+from lab.build.qemu import no_qemu, qemu_source_version
+from lab.build.selftests import KVM, selftest_folder_error
+from lab.build.sources import Source, kernel_kind, not_a_kernel
+from lab.core.errors import usage_error
+from lab.core.options import Given
+from lab.core.places import LAB, Cache, kernel_version, short_digest, slug, tilde
+from lab.core.session import Session
+from lab.patches.series import is_tree, list_series, series_dir, trees
+
+DEFAULT_TREE = "6.12.y"
+KUNIT = "arch/x86/kvm/svm/tests"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The kernel that is tested."""
+
+    # As the user would write it.
+    name: str
+    # The user's tree, built as it is.
+    folder: Path | None = None
+    # The base of a series, instead of Debian's package.
+    linux: Path | None = None
+
+    def source(self, session: Session) -> Source:
+        """The source that is built."""
+        return Source(session, kernel_kind(DEFAULT_TREE if self.folder else self.name), self.folder or self.linux)
+
+    def work(self, cache: Cache, suffix: str = "") -> Path:
+        """The folder that it is built in. A kernel that is not configured as run's has a folder of its own: the suffix."""
+        if self.folder is not None:
+            name = f"dir-{slug(self.folder.name)}-{short_digest(str(self.folder))}"
+        elif self.linux is not None:
+            name = f"{self.name}-on-{slug(self.linux.name)}-{short_digest(str(self.linux))}"
+        else:
+            name = self.name
+        return cache.root / "work" / (name + suffix)
+
+    def series(self) -> list[Path]:
+        """The patches of its series."""
+        return [] if self.folder else list_series(series_dir(self.name))
+
+    def patches(self, source: Source, extra: Sequence[Path] = ()) -> list[Path]:
+        """All patches that go on the source. A tree without a KUnit test of its own gets the lab's, if there is one for its
+        version."""
+        kunit: list[Path] = []
+        release = re.search(r"\d+\.\d+", source.version)
+        if self.name != "mainline" and release and not (source.path / KUNIT).exists():
+            folder = LAB / "kunit" / f"linux-{release.group()}.y"
+            kunit = list_series(folder) if folder.is_dir() else []
+        return [*self.series(), *kunit, *extra]
+
+    def expect(self, version: str) -> tuple[Path | None, bool]:
+        """The list of what is known to fail there, and whether it may be outrun: a tree of the user's is judged by the list
+        for its release, and may be ahead of that."""
+        if self.folder is None:
+            path = series_dir(self.name) / "expect"
+        else:
+            path = series_dir(".".join(version.split(".")[:2]) + ".y") / "expect"
+        return (path if path.is_file() else None), self.folder is not None
+
+    def tree(self, source: Source, cache: Cache, extra: Sequence[Path] = (), suffix: str = "") -> Tree:
+        """What is put together to be built."""
+        return Tree(source.path, self.work(cache, suffix), self.patches(source, extra),
+                    source.is_base or source.given is None, name=f"linux {source.version}")
+
+
+def target_of(given: Given, more: str = "") -> Target:
+    """From --tree and --linux. `more` is what else the verb takes, for the message."""
+    name, linux = given.value("--tree") or DEFAULT_TREE, linux_of(given)
+    if is_tree(name):
+        return Target(name, linux=linux)
+    if not name or not Path(name).is_dir():
+        names = ", ".join([*trees(), more] if more else trees())
+        raise usage_error(f"no such tree: expected {names} or a directory, found '{name}'")
+    if linux is not None:
+        raise usage_error("--linux is the base of a series: it does not go with --tree DIR")
+    folder = Path(name).resolve()
+    if kernel_version(folder) is None:
+        raise not_a_kernel(tilde(folder))
+    return Target(tilde(folder), folder)
+
+
+def linux_of(given: Given) -> Path | None:
+    """--linux DIR."""
+    folder = given.folder("--linux")
+    if folder is not None and kernel_version(folder) is None:
+        raise not_a_kernel(given.values["--linux"])
+    return folder
+
+
+def qemu_of(given: Given) -> Path | None:
+    """--qemu DIR."""
+    folder = given.folder("--qemu")
+    if folder is not None and qemu_source_version(folder) is None:
+        raise no_qemu(given.values["--qemu"])
+    return folder
+
+
+def selftests_of(given: Given) -> Path | None:
+    """--selftests DIR."""
+    folder = given.folder("--selftests")
+    if folder is None:
+        return None
+    if kernel_version(folder) is None:
+        raise not_a_kernel(given.values["--selftests"])
+    if not (folder / KVM / "x86").is_dir():
+        raise selftest_folder_error(given.values["--selftests"])
+    return folder

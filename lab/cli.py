@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The front door: finds the verb, reads its options, and ends with the exit status that README lists."""
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from lab.core.errors import Cancelled, Exit, Interrupted, Stop, setup_error, usage_error
+from lab.core.options import DRY_RUN, HELP, Given, Option, parse
+from lab.core.process import set_environment
+from lab.core.session import Session
+
+USAGE = """\
+usage: ./snplab VERB [OPTION]...
+
+  run [--tree 6.12.y|mainline|DIR] [--test GLOB]
+                      fetch a kernel, apply the series, build, boot, test, print a verdict
+  check [GLOB]        the tests of this repository
+  status DIR          is this kernel tree fixed, open, leaking, or not affected?
+  guest [--tree ...]  a Linux SNP guest on that kernel, with Debian's own QEMU, firmware and guest
+  mutants [GLOB...]   wrong versions of the series: who catches which?
+  shell [--tree ...]  a shell in L1, the kernel under test on the emulated host
+  bench [--tree ...]  what the locks cost, in instructions
+  host                the emulated SNP host for other tools: QEMU's path and command line
+  hw                  the launch test on this machine, if it is an SEV-SNP host; what it lacks, if not
+  tree TREE [DIR]     the series as commits in a git work tree
+  refresh TREE [DIR]  the commits back as patches
+  mail TREE           outgoing mail files
+  cache [--prune]     what the cache holds; removes what the newest versions do not use
+
+Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 set-up failed,
+4 skipped, 124 timed out, 255 the kernel under test panicked.
+"""
+VERBS = ("run", "check", "status", "guest", "mutants", "shell", "bench", "host", "hw", "tree", "refresh", "mail", "cache")
+
+
+class Verb(Protocol):
+    """What a module in lab/verbs has."""
+
+    USAGE: str
+    OPTIONS: Sequence[Option]
+
+    def main(self, session: Session, given: Given) -> int:
+        """Does it; returns the exit status."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """The whole program: returns the exit status."""
+    set_environment()
+    if not argv:
+        sys.stderr.write(USAGE)
+        return Exit.USAGE
+    if argv[0] in (*HELP, "help"):
+        return tell(USAGE)
+    name, words = argv[0], list(argv[1:])
+    if name not in VERBS:
+        print(Stop(Exit.USAGE, f"no such verb: '{name}'", "./snplab --help names them").text(), file=sys.stderr)
+        return Exit.USAGE
+    verb: Verb = importlib.import_module(f"lab.verbs.{name}")
+    if any(word in HELP for word in words[:words.index("--") if "--" in words else None]):
+        return tell(verb.USAGE)
+    return run(name, verb, words)
+
+
+def tell(text: str) -> int:
+    """A reader that goes away is no error."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.PASS
+
+
+def run(name: str, verb: Verb, words: list[str]) -> int:
+    """Runs a verb: whatever happens, nothing of it goes on running, and the exit status says what it was."""
+    dry_run = DRY_RUN if getattr(verb, "DRY_RUN", True) else None
+    options = [*verb.OPTIONS, *([dry_run] if dry_run else [])]
+    session = Session(name, dry_run=dry_run is not None and DRY_RUN.name in words, answers=getattr(verb, "ANSWERS", False))
+    status: int = Exit.SETUP
+    try:
+        catch_signals()
+        given = parse(name, options, words, getattr(verb, "TAKES_REST", False))
+        session.dry_run = given.flag(DRY_RUN.name)
+        claim_json(session, given)
+        if platform.machine() != "x86_64":
+            raise setup_error(f"expected an x86-64 machine, found {platform.machine()}",
+                              "the kernels are built with the native compiler")
+        status = verb.main(session, given)
+    except Stop as e:
+        if e.status == Exit.USAGE and not e.hints:
+            e.hints = (f"./snplab {name} --help",)
+        print(e.text(), file=sys.stderr)
+        status = e.status
+    except Interrupted as e:
+        print("\nsnplab: interrupted: stopping what runs; the cache stays usable", file=sys.stderr)
+        status = 128 + e.number
+    except Cancelled:
+        status = Exit.SETUP
+    except OSError as e:
+        print(setup_error(f"{e}", "is the disk full, or a file or folder not to be written?").text(), file=sys.stderr)
+    except Exception:  # a fault of ours: all of it, so that it can be mended
+        traceback.print_exc()
+        print(setup_error("a mistake in snplab itself: please report it, with the lines above").text(), file=sys.stderr)
+    finally:
+        ignore_signals()
+        session.processes.stop_all(session.grace)
+        session.clean_up()
+        session.json_of_failure(status)
+    return status
+
+
+def claim_json(session: Session, given: Given) -> None:
+    """Empties the file that --json names."""
+    path = given.value("--json")
+    if path is None or session.dry_run:
+        return
+    try:
+        session.claim_json(Path(path).absolute())
+    except OSError as e:
+        raise usage_error(f"--json: cannot write {path}", "name a file in a folder that is there") from e
+
+
+def catch_signals() -> None:
+    """The first signal ends the run; the ones after it do not stop the cleaning up."""
+    def handler(number: int, _: FrameType | None) -> None:
+        ignore_signals()
+        raise Interrupted(number)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """A second Ctrl-C does not stop the cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb run: from nothing to a verdict."""
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.boot.boot import Boot, fail_if_qemu_did
+from lab.boot.debug import APPEND, PATIENCE, Debugger
+from lab.build.kernel import DEBUGGED, TESTED
+from lab.build.prepare import Preparation
+from lab.build.target import qemu_of, selftests_of, target_of
+from lab.core.errors import Exit, Stop, usage_error
+from lab.core.options import Given, Option
+from lab.core.places import tilde
+from lab.core.session import Session
+from lab.core.steps import Plan, show
+from lab.judge.programs import Origin, Picked, all_programs, pick, provoked_by
+from lab.judge.verdict import BootQuestion, judge
+from lab.patches.series import trees
+from lab.verbs import common
+
+LIMIT = 600
+TEST_LIMIT = 240
+TAKES_REST = True
+OPTIONS = tuple(Option(name, value) for name, value in (
+    ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--gdb", None),
+    ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"), ("--selftests", "DIR")))
+USAGE = f"""\
+usage: ./snplab run [--tree TREE] [--test GLOB] [--patch FILE] [--timeout SEC] [--append WORDS] [--gdb]
+                    [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run] [--json FILE] [-- QEMU ARGS]
+
+Fetches a kernel, applies the series, builds, boots it on the emulated SNP host (lockdep on), runs its
+tests and prints one line that says pass or fail. What is fetched and built stays in
+${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
+
+  --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree, which
+                  is built as it is, incrementally, without a file being written into it
+  --test GLOB     the programs that match, '*' for all that take less than minutes:
+                  {' '.join(p.name for p in all_programs())}
+                  (default: {' '.join(p.program.name for p in pick(None))}); PROGRAM:CASE for one case
+  --patch FILE    one more patch on top, such as one of tests/mutants/
+  --timeout SEC   for the whole boot (default {LIMIT})
+  --append WORDS  more of the command line of L1's kernel
+  --gdb           a kernel with debug information; stops when its modules are loaded, and prints
+                  the line for gdb (docs/debugging.md)
+  --json FILE     the verdict, machine-readable
+  -- QEMU ARGS    more arguments of L1's QEMU
+{common.OPTIONS_QEMU}
+{common.OPTIONS_SELFTESTS}
+{common.OPTIONS}
+
+SNPLAB_QEMU, in the environment, names another QEMU binary. Without an emulated host in it, what needs
+one is skipped.
+"""
+
+
+def main(session: Session, given: Given) -> int:
+    """Runs the tests."""
+    given.no_arguments("run", "a tree is named with --tree")
+    target, picked = target_of(given), pick(given.value("--test"))
+    limit, gdb = given.seconds("--timeout"), given.flag("--gdb")
+    patch = given.file("--patch")
+    prepared = Preparation(
+        session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
+        [p.program.name for p in picked if p.program.origin is not Origin.KUNIT],
+        fragments=DEBUGGED if gdb else TESTED, suffix="-gdb" if gdb else "", debug=gdb)
+    session.terminal.say(f"snplab run: {target.name}")
+    common.say_old_cache(session)
+    plan = Plan(session, more=1)
+    prepared.add_steps(plan)
+    plan.run()
+    untested = None
+    if not prepared.has_kunit():
+        untested = f"linux {prepared.version} has no KUnit test of ours"
+        session.terminal.note(f"{untested}, and lab/kunit has none for it: left out")
+        picked = tuple(p for p in picked if p.program.origin is not Origin.KUNIT)
+        if not picked:
+            raise Stop(Exit.SKIP, "nothing is left to run")
+    debugger = Debugger(session) if gdb else None
+    if debugger is not None and not session.dry_run:
+        debugger.keep_symbols(prepared.kernel_build().obj)
+    machine = prepared.machine(more=[*(debugger.arguments() if debugger else ()), *given.rest])
+    boot = Boot(machine, prepared.kernel, prepared.initrd, append_of(picked, given, debugger), session.run_dir,
+                debugger.on_start if debugger else None)
+    took = run_boot(session, plan, prepared, boot, picked, limit or (None if gdb else LIMIT), debugger)
+    if session.dry_run:
+        return Exit.PASS
+    return say_verdict(session, prepared, picked, untested, [*plan.times(), (took, "boot")])
+
+
+def append_of(picked: Sequence[Picked], given: Given, debugger: Debugger | None) -> str:
+    """What L1's kernel and init read."""
+    words = [f"snplab.tests={','.join(p.word for p in picked)}",
+             f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
+    words += [word for p in picked for word in p.parameters]
+    if debugger is not None:
+        words.append(APPEND)
+    more = given.value("--append")
+    if more is not None and "\n" in more:
+        raise usage_error("--append: expected one line, found several")
+    return " ".join(words + ([more] if more else []))
+
+
+def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, picked: Sequence[Picked],
+             limit: int | None, debugger: Debugger | None) -> int:
+    """Boots, with KTAP on the terminal as it comes. How many seconds it took."""
+    number = len(plan.steps) + 1
+    words = " ".join(p.word for p in picked)
+    where = "the emulated host, " if prepared.emulated else ""
+    session.terminal.say(plan.head(
+        number, f"boot linux {prepared.version} on {where}QEMU {prepared.qemu_version} (TCG): {words}"))
+    if session.dry_run:
+        show(session, [common.boot_command(boot)])
+        return 0
+    begin = time.monotonic()
+    on_line = session.terminal.say
+    ended = boot.run(session, limit, debugger.watch(on_line) if debugger else on_line)
+    if debugger is not None:
+        debugger.drop()
+    fail_if_qemu_did(boot, ended)
+    took = int(time.monotonic() - begin)
+    session.terminal.say(plan.head(number, "boot") + f" {took} s")
+    prepared.drop()
+    return took
+
+
+def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
+                stages: Sequence[tuple[int, str]]) -> int:
+    """Judges the boot, prints and writes the verdict."""
+    question = question_of(session, prepared, picked, untested, stages, session.run_dir)
+    verdict = judge(question)
+    session.json_done = True
+    verdict.write(session.json)
+    for line in verdict.lines():
+        session.terminal.say(line)
+    return verdict.status.exit
+
+
+def question_of(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
+                stages: Sequence[tuple[int, str]], logs: Path) -> BootQuestion:
+    """What the judge is asked of a boot."""
+    expect, may_pass = prepared.target.expect(prepared.version)
+    emulated = prepared.emulated
+    return BootQuestion(
+        logs, prepared.target.name, prepared.version, prepared.qemu_version, [p.word for p in picked], expect, may_pass,
+        emulated, provoked_by(p.program.name for p in picked) if emulated else {},
+        emulated and prepared.can_be_snp_host(), untested, stages, tilde(logs))

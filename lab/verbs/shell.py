@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb shell: run's kernel and L1, with a shell instead of the tests."""
+from __future__ import annotations
+
+import sys
+
+from lab.boot.boot import on_terminal
+from lab.boot.debug import APPEND, Debugger
+from lab.build.kernel import DEBUGGED, TESTED
+from lab.build.prepare import Preparation
+from lab.build.target import qemu_of, selftests_of, target_of
+from lab.core.errors import Exit, usage_error
+from lab.core.options import Given, Option
+from lab.core.process import Command
+from lab.core.session import Session
+from lab.core.steps import Plan, show
+from lab.judge.programs import Origin, all_programs
+from lab.patches.series import trees
+from lab.verbs import common
+
+TAKES_REST = True
+OPTIONS = tuple(Option(name, value) for name, value in (
+    ("--tree", "TREE"), ("--patch", "FILE"), ("--append", "WORDS"), ("--gdb", None), ("--linux", "DIR"), ("--qemu", "DIR"),
+    ("--selftests", "DIR")))
+USAGE = f"""\
+usage: ./snplab shell [--tree TREE] [--patch FILE] [--append WORDS] [--gdb] [--linux DIR] [--qemu DIR]
+                      [--selftests DIR] [--dry-run] [-- QEMU ARGS]
+
+The same kernel and the same L1 as run's, with a shell instead of the tests.
+
+  --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree
+  --patch FILE    one more patch on top
+  --append WORDS  more of the command line of L1's kernel
+  --gdb           a kernel with debug information; the line for gdb is printed before the boot, L1 says where
+                  its modules are (docs/debugging.md)
+  -- QEMU ARGS    more arguments of L1's QEMU
+{common.OPTIONS_QEMU}
+{common.OPTIONS_SELFTESTS}
+{common.OPTIONS}
+"""
+
+
+def main(session: Session, given: Given) -> int:
+    """Boots to a prompt."""
+    given.no_arguments("shell", "a tree is named with --tree")
+    target, gdb, patch = target_of(given), given.flag("--gdb"), given.file("--patch")
+    if not sys.stdin.isatty() and not session.dry_run:
+        raise usage_error("shell wants a terminal", "./snplab run needs none")
+    prepared = Preparation(
+        session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
+        [p.name for p in all_programs() if p.origin is not Origin.KUNIT], purposes=("boot", "shell"), shell=True,
+        fragments=DEBUGGED if gdb else TESTED, suffix="-gdb" if gdb else "", debug=gdb)
+    plan = Plan(session, more=1)
+    prepared.add_steps(plan)
+    plan.run()
+    debugger = Debugger(session) if gdb else None
+    machine = prepared.machine(more=[*(debugger.arguments() if debugger else ()), *given.rest])
+    words = ["quiet snplab.shell", APPEND if gdb else "", given.value("--append") or ""]
+    line = machine.line(prepared.kernel, prepared.initrd, " ".join(filter(None, words)), "-serial", "mon:stdio")
+    session.terminal.say(plan.head(len(plan.steps) + 1, f"boot linux {prepared.version}; \"exit\" powers off, "
+                                   "Ctrl-A X ends QEMU"))
+    if session.dry_run:
+        show(session, [Command(tuple(line))])
+        return Exit.PASS
+    if debugger is not None:
+        debugger.keep_symbols(prepared.kernel_build().obj)
+        session.terminal.note("in another terminal (the lines \"add-symbol-file\" that L1 prints go into gdb as well):")
+        session.terminal.say(debugger.line())
+    on_terminal(line)
+    prepared.drop()
+    return Exit.PASS
