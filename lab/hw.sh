@@ -8,7 +8,7 @@
 #
 #   --check         look at the prerequisites, run nothing
 #   --binary FILE   the test, static: sev_snp_launch_test
-#   --brief         of the prerequisites, say only what is not as expected
+#   --brief         name only the prerequisites that are not as expected
 #   --force         run the test even though something is missing: a pass is then none, but SKIP
 #   --timeout SEC   for the whole test (default 600)
 #   --expect FILE   what is known to fail on this kernel, and what it says then: series/*/expect
@@ -474,7 +474,7 @@ fi
 
 # --- The test ----------------------------------------------------------------------------------
 
-# What lab/verdict.py calls a report; tests/hw.sh compares the two.
+# The same list as lab/judge/kernel_log.py's, by which L1's kernel is judged; tests/test_hw.py compares the two.
 report='^(\[[^]]*\][[:space:]]*)?WARNING: |cut here|(^|[^A-Za-z0-9_])BUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|'\
 'Oops: |\[#[0-9]+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|'\
 'INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|'\
@@ -542,8 +542,8 @@ run_test() {
 }
 seconds() { sed 's/\..*//' /proc/uptime; }
 
-# What makes a failure one that nobody knows, whatever else the case says: it hangs, or the kernel is stuck or has
-# lost a thread. lab/verdict.py judges in the same way.
+# No known failure says this, whatever else it says: the case hangs, or the kernel is stuck or has lost a thread.
+# lab/judge/expect.py has the same words; tests/test_hw.py compares the two.
 never_known='did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|expected it to block|stopped waiting'
 
 # listed CASE: what the list has of it: the reason, and below it what the case must say then, an extended regular
@@ -679,7 +679,7 @@ block() {
 finish() {
 	if [ -n "$json" ]; then
 		{
-			printf '{"verb": "hw", "verdict": "%s", "exit": %d, "missing": %d, "unknown": %d, "first_missing": %s,\n' \
+			printf '{"version": 1, "verb": "hw", "verdict": "%s", "exit": %d, "missing": %d, "unknown": %d, "first_missing": %s,\n' \
 				"$1" "$2" $missing $unknown "$(string "$first_missing")"
 			printf ' "kernel": %s, "cpu": %s, "family": %s, "model": %s, "stepping": %s, "microcode": %s, "firmware": %s,\n' \
 				"$(string "$release")" "$(string "$model_name")" "$(string "$family")" "$(string "$model")" \
