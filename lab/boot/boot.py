@@ -43,8 +43,8 @@ class Boot:
                                  "-serial", f"file:{self.logs}/kernel.log", "-serial", "stdio",
                                  "-d", "guest_errors", "-D", f"{self.logs}/host.log")
 
-    def run(self, session: Session, limit: float | None, on_line: Callable[[str], None]) -> Ended:
-        """Boots to L1's end; each line of KTAP goes to ktap.log, then to `on_line`. OSError: QEMU cannot be started."""
+    def run(self, session: Session, limit: float | None, on_line: Callable[[bytes], None]) -> Ended:
+        """Boots to L1's end; `on_line` gets each line of its report. OSError: QEMU cannot be started."""
         qemu = Qemu(session.processes, self.line(), OBJECT, self.machine.emulated)
         if self.on_start is not None:
             self.on_start(qemu)
@@ -53,7 +53,7 @@ class Boot:
         (logs / "qemu.cmd").write_text(quote(self.line()) + "\n", encoding="utf-8")
         (logs / "kernel.log").touch()
         read, write = os.pipe()
-        reader = threading.Thread(target=copy_lines, args=(os.fdopen(read, "rb"), logs / "ktap.log", on_line), daemon=True)
+        reader = threading.Thread(target=each_line, args=(os.fdopen(read, "rb"), on_line), daemon=True)
         reader.start()
         try:
             with open(logs / "qemu.err", "wb") as err:
@@ -70,14 +70,33 @@ class Boot:
         return ended
 
 
-def copy_lines(source: BinaryIO, log: Path, on_line: Callable[[str], None]) -> None:
-    """What L1 prints may have other ends of lines in it: what comes after them is no line of its own."""
-    with source, open(log, "w", encoding="utf-8", newline="\n") as out:
+def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:
+    """Hands each line on, as it comes. Other ends of lines may be in what L1 prints: no line of its own begins there."""
+    with source:
         for raw in source:
-            line = raw.decode("utf-8", "replace").rstrip("\r\n")
-            out.write(line + "\n")
-            out.flush()
-            on_line(line)
+            on_line(raw)
+
+
+class KtapLog:
+    """L1's report as ktap.log, and each line of it to somebody else."""
+
+    def __init__(self, logs: Path, then: Callable[[str], None] = lambda line: None) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._file = open(logs / "ktap.log", "w", encoding="utf-8", newline="\n")
+        self._then = then
+
+    def __enter__(self) -> KtapLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def line(self, raw: bytes) -> None:
+        """One line."""
+        text = raw.decode("utf-8", "replace").rstrip("\r\n")
+        self._file.write(text + "\n")
+        self._file.flush()
+        self._then(text)
 
 
 def fail_if_qemu_did(boot: Boot, ended: Ended) -> None:

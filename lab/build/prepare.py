@@ -95,7 +95,11 @@ class Preparation:
     def add_kernel(self, plan: Plan, install: Step) -> Step:
         """Adds the steps from the source to the built kernel."""
         fetch = self.source.add_fetch(plan, f"fetch linux for {self.target.name}", (install,))
-        apply = plan.add(self.apply_title, self.apply, self.apply_commands, (fetch or install,))
+        return self.add_build(plan, fetch or install)
+
+    def add_build(self, plan: Plan, after: Step) -> Step:
+        """Adds the steps from the fetched source to the built kernel."""
+        apply = plan.add(self.apply_title, self.apply, self.apply_commands, (after,))
         return plan.add(lambda: f"build linux {self.version}", self.build, lambda: self.kernel_build().commands(), (apply,))
 
     def kernel_build(self) -> Kernel:
@@ -112,6 +116,11 @@ class Preparation:
 
     def apply(self, job: Job) -> None:
         """Locks the tree, and puts it together."""
+        self.apply_lock(job)
+        overlay.apply(job, self.tree)
+
+    def apply_lock(self, job: Job) -> None:
+        """From here to release() the tree is this run's alone."""
         work = self.work
         try:
             work.mkdir(parents=True, exist_ok=True)
@@ -120,7 +129,6 @@ class Preparation:
         if not (work / "all.config").exists():
             need_space(work, 3000, "building a kernel")
         self.work_lock = job.lock(f"work-{work.name}")
-        overlay.apply(job, self.tree)
 
     def build(self, job: Job) -> None:
         """Builds the kernel and its modules."""

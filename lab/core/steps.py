@@ -104,6 +104,24 @@ class Job:
             yield
 
 
+def side_by_side(*functions: Callable[[], None]) -> None:
+    """Runs functions at once, each in a thread; raises what the first that failed has raised, after all have ended."""
+    errors: list[BaseException] = []
+
+    def work(function: Callable[[], None]) -> None:
+        try:
+            function()
+        except BaseException as e:  # raised again below
+            errors.append(e)
+    threads = [threading.Thread(target=work, args=(function,), daemon=True) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
 @dataclass(eq=False)
 class Step:
     """One step of a plan."""
@@ -134,8 +152,10 @@ def nothing() -> Iterable[Command | str]:
 class Plan:
     """The steps of a verb."""
 
-    def __init__(self, session: Session, more: int = 0) -> None:
+    def __init__(self, session: Session, more: int = 0, logs: Path | None = None) -> None:
         self.session = session
+        # Where the steps' logs go; this run's folder if there is no other.
+        self.logs = logs
         self.steps: list[Step] = []
         # Steps that the verb runs and shows itself after these, such as a boot with its output live.
         self.more = more
@@ -166,7 +186,7 @@ class Plan:
                 show(self.session, step.shown())
             return
         # Made now: not by two steps at once.
-        self.session.run_dir.mkdir(exist_ok=True)
+        (self.logs or self.session.run_dir).mkdir(exist_ok=True)
         shown = 0
         try:
             while shown < len(self.steps):
@@ -183,7 +203,7 @@ class Plan:
         for number, step in enumerate(self.steps, 1):
             if not step.begun and all(other.done and other.error is None for other in step.after or ()):
                 step.begun = time.monotonic()
-                step.job = Job(self.session, self.session.run_dir / f"step-{number:02}.log")
+                step.job = Job(self.session, (self.logs or self.session.run_dir) / f"step-{number:02}.log")
                 step.job.write(f"== {step.text()}")
                 threading.Thread(target=self._work, args=(step,), daemon=True).start()
 
@@ -217,11 +237,12 @@ class Plan:
                 terminal.end(head, f"{step.took:.0f} s")
                 return
             if clock.due():
-                terminal.progress(f"{step_seconds(step):3.0f} s  {tail.text()}{self._beside(step)}")
+                said = "; ".join(filter(None, (tail.text(), self._beside(step))))
+                terminal.progress(f"{step_seconds(step):3.0f} s  {said}")
 
     def _beside(self, shown: Step) -> str:
         others = [s.text() for s in self.steps if s.begun and not s.done and s is not shown]
-        return f"; beside it: {', '.join(others)}" if others else ""
+        return f"beside it: {', '.join(others)}" if others else ""
 
     def _fail_if_any(self, index: int, head: str) -> None:
         failed = next((s for s in self.steps if s.error is not None and not isinstance(s.error, Cancelled)), None)

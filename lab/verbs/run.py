@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.boot.boot import Boot, fail_if_qemu_did
+from lab.boot.boot import Boot, KtapLog, fail_if_qemu_did
 from lab.boot.debug import APPEND, PATIENCE, Debugger
 from lab.build.kernel import DEBUGGED, TESTED
 from lab.build.prepare import Preparation
@@ -116,7 +116,8 @@ def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, pi
         return 0
     begin = time.monotonic()
     on_line = session.terminal.say
-    ended = boot.run(session, limit, debugger.watch(on_line) if debugger else on_line)
+    with KtapLog(boot.logs, debugger.watch(on_line) if debugger else on_line) as log:
+        ended = boot.run(session, limit, log.line)
     if debugger is not None:
         debugger.drop()
     fail_if_qemu_did(boot, ended)

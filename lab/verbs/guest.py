@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb guest: a Linux SNP guest on the emulated host, with what a user of SEV-SNP has: Debian's QEMU, Debian's firmware
+for SNP guests and Debian's kernel. L0 is this machine, L1 the emulated host, L2 the guest."""
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.boot.boot import Boot, fail_if_qemu_did, on_terminal
+from lab.boot.debug import APPEND, Debugger
+from lab.boot.line import is_snp_host, quoted_property
+from lab.build import image
+from lab.build.deps import install_step
+from lab.build.guest import Guest, GuestImage
+from lab.build.kernel import DEBUGGED, PLAIN, TESTED
+from lab.build.packages import GuestPackages
+from lab.build.prepare import Preparation
+from lab.build.target import Target, linux_of, qemu_of, target_of
+from lab.core.errors import Exit, Stop, usage_error
+from lab.core.options import Given, Option
+from lab.core.places import tilde
+from lab.core.process import Command, command
+from lab.core.session import Session
+from lab.core.steps import Job, Plan, show
+from lab.judge.files import read_lines
+from lab.judge.guest import Launch, judge_guest
+from lab.judge.show import Show
+from lab.judge.verdict import BootQuestion
+from lab.patches.series import trees
+from lab.verbs import common
+
+LIMIT = 600
+DEBIAN = "debian"
+# A user at the guest's console takes the time it takes.
+NO_LIMIT = 1000000
+# vCPU threads that are blocked for so many seconds hang.
+STUCK = 10
+TAKES_REST = True
+OPTIONS = tuple(Option(name, value) for name, value in (
+    ("--tree", "TREE"), ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"),
+    ("--without-lockdep", None), ("--patch", "FILE"), ("--check", None), ("--boots", "N"), ("--gdb", None),
+    ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR")))
+USAGE = f"""\
+usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--without-lockdep]
+                      [--patch FILE] [--check] [--boots N] [--gdb] [--timeout SEC] [--json FILE] [--linux DIR]
+                      [--qemu DIR] [--dry-run] [-- QEMU ARGS]
+
+Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
+tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
+Otherwise the lab talks to it and judges it: it is to be launched, to run, to give a shell, to find SEV-SNP active and
+all of its CPUs, to get an attestation report that the key of the emulated platform has signed, and whose measurement
+is the one that is computed here from firmware, kernel, initrd and command line.
+
+  --tree TREE     L1's kernel: {', '.join(trees())}, debian (the unmodified package), or a directory with a kernel
+                  source tree (default 6.12.y)
+  --smp N         the guest's CPUs, 1 to 16 (default {Guest.smp})
+  --memory MIB    the guest's memory, 256 to 2048 (default {Guest.memory})
+  --append STRING more of the guest's command line
+  --kernel FILE   the guest's kernel, instead of Debian's, whose modules it gets: of another release it needs virtio,
+                  configfs and sev-guest built in
+  --without-lockdep
+                  L1's kernel as it is used, not as it is tested: boots twice as fast
+  --patch FILE    one more patch on top of L1's kernel, such as one of tests/mutants/
+  --check         judge, even on a terminal; so do --boots and --json
+  --boots N       so often (default 1)
+  --gdb           an L1 kernel with debug information; L1 stops when its modules are loaded, before the launch, and the
+                  line for gdb is printed (docs/debugging.md)
+  --timeout SEC   for each boot, 30 at least (default {LIMIT}; with the guest's console on your terminal: none)
+  --json FILE     the verdict of the first boot that fails, else of the last, machine-readable
+  -- QEMU ARGS    more arguments of L1's QEMU
+{common.OPTIONS_QEMU}
+{common.OPTIONS}
+"""
+
+
+@dataclass
+class Asked:
+    """The command line, checked."""
+
+    target: Target
+    guest: Guest
+    boots: int
+    limit: int | None
+    interactive: bool
+    gdb: bool
+
+    @property
+    def is_debian(self) -> bool:
+        """Is L1's kernel the unmodified package?"""
+        return self.target.name == DEBIAN
+
+
+def check_usage(session: Session, given: Given) -> Asked:
+    """What can be said before minutes go into a build."""
+    given.no_arguments("guest", "a tree is named with --tree")
+    smp, memory = given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory)
+    boots, limit = given.number("--boots", 1, 10000, 1), given.seconds("--timeout")
+    kernel, linux = given.file("--kernel"), linux_of(given)
+    # The host itself boots and powers off in it.
+    if limit is not None and limit < 30:
+        raise usage_error(f"guest: --timeout wants 30 seconds at least, found '{limit}'")
+    if given.value("--tree") == DEBIAN:
+        if given.value("--patch") or linux is not None or given.flag("--gdb"):
+            raise usage_error("--tree debian is a package as it is: it goes with neither --patch nor --linux nor --gdb")
+        if given.flag("--without-lockdep"):
+            raise usage_error("--tree debian is a package as it is, without lockdep: it does not go with --without-lockdep")
+        target = Target(DEBIAN)
+    else:
+        target = target_of(given, DEBIAN)
+    if kernel is not None and not is_bzimage(kernel):
+        raise usage_error(f"--kernel: expected a bzImage that can be read, found none in {tilde(kernel)}",
+                          "name the file that QEMU takes with -kernel: arch/x86/boot/bzImage, or /boot/vmlinuz-*")
+    append = given.value("--append") or ""
+    if "\n" in append:
+        raise usage_error("--append: expected one line, found several")
+    qemu = os.environ.get("SNPLAB_QEMU")
+    if qemu and shutil.which(qemu) and not is_snp_host(qemu):
+        raise Stop(Exit.SKIP, f"{qemu} has no emulated SNP host: nothing can be launched", "unset SNPLAB_QEMU")
+    interactive = not (given.flag("--check") or given.value("--json") or boots > 1 or not sys.stdin.isatty()
+                       or not sys.stdout.isatty())
+    return Asked(target, Guest(smp, memory, append, kernel), boots, limit, interactive, given.flag("--gdb"))
+
+
+def is_bzimage(path: Path) -> bool:
+    """Has the file a bzImage's header?"""
+    try:
+        with open(path, "rb") as f:
+            f.seek(0x202)
+            return f.read(4) == b"HdrS"
+    except OSError:
+        return False
+
+
+class GuestRun:
+    """One run of the verb."""
+
+    def __init__(self, session: Session, given: Given, asked: Asked) -> None:
+        self.session = session
+        self.asked = asked
+        self.rest = given.rest
+        plain = given.flag("--without-lockdep")
+        patch = given.file("--patch")
+        # As bench has it.
+        fragments = DEBUGGED if asked.gdb else PLAIN if plain else TESTED
+        suffix = "-gdb" if asked.gdb else "-bench" if plain else ""
+        self.prepared = Preparation(session, asked.target, qemu_of(given), None, [patch] if patch else [],
+                                    purposes=("boot", "shell", "guest"), fragments=fragments, suffix=suffix, shell=True,
+                                    debug=asked.gdb)
+        self.packages = GuestPackages(session)
+        self.image = GuestImage(session, self.packages, asked.guest)
+        self.plan = Plan(session, more=1)
+        self.debugger = Debugger(session) if asked.gdb else None
+        self.begin = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        """L1's kernel in words."""
+        return "Debian's kernel" if self.asked.is_debian else self.asked.target.name
+
+    @property
+    def version(self) -> str:
+        """L1's kernel's."""
+        return self.packages.kernel.version if self.asked.is_debian else self.prepared.version
+
+    def add_steps(self) -> None:
+        """Fills the plan. What is fetched besides comes early: what cannot be had is said before minutes of building."""
+        prepared, plan = self.prepared, self.plan
+        install = install_step(plan, "fetch", "overlay", "build", *prepared.purposes, *prepared.host.purposes)
+        if self.asked.is_debian:
+            fetch = self.packages.add_fetch(plan, (install,))
+            base = plan.add(lambda: f"take linux {self.version}: init, modules", self.take_debian_kernel,
+                            lambda: [*image.shown(prepared.initrd), command("cp", self.packages.vmlinuz, prepared.kernel)],
+                            (fetch,))
+        else:
+            linux = prepared.source.add_fetch(plan, f"fetch linux for {self.asked.target.name}", (install,))
+            fetch = self.packages.add_fetch(plan, (install,))
+            build = prepared.add_build(plan, linux or install)
+            base = plan.add("build L1's image: init, modules", prepared.build_image, prepared.image_commands, (build,))
+        host = prepared.host.add_steps(plan, prepared.out / "host", (install,))
+        plan.add(self.image.title, self.image.build, self.image.shown, (fetch, base, *host[-1:]))
+
+    def take_debian_kernel(self, job: Job) -> None:
+        """L1 with the kernel that Debian ships."""
+        image.build_initrd(job, self.packages.modules, self.prepared.initrd, shell=True)
+        shutil.copy(self.packages.vmlinuz, self.prepared.kernel)
+
+    def boot_of(self, logs: Path, tests: str, limit: int) -> Boot:
+        """A boot of L1 that launches L2. Without KUnit: other runs have its tests, which take longer than the guest."""
+        machine = self.prepared.machine(f"{self.asked.guest.memory + 1024}M",
+                                        [*(self.debugger.arguments() if self.debugger else ()), *self.rest])
+        machine.psp = f",vcek-file={quoted_property(logs / 'vcek.pem')}"
+        words = ["kunit.enable=0", f"snplab.tests={tests}", f"snplab.timeout={limit}", *([APPEND] if self.debugger else [])]
+        return Boot(machine, self.prepared.kernel, logs / "initrd.all", " ".join(words), logs,
+                    self.debugger.on_start if self.debugger else None)
+
+    def settings(self, nonce: str, limit: int) -> Sequence[str]:
+        """What L1's program reads."""
+        guest = self.asked.guest
+        return (f"smp={guest.smp}", f"memory={guest.memory}", f"nonce={nonce}", f"limit={limit - 20}", f"stuck={STUCK}")
+
+    def head(self, text: str) -> str:
+        """The last step's line."""
+        return self.plan.head(len(self.plan.steps) + 1, text)
+
+    def make_initrd(self, logs: Path, nonce: str, limit: int) -> None:
+        """One boot's initrd."""
+        self.image.add_settings(Job(self.session, logs / "image.log"), self.prepared.initrd, logs / "initrd.all",
+                                self.settings(nonce, limit))
+
+    def boot_once(self, number: int, keep_json: bool) -> int:
+        """Boots and judges; the exit status of that boot."""
+        session, asked = self.session, self.asked
+        logs, nonce = session.run_dir / str(number), os.urandom(32).hex()
+        limit = asked.limit or (NO_LIMIT if self.debugger else LIMIT)
+        boot = self.boot_of(logs, "snp_guest", limit)
+        of = f", boot {number} of {asked.boots}" if asked.boots > 1 else ""
+        session.terminal.say(self.head(
+            f"boot linux {self.version} on the emulated host, QEMU {self.prepared.qemu_version} (TCG), and on it a guest "
+            f"with {asked.guest.smp} CPUs{of}"))
+        if session.dry_run:
+            show(session, [common.boot_command(boot)])
+            return Exit.PASS
+        logs.mkdir()
+        # Until this boot has its verdict, there is none: not that of the boot before.
+        session.json_done = keep_json
+        self.make_initrd(logs, nonce, limit)
+        with Show(logs, session.terminal.say) as shown:
+            ended = boot.run(session, None if self.debugger else limit, self.on_line(shown))
+        (logs / "initrd.all").unlink(missing_ok=True)
+        fail_if_qemu_did(boot, ended)
+        verdict = judge_guest(self.question(logs), Launch(
+            asked.guest.smp, nonce, logs / "vcek.pem", self.packages.firmware, self.image.vmlinuz, self.image.initrd,
+            asked.guest.line))
+        # Once a boot has failed, keep its JSON.
+        verdict.write(None if keep_json else session.json)
+        session.json_done = True
+        for line in verdict.lines():
+            session.terminal.say(line)
+        return verdict.status.exit
+
+    def on_line(self, shown: Show) -> Callable[[bytes], None]:
+        """What gets each line of L1's report."""
+        if self.debugger is None:
+            return shown.line
+        watch = self.debugger.watch(lambda line: shown.line(line.encode()))
+        return lambda raw: watch(raw.decode("utf-8", "replace").rstrip("\r\n"))
+
+    def question(self, logs: Path) -> BootQuestion:
+        """What the judge is asked of L1."""
+        debian = self.asked.is_debian
+        expect, may_pass = (None, False) if debian else self.asked.target.expect(self.version)
+        return BootQuestion(logs, self.name, self.version, self.prepared.qemu_version, ["snp_guest"], expect, may_pass,
+                            self.prepared.emulated, {}, debian or self.prepared.can_be_snp_host(), None,
+                            self.plan.times(), tilde(logs))
+
+    def console(self) -> int:
+        """The user's terminal is L2's console."""
+        session, logs = self.session, self.session.run_dir
+        limit = self.asked.limit or NO_LIMIT
+        boot = self.boot_of(logs, "snp_guest:/dev/ttyS2", limit)
+        session.terminal.say(self.head(f"boot linux {self.version}, and on it a guest with {self.asked.guest.smp} CPUs; "
+                                       "\"exit\" powers off, Ctrl-A X ends QEMU"))
+        line = boot.machine.line(boot.kernel, boot.initrd, f"snplab.report=/dev/ttyS1 {boot.append}",
+                                 "-serial", f"file:{logs}/kernel.log", "-serial", f"file:{logs}/ktap.log",
+                                 "-serial", "mon:stdio")
+        if session.dry_run:
+            show(session, [Command(tuple(line))])
+            return Exit.PASS
+        self.make_initrd(logs, "", limit)
+        if self.debugger is not None:
+            session.terminal.note("in another terminal (ktap.log, beside vmlinux, has the lines for the modules):")
+            session.terminal.say(self.debugger.line())
+        # Its status does not say how the guest ended: its report does.
+        on_terminal(line)
+        ktap = read_lines(logs / "ktap.log")
+        if any(text.startswith("ok 1 snp_guest") for text in ktap):
+            return Exit.PASS
+        said = [text[2:] for text in ktap if text.startswith("# ")][-2:-1]
+        raise Stop(Exit.FAIL, f"the guest did not end by itself, or QEMU failed: {''.join(said)}; logs: {tilde(logs)}")
+
+    def drop_images(self) -> None:
+        """What was made to be booted, hundreds of MB: however the run ends, its folder keeps the logs and L2's initrd."""
+        if not self.session.has_run_dir:
+            return
+        run_dir = self.session.run_dir
+        self.prepared.drop()
+        for path in [self.image.path, run_dir / "guest", *run_dir.glob("**/initrd.all"), *run_dir.glob(".root.*")]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def main(session: Session, given: Given) -> int:
+    """Boots as often as asked."""
+    asked = check_usage(session, given)
+    run = GuestRun(session, given, asked)
+    session.at_exit(run.drop_images)
+    session.terminal.say(f"snplab guest: {run.name}")
+    run.add_steps()
+    run.plan.run()
+    if run.debugger is not None and not session.dry_run:
+        run.debugger.keep_symbols(run.prepared.kernel_build().obj)
+    if asked.interactive:
+        return run.console()
+    passed = worst = 0
+    for number in range(1, asked.boots + 1):
+        status = run.boot_once(number, keep_json=worst != 0)
+        if session.dry_run:
+            return Exit.PASS
+        passed += status == Exit.PASS
+        worst = worst or status
+    if asked.boots > 1:
+        session.terminal.say(f"{'PASS' if passed == asked.boots else 'FAIL'}: {passed} of {asked.boots} boots; "
+                             f"logs: {tilde(session.run_dir)}")
+    return worst

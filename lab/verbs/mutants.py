@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb mutants: each wrong version in tests/mutants is built and booted, and must be caught by every layer that its
+header names."""
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lab.boot.boot import Boot, KtapLog
+from lab.build import image
+from lab.build.kernel import kmake
+from lab.build.mutants import Store
+from lab.build.prepare import Preparation
+from lab.build.sources import scratch_folder
+from lab.build.target import Target, linux_of, qemu_of, selftests_of
+from lab.core.errors import Exit, usage_error
+from lab.core.locks import wait_until
+from lab.core.options import Given, Option
+from lab.core.places import TOP, tilde
+from lab.core.process import Command, command
+from lab.core.session import Session
+from lab.core.steps import Job, Plan, last_lines, side_by_side
+from lab.judge.matrix import matrix
+from lab.judge.mutants import Header, check_header_ends, judge_mutant, tests_for, tests_for_control
+from lab.judge.programs import Origin, program_named, provoked_by
+from lab.judge.verdict import BootQuestion, judge
+from lab.patches.series import need_series, series_name, trees
+from lab.verbs import common
+
+# Boots at once. Most of a boot is one busy CPU of four, then of two threads that wait for each other.
+LANES = 3
+LAUNCH_TEST = "sev_snp_launch_test"
+TENTHS = "tenths"
+OPTIONS = tuple(Option(name, value) for name, value in (
+    ("--tree", "TREE"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"), ("--selftests", "DIR")))
+USAGE = f"""\
+usage: ./snplab mutants [--tree TREE] [--json FILE] [--linux DIR] [--selftests DIR] [--qemu DIR]
+                        [--dry-run] [GLOB...]
+
+Builds every wrong version of the series (tests/mutants), boots it on the emulated SNP host, runs KUnit, the launch
+test and what else its header names, and prints which of them caught what. Fails for one that survives, and for one
+that a layer which its header names does not catch. The series itself is run first, and must pass.
+
+lab/judge/mutants.py says what a header may name: PROGRAM:CASE as in `run --test`, words of lockdep, oops, stall and
+panic, kinds of host errors.
+
+  GLOB            only the mutants whose names match, as NAME or TREE/NAME
+  --tree TREE     only those of one tree: {', '.join(trees())}
+  --json FILE     the matrix, machine-readable
+{common.OPTIONS_QEMU}
+{common.OPTIONS_SELFTESTS}
+{common.OPTIONS}
+"""
+
+
+def mutants_of(tree: str, globs: Sequence[str]) -> list[Path]:
+    """The patches whose names match."""
+    patches = sorted((TOP / "tests/mutants" / series_name(tree)).glob("*.patch"))
+    return [p for p in patches
+            if not globs or any(fnmatchcase(p.stem, g) or fnmatchcase(f"{tree}/{p.stem}", g) for g in globs)]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How long the launch test waits for what should happen at once, and the limits that follow.
+
+    A mutant that hangs makes it wait in most of its cases, a busy machine makes everything slow: the pace counts, which is
+    how long the boot without a mutant took."""
+
+    pace: int
+
+    @property
+    def wait(self) -> int:
+        """Of the launch test, in seconds."""
+        return min(max(self.pace // 4, 2), 15)
+
+    @property
+    def test_limit(self) -> int:
+        """For each program."""
+        return 20 * self.wait + self.pace
+
+    @property
+    def limit(self) -> int:
+        """For the whole boot. KUnit's waits are in the kernel and follow no pace: three cases that wait in vain are a
+        minute."""
+        return self.test_limit + 3 * self.pace + 30 + 120
+
+    @property
+    def tests(self) -> list[str]:
+        """What each boot runs. The largest launch has other things to show than that it can be wrong."""
+        return ["kunit", f"{LAUNCH_TEST}:-w:{self.wait}:-V:64_vcpus"]
+
+
+class TreeRun:
+    """The mutants of one tree."""
+
+    def __init__(self, session: Session, given: Given, tree: str, patches: Sequence[Path], folder: Path) -> None:
+        self.session = session
+        self.tree = tree
+        self.patches = patches
+        self.folder = folder
+        self.headers = [Header.read(patch) for patch in patches]
+        self.prepared = Preparation(
+            session, Target(tree, linux=linux_of(given)), qemu_of(given), selftests_of(given),
+            programs=programs_of(self.headers), keep_lock=True, folder=folder)
+        self.plan = Plan(session, logs=folder)
+        self.store: Store | None = None
+        self.waits = Waits(40)
+        self.took = 0.0
+        self.passed = False
+        self._begun: set[str] = set()
+        self._lock = threading.Lock()
+        self._building = threading.Event()
+
+    @property
+    def control(self) -> Path:
+        """The logs of the boot without a mutant."""
+        return self.folder / "control"
+
+    def run(self) -> None:
+        """Builds, boots, judges; the results are in the folder. Whatever they are, it returns."""
+        session = self.session
+        session.terminal.say(f"snplab mutants: {self.tree}, {len(self.patches)} of them")
+        if not session.dry_run:
+            self.folder.mkdir()
+        self.prepared.add_steps(self.plan)
+        self.plan.add(lambda: f"boot linux {self.prepared.version} without a mutant", self.boot_control,
+                      lambda: [self.boot_command(self.control, tests_for_control(self.headers, self.waits.tests))],
+                      tuple(self.plan.steps))
+        self.plan.add(f"build and boot {len(self.patches)} mutants, {LANES} at once", self.judge_all, self.all_commands)
+        self.plan.run()
+        if not session.dry_run:
+            self.prepared.release()
+            self.prepared.drop()
+            shutil.rmtree(self.folder / "plain", ignore_errors=True)
+
+    def boot_of(self, logs: Path, initrd: Path, tests: Sequence[str]) -> Boot:
+        """A boot that runs these tests."""
+        return Boot(self.prepared.machine(), self.prepared.kernel, initrd,
+                    f"snplab.tests={','.join(tests)} snplab.timeout={self.waits.test_limit}", logs)
+
+    def boot_command(self, logs: Path, tests: Sequence[str]) -> Command:
+        """QEMU's line."""
+        return common.boot_command(self.boot_of(logs, self.prepared.initrd, tests))
+
+    def all_commands(self) -> list[Command]:
+        """The commands that build and boot all of them."""
+        src = self.prepared.work / "src"
+        found = []
+        for patch, header in zip(self.patches, self.headers):
+            found += [command("patch", "-d", src, "-p1", "-F0", "-i", patch),
+                      kmake(self.session.cache, self.prepared.work, "modules"),
+                      self.boot_command(self.folder / patch.stem, tests_for(header, self.waits.tests))]
+        return found
+
+    def boot_control(self, job: Job) -> None:
+        """Boots the series itself."""
+        self.store = Store(self.session, self.prepared, self.folder)
+        self.session.at_exit(self.store.drop_half_built)
+        self.store.take_plain(job)
+        begin = time.monotonic()
+        tests = tests_for_control(self.headers, self.waits.tests)
+        self.boot(self.control, self.prepared.initrd, tests)
+        self.took = time.monotonic() - begin
+        for line in self.judge_control(tests):
+            job.tell(line.strip())
+
+    def boot(self, logs: Path, initrd: Path, tests: Sequence[str]) -> None:
+        """A time-out, or a QEMU that ends by itself, is what the logs say."""
+        boot = self.boot_of(logs, initrd, tests)
+        with KtapLog(logs) as log:
+            ended = boot.run(self.session, self.waits.limit, log.line)
+        if ended.status not in (0, Exit.TIMEOUT):
+            said = last_lines(logs / "qemu.err", 1)
+            (logs / "not-booted").write_text(f"QEMU ended with status {ended.status}: {''.join(said)}\n", encoding="utf-8")
+
+    def judge_control(self, tests: Sequence[str]) -> list[str]:
+        """Where the series itself fails, a mutant that fails is not caught."""
+        prepared = self.prepared
+        expect, may_pass = prepared.target.expect(prepared.version)
+        verdict = judge(BootQuestion(
+            self.control, self.tree, prepared.version, prepared.qemu_version, tests, expect, may_pass, prepared.emulated,
+            provoked_by(tests) if prepared.emulated else {}, prepared.emulated and prepared.can_be_snp_host(),
+            shown_logs=tilde(self.control)))
+        verdict.write()
+        self.passed = verdict.status.exit == Exit.PASS
+        return verdict.lines()
+
+    def judge_all(self, job: Job) -> None:
+        """Builds what the cache lacks, and boots meanwhile."""
+        assert self.store is not None
+        store = self.store
+        (self.folder / "mutants").write_text("".join(f"{patch}\n" for patch in self.patches), encoding="utf-8")
+        if not self.passed:
+            return
+        self.waits = Waits(int(self.took))
+        for patch in self.patches:
+            (self.folder / patch.stem).mkdir()
+        lanes = [lambda: self.boot_lane(job)] * LANES
+        if store.has_all(self.patches):
+            # Others may have the tree: nothing is built in it.
+            self.prepared.release()
+            side_by_side(*lanes)
+            return
+        self._building.set()
+        side_by_side(lambda: self.build_lane(job), *lanes)
+
+    def build_lane(self, job: Job) -> None:
+        """Builds, then lets others have the tree: boots that go on need no lock on it."""
+        assert self.store is not None
+        try:
+            self.store.build_all(job, self.patches)
+        finally:
+            self._building.clear()
+            self.prepared.release()
+
+    def slow_first(self) -> list[Path]:
+        """Those that took longest the last time come first: at the end every lane has something to do."""
+        assert self.store is not None
+        store = self.store
+
+        def tenths(patch: Path) -> int:
+            try:
+                return int((store.path(patch) / TENTHS).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                return 0
+        return sorted(self.patches, key=lambda patch: -tenths(patch))
+
+    def boot_lane(self, job: Job) -> None:
+        """Boots those that no other lane has begun with, each as soon as it is built."""
+        for patch in self.slow_first():
+            with self._lock:
+                if patch.stem in self._begun:
+                    continue
+                self._begun.add(patch.stem)
+            self.boot_mutant(job, patch)
+
+    def boot_mutant(self, job: Job, patch: Path) -> None:
+        """Waits for its modules, boots and judges."""
+        assert self.store is not None
+        logs, modules = self.folder / patch.stem, self.store.path(patch)
+        not_built = logs / "not-built"
+        wait_until(lambda: modules.is_dir() or not_built.exists() or not self._building.is_set(), self.session.processes)
+        begin = time.monotonic()
+        if modules.is_dir():
+            initrd = logs / "initrd"
+            with scratch_folder(".root.", self.folder) as root:
+                (root / "lib/modules").mkdir(parents=True)
+                for module in modules.glob("*.ko"):
+                    shutil.copy(module, root / "lib/modules")
+                initrd.write_bytes(self.prepared.initrd.read_bytes() + image.archive(job, root))
+            self.boot(logs, initrd, tests_for(Header.read(patch), self.waits.tests))
+            initrd.unlink()
+        elif not not_built.exists():
+            not_built.write_text("the builder ended\n", encoding="utf-8")
+        took = time.monotonic() - begin
+        if modules.is_dir():
+            (modules / TENTHS).write_text(f"{took * 10:.0f}\n", encoding="utf-8")
+        for line in judge_mutant(self.tree, patch, logs, self.control, self.waits.tests, round(took, 1)).lines():
+            job.tell(line)
+
+
+def programs_of(headers: Sequence[Header]) -> list[str]:
+    """The programs that L1 gets: the launch test, and what headers name."""
+    names = [LAUNCH_TEST, *(name for header in headers for name in header.programs())]
+    wanted = [p.name for p in map(program_named, names) if p is not None and p.origin is not Origin.KUNIT]
+    return list(dict.fromkeys(wanted))
+
+
+def main(session: Session, given: Given) -> int:
+    """All trees, one after the other."""
+    named = given.value("--tree")
+    if named is None and given.value("--linux"):
+        raise usage_error("--linux is the base of one series: it goes with --tree TREE")
+    wanted = [need_series(named)] if named is not None else trees()
+    # A name that is misspelt is not a mutant that was caught.
+    for glob in given.arguments or ["*"]:
+        if not any(mutants_of(tree, [glob]) for tree in wanted):
+            raise usage_error(f"no mutant matches '{glob}'", "their names are those of the files in tests/mutants")
+    for tree in wanted:
+        for patch in mutants_of(tree, given.arguments):
+            check_header_ends(patch)
+    begin, folders = time.monotonic(), []
+    for tree in wanted:
+        patches = mutants_of(tree, given.arguments)
+        if patches:
+            folders.append(session.run_dir / tree)
+            TreeRun(session, given, tree, patches, session.run_dir / tree).run()
+    if session.dry_run:
+        return Exit.PASS
+    found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json)
+    session.json_done = True
+    for line in found.lines():
+        session.terminal.say(line)
+    return found.status
