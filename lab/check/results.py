@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Adds up the results of test files. Nothing passes by not being there."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.check.table import Entry, name_of
+
+# Of a failure's text; the rest is in the log.
+MOST_TEXT = 20000
+# pytest's status when it has collected none.
+NO_TESTS = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test's, or one TAP case's."""
+
+    id: str
+    outcome: str
+    seconds: float = 0.0
+    reason: str = ""
+    text: str = ""
+
+    @property
+    def title(self) -> str:
+        """As the user sees it: the file's name and the test's."""
+        file, _, test = self.id.partition("::")
+        return f"{name_of(file)}: {test.replace('::', ' ') or 'the file'}"
+
+
+def summary(passed: int, failed: int, skipped: int) -> str:
+    """The last line of `check`."""
+    return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+
+
+@dataclass
+class FileTally:
+    """What is known of one test file, from the lines that the plugin writes."""
+
+    entry: Entry
+    # With -k, a file may have no test that matches.
+    some_only: bool = False
+    planned: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    results: list[Result] = field(default_factory=list)
+    closed: bool = False
+
+    def count(self, outcome: str) -> int:
+        """How many results are of that kind."""
+        return sum(result.outcome == outcome for result in self.results)
+
+    def summary(self) -> str:
+        """For its line."""
+        return summary(self.count("passed"), self.count("failed"), self.count("skipped"))
+
+    def read(self, line: str) -> Result | None:
+        """Takes in one line. Returns the result that it has brought."""
+        event = json.loads(line)
+        if event["event"] == "planned":
+            self.planned |= set(event["ids"])
+            return None
+        nodeid, case = event["id"], event.get("case")
+        if case is None:
+            self.ended.add(nodeid)
+        result = Result(nodeid if case is None else f"{nodeid}::{case}", event["outcome"], event["seconds"],
+                        event["reason"], event["text"])
+        self.results.append(result)
+        return result
+
+    def close(self, status: int) -> Result | None:
+        """pytest has ended with that status: what is missing now counts as failed. Returns that result, if any."""
+        self.closed = True
+        text = self.fault(status)
+        if not text:
+            return None
+        result = Result(self.entry.path.name, "failed", text=text)
+        self.results.append(result)
+        return result
+
+    def fault(self, status: int) -> str:
+        """Why the file has failed, if that cannot be seen from its results."""
+        left = sorted(self.planned - self.ended)
+        if left:
+            done = len(self.planned) - len(left)
+            return f"ended with status {status} after {done} of {len(self.planned)} tests, before {left[0]}"
+        if not self.planned and not self.results:
+            none_asked = self.some_only and status == NO_TESTS
+            return "" if none_asked else f"no test in it was run; pytest ended with status {status}"
+        # A file that skips itself as a whole has no test either.
+        if status not in (0, NO_TESTS) and not self.count("failed"):
+            return f"ended with status {status}, and no test has failed"
+        return ""
+
+
+@dataclass
+class Total:
+    """Of all files."""
+
+    results: list[Result] = field(default_factory=list)
+
+    def of(self, outcome: str) -> list[Result]:
+        """Those of one kind."""
+        return [result for result in self.results if result.outcome == outcome]
+
+    def last_line(self) -> str:
+        """N passed, N failed."""
+        return summary(len(self.of("passed")), len(self.of("failed")), len(self.of("skipped")))
+
+
+def read_lines(path: Path, offset: int) -> tuple[list[str], int]:
+    """The whole lines from an offset on, and the new offset."""
+    try:
+        with open(path, "rb") as f:
+            f.seek(offset)
+            new = f.read()
+    except OSError:
+        return [], offset
+    whole = new.rfind(b"\n") + 1
+    return new[:whole].decode("utf-8", "replace").splitlines(), offset + whole

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs test files with pytest, in a process of its own, and shows how far they are."""
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.check import orphans
+from lab.check.results import FileTally, Result, Total, read_lines
+from lab.check.table import Entry
+from lab.core.places import TOP
+from lab.core.process import Command, command
+from lab.core.session import Session
+from lab.core.steps import Plan, last_lines
+from lab.core.terminal import ProgressClock
+
+PYTHON = "/usr/bin/python3"
+# What a test's own run takes to clean up after a Ctrl-C, and more.
+GRACE = 10.0
+# Lines of a failure that are shown; all are in the log.
+MOST_LINES = 40
+
+
+def pytest_command(entry: Entry, results: Path, expression: str | None) -> Command:
+    """pytest's command line for one file. xdist is not used: a worker that dies makes it run a test again, or hang."""
+    words = ["-B", "-m", "pytest", "-p", "no:xdist", f"--results={results}", "-rA", "--color=no"]
+    if expression is not None:
+        words += ["-k", expression]
+    return command(PYTHON, *words, entry.path.relative_to(TOP), cwd=TOP)
+
+
+def clean_environment() -> None:
+    """Tests do not depend on somebody's Python: neither its modules nor its pytest plugins."""
+    for name in [name for name in os.environ if name.startswith(("PYTHON", "PYTEST_"))]:
+        del os.environ[name]
+    # Nothing is written into the repository; packages of the user's own are not looked at.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = os.environ["PYTHONNOUSERSITE"] = "1"
+
+
+class Watch:
+    """A test file that is running."""
+
+    def __init__(self, session: Session, entry: Entry, expression: str | None) -> None:
+        self.tally = FileTally(entry, expression is not None)
+        self.log = session.run_dir / f"{entry.name}.log"
+        self._results = session.run_dir / f"{entry.name}.results"
+        self._offset = 0
+        self.begun = time.monotonic()
+        with open(self.log, "a", encoding="utf-8") as log:
+            self.process = session.processes.start(pytest_command(entry, self._results, expression),
+                                                   stdout=log.fileno(), stderr=log.fileno())
+
+    def new_results(self) -> list[Result]:
+        """What has come since the last call."""
+        lines, self._offset = read_lines(self._results, self._offset)
+        return [result for line in lines if (result := self.tally.read(line)) is not None]
+
+
+class Runner:
+    """Runs files, so many at a time, and shows their lines."""
+
+    def __init__(self, session: Session, plan: Plan, expression: str | None) -> None:
+        self.session = session
+        self.terminal = session.terminal
+        self.total = Total()
+        self._plan = plan
+        self._expression = expression
+        self._number = len(plan.steps)
+
+    def head(self, entry: Entry) -> str:
+        """The start of a file's line."""
+        self._number += 1
+        return self._plan.head(self._number, f"tests: {entry.name}")
+
+    def run(self, entries: Sequence[Entry], at_a_time: int) -> None:
+        """Runs the files. Whatever they leave running ends with them."""
+        waiting, running = list(entries), list[Watch]()
+        clock, begun = ProgressClock(self.terminal.is_tty), time.monotonic()
+        # One file alone has its line begun; of several, a line appears when a file has ended.
+        head, last = "", ""
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_a_time:
+                    running.append(Watch(self.session, waiting.pop(0), self._expression))
+                    if at_a_time == 1:
+                        head = self.head(running[0].tally.entry)
+                        self.terminal.begin(head)
+                        clock, begun, last = ProgressClock(self.terminal.is_tty), time.monotonic(), ""
+                for watch in list(running):
+                    last = self.advance(watch, head) or last
+                    if watch.tally.closed:
+                        running.remove(watch)
+                        self.end_orphans(running)
+                if clock.due():
+                    self.terminal.progress(f"{time.monotonic() - begun:3.0f} s  {last}")
+                time.sleep(0.05)
+        except BaseException:
+            self.session.processes.stop_all(GRACE)
+            orphans.end()
+            raise
+
+    def advance(self, watch: Watch, head: str) -> str:
+        """Shows what has come of a file, and its line if it has ended. Returns the last result's title."""
+        ended = watch.process.poll() is not None
+        new = watch.new_results()
+        for result in new:
+            if result.outcome == "failed":
+                self.show_failure(result)
+        if ended:
+            status = self.session.processes.ended(watch.process)
+            late = watch.tally.close(status)
+            if late is not None:
+                self.show_failure(late)
+                for line in last_lines(watch.log, 20):
+                    self.terminal.note(f"| {line}")
+            took = time.monotonic() - watch.begun
+            self.terminal.end(head or self.head(watch.tally.entry), f"{watch.tally.summary()}, {took:.0f} s")
+            self.total.results += watch.tally.results
+        return new[-1].title[:70] if new else ""
+
+    def end_orphans(self, running: Sequence[Watch]) -> None:
+        """Ends what a test has left. Beside other files that run, nobody knows whose it is: it has to wait."""
+        left = [] if running else orphans.end()
+        if left:
+            self.terminal.note(f"ended what was left running: {' '.join(sorted(set(left)))}")
+
+    def show_failure(self, result: Result) -> None:
+        """Its name, and the last lines of what pytest says of it."""
+        self.terminal.note(f"not ok - {result.title}")
+        lines = result.text.splitlines()
+        if len(lines) > MOST_LINES:
+            lines = [f"({len(lines) - MOST_LINES} lines more are in the log)", *lines[-MOST_LINES:]]
+        for line in lines:
+            self.terminal.note(f"| {line}")

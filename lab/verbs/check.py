@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb `check`: every test of this repository, or some."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.build import deps
+from lab.check import orphans
+from lab.check.runner import Runner, clean_environment, pytest_command
+from lab.check.table import Entry, Lane, format_table, pick, read_table
+from lab.core.errors import Exit, usage_error
+from lab.core.options import Given, Option
+from lab.core.places import TOP, tilde
+from lab.core.session import Session
+from lab.core.steps import Plan
+
+USAGE = """\
+usage: ./snplab check [GLOB] [-k EXPR] [--lane fast|boot|long] [-n N]
+       ./snplab check [GLOB] [--lane fast|boot|long] --list
+
+Runs the tests of this repository: those of the lanes fast and boot, or those whose names match GLOB. Ends with a line
+"N passed, N failed" (", N skipped" may follow). What is skipped is listed with its reason before that line.
+
+  --lane LANE     fast: no root, no network, no build; at most 90 seconds
+                  boot: what builds kernels and boots them
+                  long: what takes longer: soaks, sanitizers, each commit built
+  -k EXPR         the tests whose names match pytest's EXPR, such as 'launch and not digest'
+  -n N            so many files of the lane fast at a time (default 2)
+  --list          print each test file's name, lane, time, needs, and what it is about
+  --dry-run       print what would be done, as commands
+  --help          this text
+"""
+
+OPTIONS = (Option("--lane", "LANE"), Option("-k", "EXPR"), Option("-n", "N"), Option("--list"))
+NAMED = "./snplab check --list names them"
+WORKERS = 2
+
+
+def main(session: Session, given: Given) -> int:
+    """Runs the verb."""
+    entries = picked(given)
+    if given.flag("--list"):
+        for line in format_table(entries):
+            session.terminal.say(line)
+        return Exit.PASS
+    workers = given.number("-n", 1, 64, WORKERS)
+    plan = Plan(session, more=len(entries))
+    deps.install_step(plan, *purposes_of(entries))
+    if session.dry_run:
+        plan.run()
+        show(session, entries, given)
+        return Exit.PASS
+    # Two at once would build in the same folders.
+    if any(entry.lane is not Lane.FAST for entry in entries):
+        session.lock("check")
+    plan.run()
+    clean_environment()
+    orphans.adopt()
+    runner = Runner(session, plan, given.value("-k"))
+    runner.run([entry for entry in entries if entry.lane is Lane.FAST], workers)
+    runner.run([entry for entry in entries if entry.lane is not Lane.FAST], 1)
+    return conclude(session, runner, given.value("-k"))
+
+
+def picked(given: Given) -> list[Entry]:
+    """The test files that the command line names."""
+    if len(given.arguments) > 1:
+        raise usage_error(f"check takes one GLOB, found a second: '{given.arguments[1]}'")
+    lane = given.value("--lane")
+    if lane is None:
+        lanes = list(Lane) if given.flag("--list") else [Lane.FAST, Lane.BOOT]
+    elif lane in [known.value for known in Lane]:
+        lanes = [Lane(lane)]
+    else:
+        raise usage_error(f"--lane wants fast, boot or long, found '{lane}'")
+    table, glob = read_table(TOP / "tests"), given.arguments[0] if given.arguments else "*"
+    entries = pick(table, lanes, glob)
+    if not entries:
+        other = pick(table, list(Lane), glob)
+        hints = [f"--lane {entry.lane.value} has {entry.name}" for entry in other[:3]]
+        where = f" in the lane {lane}" if lane else " in the lanes fast and boot" if other else ""
+        raise usage_error(f"no test matches '{glob}'{where}", *hints, NAMED)
+    return entries
+
+
+def purposes_of(entries: Sequence[Entry]) -> list[str]:
+    """What the files need, and what `check` itself does."""
+    return sorted({"check", *(purpose for entry in entries for purpose in entry.needs)})
+
+
+def show(session: Session, entries: Sequence[Entry], given: Given) -> None:
+    """What --dry-run says of the tests."""
+    for entry in entries:
+        session.terminal.say(f"tests: {entry.name}")
+        results = session.run_dir / f"{entry.name}.results"
+        session.terminal.note(pytest_command(entry, results, given.value("-k")).shown())
+
+
+def conclude(session: Session, runner: Runner, expression: str | None) -> int:
+    """What was skipped, what failed, and the last line."""
+    say, total = session.terminal.say, runner.total
+    if not total.results:
+        say(f"no test matches -k '{expression}'")
+        say("0 passed, 1 failed")
+        return Exit.FAIL
+    for result in total.of("skipped"):
+        say(f"skipped: {result.title}: {result.reason}")
+    for result in total.of("failed"):
+        say(f"failed: {result.title}")
+    say(f"logs: {tilde(session.run_dir)}")
+    say(total.last_line())
+    return Exit.FAIL if total.of("failed") else Exit.PASS

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The front door, as a user calls it: ./snplab in a process of its own, and what it says."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+# What a run is given to clean up after a SIGTERM.
+GRACE = 15.0
+# Work folders and caches, which no copy of the repository needs.
+NOT_COPIED = (".git", "trees", "outgoing", "__pycache__", ".mypy_cache", ".pytest_cache")
+STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*?) …")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """Both."""
+        return self.stdout + self.stderr
+
+    def steps(self) -> list[str]:
+        """The titles of the steps, in the order of their lines."""
+        return [found[3] for line in self.output.splitlines() if (found := STEP.match(line))]
+
+
+def changed_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Our environment with these changes; None takes a variable away."""
+    merged: dict[str, str | None] = {**os.environ, **(env or {})}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def run_command(*words: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
+                stdin: str = "", timeout: float = 600) -> Done:
+    """Runs a command to its end; after `timeout`, or when the test is stopped, it is asked to end, then made to."""
+    process = subprocess.Popen([str(word) for word in words], env=changed_environment(env), cwd=cwd, text=True,
+                               errors="replace", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+    except BaseException:
+        process.terminate()
+        try:
+            process.communicate(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        raise
+    return Done(128 - process.returncode if process.returncode < 0 else process.returncode, stdout, stderr)
+
+
+def run_snplab(*words: str | Path, top: Path = TOP, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
+               stdin: str = "", timeout: float = 600) -> Done:
+    """Runs ./snplab, of this repository or of a copy of it."""
+    return run_command(top / "snplab", *words, env=env, cwd=cwd, stdin=stdin, timeout=timeout)
+
+
+def expect(done: Done, status: int, pattern: str = "") -> None:
+    """Fails unless it ended with that status and said a line that matches."""
+    assert done.status == status, f"expected status {status}, found {done.status}:\n{done.output[-4000:]}"
+    assert re.search(pattern, done.output, re.M), f"expected a line like: {pattern}\nfound:\n{done.output[-4000:]}"
+
+
+def copy_repository(target: Path, *without: str) -> Path:
+    """A copy of the repository, to be changed; `without` are names of folders at its top."""
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        at_top = Path(folder) == TOP
+        return [name for name in names if name in NOT_COPIED or (at_top and name in without)]
+    shutil.copytree(TOP, target, symlinks=True, ignore=left_out)
+    return target
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Each file and folder below one, with its kind, size and time of the last change."""
+    found = {}
+    for path in [folder, *folder.rglob("*")]:
+        try:
+            stat = path.lstat()
+        except FileNotFoundError:
+            continue
+        found[str(path.relative_to(folder))] = (stat.st_mode, stat.st_size, stat.st_mtime_ns)
+    return found

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Results that a test has besides its own, such as the cases of a C program that prints TAP."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lab.check.plugin import TAP_CASE
+from tests.support.tap import TapRun, run_tap
+
+
+class Tap:
+    """The cases of one test. They are counted in the last line of `check`."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        self._failed: list[str] = []
+        self.count = 0
+
+    def case(self, name: str, ok: bool, diagnostics: str = "", skip: str | None = None) -> None:
+        """A result. `skip` is the reason if the case was skipped."""
+        self.count += 1
+        outcome = "failed" if not ok else "passed" if skip is None else "skipped"
+        if not ok:
+            self._failed.append(f"{name}\n{diagnostics}".strip())
+        self._item.user_properties.append(
+            (TAP_CASE, {"case": name, "outcome": outcome, "reason": skip or "", "text": diagnostics}))
+
+    def settle(self) -> None:
+        """Fails the test, once, if a case has failed."""
+        failed, self._failed = self._failed, []
+        if failed:
+            pytest.fail(f"{len(failed)} of {self.count} cases failed:\n" + "\n".join(failed), pytrace=False)
