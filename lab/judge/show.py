@@ -79,11 +79,15 @@ class Show:
 
     def _show(self, text: str) -> None:
         """A reader that goes away, or a full disk behind standard output, does not stop the log."""
-        if self._told:
-            try:
-                self._tell(text)
-            except OSError:
-                self._told = False
+        if not self._told:
+            return
+        try:
+            self._tell(text)
+        except UnicodeEncodeError:
+            # A terminal without UTF-8.
+            self._tell(text.encode("ascii", "replace").decode())
+        except OSError:
+            self._told = False
 
 
 def read_times(logs: Path) -> dict[str, float]:

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict of `bench` on made-up counts, good and bad. ./snplab bench counts.
+
+A count that does not repeat must not pass for a number, nor locks that are in both kernels for cheap ones; the turn that a
+tick interrupted must not count.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.core.errors import Stop
+from lab.judge.bench import BenchQuestion, BenchVerdict, fit, judge_bench
+from tests.support.judge import assert_line
+
+ABOUT = "the benchmark's verdict on made-up counts, good and bad"
+LANE = "fast"
+NEEDS = ()
+TAKES = 1
+
+Judge = Callable[..., BenchVerdict]
+
+
+def counts(fixed: int, each: int, more: int = 0) -> list[str]:
+    """A boot's log for 1, 2, 4 and 8 vCPUs: fixed + each for each vCPU; a tick in one turn of three; more for the last."""
+    return [f"# # bench: vcpus={n} turn={turn} "
+            f"ticks={fixed + each * n + (30000 if turn == 2 else 0) + (more if n == 8 else 0)}"
+            for n in (1, 2, 4, 8) for turn in range(4)]
+
+
+WITH = counts(500, 1000)
+
+
+@pytest.fixture(name="judge")
+def fixture_judge(tmp_path: Path) -> Judge:
+    """judge(with, with, without, without, limit=N): of two boots each."""
+    def judge(*boots: list[str], limit: int | None = None) -> BenchVerdict:
+        paths = []
+        for i, lines in enumerate(boots):
+            paths.append(tmp_path / str(i))
+            paths[-1].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return judge_bench(BenchQuestion("T", "1.2.3", 8, 3, paths[:2], paths[2:], limit))
+    return judge
+
+
+def check(given: BenchVerdict, status: int, pattern: str) -> None:
+    """The exit status, and a line."""
+    assert_line(given.lines(), pattern)
+    assert given.status == status, "\n".join(given.lines())
+
+
+def test_cheap_locks(judge: Judge, tmp_path: Path) -> None:
+    """A pass; the turn that was interrupted does not count; the line."""
+    without = counts(500, 995)
+    given = judge(WITH, WITH, without, without, limit=10)
+    check(given, 0, r"^PASS: bench of T on linux 1\.2\.3: the locks cost at most 5 instructions for each vCPU, 0\.47 %")
+    given.write(tmp_path / "json")
+    data = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
+    assert next(iter(data)) == "version"
+    assert data["rows"][3] == {"vcpus": 8, "with": 8500, "without": 8460, "lock": 40, "each": 5, "share": 100 * 40 / 8500,
+                               "firmware": 0}
+    line = data["line"]
+    assert abs(line["slope"] - 1000) < 1e-6 and abs(line["intercept"] - 500) < 1e-6 and line["r2"] > 0.999999
+    assert data["repeats"] == {"with": True, "without": True}
+
+
+def test_dear_locks(judge: Judge) -> None:
+    """A failure, with how long the firmware must take to make them one percent."""
+    without = counts(500, 900)
+    given = judge(WITH, WITH, without, without, limit=99)
+    check(given, 1, "8 vCPUs: the locks cost 100 instructions each, expected at most 99")
+    assert given.to_json()["rows"][3]["firmware"] == (100 * 800 - 8500) / 8
+
+
+def test_no_limit(judge: Judge) -> None:
+    """Without a limit their cost is said and not judged."""
+    without = counts(500, 900)
+    check(judge(WITH, WITH, without, without), 0, "^PASS")
+
+
+def test_locks_that_cost_nothing(judge: Judge) -> None:
+    """They are in both kernels, or in none."""
+    check(judge(WITH, WITH, WITH, WITH), 1, "1 vCPUs: the locks cost 0 instructions")
+
+
+def test_boot_that_does_not_repeat(judge: Judge) -> None:
+    """A count that does not repeat is none."""
+    without = counts(500, 900)
+    check(judge(WITH, counts(500, 1001), without, without), 1, "with the locks, the boots differ, first at 1 vCPUs")
+
+
+def test_no_straight_line(judge: Judge) -> None:
+    """More for more vCPUs than a line has."""
+    without = counts(500, 900)
+    bent = counts(500, 1000, 4000)
+    check(judge(bent, bent, without, without), 1, "not a straight line")
+
+
+def test_early_end(judge: Judge) -> None:
+    """A boot that ended early has no verdict."""
+    without = counts(500, 900)
+    with pytest.raises(Stop, match=r"expected 4 launches for each of \[1, 2, 4, 8\] vCPUs, found") as e:
+        judge(WITH, WITH[:5], without, without)
+    assert e.value.status == 3
+
+
+def test_no_log(tmp_path: Path) -> None:
+    """Nor has one without a log."""
+    nowhere = [tmp_path / "nowhere"] * 2
+    with pytest.raises(Stop, match="nowhere: No such file") as e:
+        judge_bench(BenchQuestion("T", "1.2.3", 8, 3, nowhere, nowhere))
+    assert e.value.status == 3
+
+
+def test_fit() -> None:
+    """The few vCPUs are to lie on the line as well: a count that is 10 % off is so at 1 vCPU and at 512."""
+    points = [(n, 1000 + 100 * n) for n in (1, 2, 4, 8, 16, 512)]
+    for i in (0, 5):
+        off = [(n, round(y * (1.1 if j == i else 1))) for j, (n, y) in enumerate(points)]
+        assert abs(fit(off).residual) > 2

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict on boots with an SNP guest in them: made-up logs, right or wrong in one thing.
+
+`guest` passes only if L2 was launched, ran, found SEV-SNP active and all its CPUs, and showed a report that the platform
+has signed, that answers this boot's request and that has the measurement of the files it was launched from. Each of these
+is wrong here once. A hang is to be explained by lockdep's report, and nobody is to be named without one. A guest prints
+what it likes: its lines must decide nothing.
+"""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.judge.guest import GuestVerdict, judge_guest
+from lab.judge.verdict import BootQuestion
+from tests.attest import make
+from tests.support.judge import SNP_ENABLED, assert_line, assert_no_line, edit, without
+from tests.support.judge_guest import (APPEND, CASES, ELSEWHERE, LINUX, NONCE, QUIET, Files, hanging_ktap, ktap, lockdep,
+                                       write_boot)
+
+ABOUT = "the verdict on boots with an SNP guest: each case, its report, a hang, the host"
+LANE = "fast"
+NEEDS = ("guest",)
+TAKES = 12
+
+Judge = Callable[..., GuestVerdict]
+
+
+@pytest.fixture(name="files", scope="module")
+def fixture_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """L2's files, and keys."""
+    return Files.make(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(name="good", scope="module")
+def fixture_good(files: Files) -> list[str]:
+    """A whole boot."""
+    return ktap(files.report())
+
+
+@pytest.fixture(name="judge")
+def fixture_judge(files: Files, tmp_path: Path) -> Judge:
+    """judge(lines, launch={...}, kernel=..., host=..., times=...): the verdict."""
+    def judge(lines: Sequence[str], launch: dict[str, Any] | None = None, **logs: Any) -> GuestVerdict:
+        folder = write_boot(tmp_path / "logs", lines, **logs)
+        asked = BootQuestion(folder, "t", "1.2.3", "10", ["snp_guest"], emulated=True, snp=True, shown_logs="LOGS")
+        return judge_guest(asked, files.launch(**(launch or {})))
+    return judge
+
+
+def check(given: GuestVerdict, status: int, *patterns: str) -> None:
+    """The exit status, and a line for each pattern; of a pattern with a "!" before it, none."""
+    lines = given.lines()
+    assert int(given.status.exit) == status, "\n".join(lines)
+    assert given.to_json()["exit"] == status
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            assert_no_line(lines, pattern[1:])
+        else:
+            assert_line(lines, pattern)
+
+
+# --- The boot that is right -----------------------------------------------------------------------------------------
+
+
+def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path) -> None:
+    """A pass, with the times; the JSON has the same, and what was booted."""
+    given = judge(good)
+    check(given, 0,
+          r"^PASS: t on linux 1\.2\.3: a shell in an SNP guest of 2 CPUs after 33\.2 s; its report is signed, and its "
+          r"measurement the one computed here; no report in the kernel's log, no error on the host; logs: LOGS$",
+          r"^ +2\.9 s  L1's firmware and kernel$", r"^ +8\.3 s  the guest's kernel, to a shell$",
+          r"^ +4\.3 s  power-off  \(at 40\.3 s\)$")
+    given.write(tmp_path / "json")
+    data = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
+    assert next(iter(data)) == "version"
+    assert (data["verb"], data["verdict"], data["exit"], data["tree"], data["problems"]) == ("guest", "pass", 0, "t", [])
+    assert [(c["name"], c["result"]) for c in data["tests"][0]["cases"]] == [(f"guest.{case}", "pass") for case in CASES]
+    assert len(data["times"]) == 9 and data["times"][-1]["until"] == 40.3 and data["shell_seconds"] == 33.2
+    assert abs(sum(row["seconds"] for row in data["times"]) - 40.3) < .1
+    attestation = data["attestation"]
+    assert attestation["measurement"] == attestation["digest"] == files.digest
+    assert [check.split(":")[0] for check in attestation["checks"]] == ["ok"] * 4
+    for name, file in (("firmware", "fw"), ("kernel", "kernel"), ("initrd", "initrd")):
+        assert attestation[name] == str(files.folder / file)
+    assert attestation["append"] == APPEND
+    # The report is kept, and the verdict is beside the logs.
+    assert (tmp_path / "logs/report.bin").stat().st_size == 1184
+    assert attestation["report"] == str(tmp_path / "logs/report.bin")
+    assert (tmp_path / "logs/verdict.json").read_bytes() == (tmp_path / "json").read_bytes()
+
+
+# --- A case fails ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the program fails", "whatever its exit status says"])
+@pytest.mark.parametrize("case", CASES)
+def test_case_fails(case: str, whole: bool, judge: Judge, good: list[str]) -> None:
+    """A case that fails: fail, with its reason."""
+    n = CASES.index(case) + 1
+    lines = edit(good, rf"^# ok {n} guest\.{case}$", f"# not ok {n} guest.{case} # for a reason of its own")
+    if whole:
+        lines = edit(lines, "^ok 1 snp_guest", "not ok 1 snp_guest # exit status 1")
+    check(judge(lines), 1, rf"^ +not ok: guest\.{case}: for a reason of its own$", "^FAIL: ", "!its report is signed")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case_is_missing(case: str, judge: Judge, good: list[str]) -> None:
+    """A case that is missing, and then one that is not even planned: fail."""
+    lines = without(good, rf"^# ok \d guest\.{case}$")
+    check(judge(lines), 1, "expected results of 7 cases, found 6", "^FAIL: ")
+    given = judge(edit(lines, r"^# 1\.\.7", "# 1..6"))
+    check(given, 1, rf"expected the cases .*guest\.{case}.*, found guest\..*", "^FAIL: ")
+    assert given.to_json()["verdict"] == "fail"
+
+
+def test_no_case(judge: Judge, good: list[str]) -> None:
+    """No case at all: fail."""
+    check(judge(without(good, r"^# ok |^# 1\.\.")), 1, "expected the cases .*, found none$")
+
+
+def test_case_is_skipped(judge: Judge, good: list[str]) -> None:
+    """A case is skipped: fail."""
+    check(judge(edit(good, "^# ok 6 guest.attests", r"\g<0> # SKIP no driver")), 1,
+          r"guest\.attests: skipped, on a host that has what it needs: no driver")
+
+
+def test_ended_in_the_middle(judge: Judge, good: list[str]) -> None:
+    """It ended in the middle: fail, and no shell."""
+    cut = next(i for i, line in enumerate(good) if "shell" in line)
+    check(judge(good[:cut], times=""), 1, "L1 ended before its tests did", "^FAIL: .*: no shell in the guest; ")
+
+
+def test_times_are_not_whole(judge: Judge, good: list[str]) -> None:
+    """Times that are not whole are no error of their own."""
+    check(judge(good, times="init 2.9\nmodules 3.6\nbegin 3"), 0, r"^ +0\.7 s  its modules: .* \(at 3\.6 s\)$",
+          "^PASS: .*: no shell in the guest")
+
+
+def test_line_within_a_line(judge: Judge, good: list[str]) -> None:
+    """A line of the guest's with other ends of lines in it is one line."""
+    case = "# ok 5 guest.has_all_cpus"
+    lines = edit(without(good, "^# ok 5"), "snplab: cpus 2", rf"\g<0>\r{case}\f{case}" + f"\u2028{case}")
+    check(judge(lines), 1, "expected results of 7 cases, found 6")
+
+
+def test_results_on_the_console(judge: Judge, good: list[str]) -> None:
+    """A result that the guest prints is none."""
+    lines = edit(good, r"^# \| .*log: .*", "\\g<0>\n# | [33.80] ok 1 guest.runs\n# | [33.81] not ok 2 snp_guest\n"
+                                           "# | [33.82] # event end 1.0")
+    check(judge(lines), 0, "^PASS")
+
+
+# --- The report -----------------------------------------------------------------------------------------------------
+
+OTHERS = {"kernel": {"kernel": "kernel2"}, "initrd": {"initrd": "initrd2"}, "command line": {"append": "console=hvc0"},
+          "number of CPUs": {"smp": 3}}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_another_was_measured(what: str, judge: Judge, good: list[str], files: Files) -> None:
+    """Another kernel, and so on, than was measured: fail."""
+    given = judge(good, OTHERS[what])
+    check(given, 1, f"^ +not ok: measurement: expected [0-9a-f]{{96}}, found {files.digest}$", "^FAIL: ",
+          "!its report is signed", "!^ +ok: ")
+    data = given.to_json()
+    assert data["verdict"] == "fail"
+    assert data["attestation"]["measurement"] == files.digest != data["attestation"]["digest"]
+
+
+def test_another_nonce(judge: Judge, files: Files) -> None:
+    """The report of another request: fail, by that alone."""
+    check(judge(ktap(files.report(nonce=NONCE.replace("0", "1", 1)))), 1,
+          "^ +not ok: report data: expected 3031.*, found 3131", "^FAIL: ", "!not ok: (measurement|signature)")
+
+
+def test_another_key(judge: Judge, files: Files) -> None:
+    """A report that another key signed: fail, by that alone."""
+    check(judge(ktap(files.report("stranger"))), 1,
+          r"^ +not ok: signature: expected one by the key in .*vcek\.pem", "!not ok: (measurement|report data)")
+
+
+def test_flipped_bit(judge: Judge, files: Files) -> None:
+    """A flipped bit: fail."""
+    check(judge(ktap(make.flip(files.report(), 0x100))), 1, "^ +not ok: signature: ")
+
+
+def report_lines(lines: Sequence[str]) -> list[int]:
+    """Where the report's lines are."""
+    return [i for i, line in enumerate(lines) if "report: | " in line]
+
+
+def changed(lines: Sequence[str], pattern: str, replacement: str) -> list[str]:
+    """With another line in the middle of the report."""
+    i = report_lines(lines)[8]
+    return [*lines[:i], re.sub(pattern, replacement, lines[i]), *lines[i + 1:]]
+
+
+def test_report_is_short(judge: Judge, files: Files) -> None:
+    """A byte less: fail."""
+    check(judge(ktap(files.report()[:1183])), 1,
+          "expected an attestation report, found none: the 21 lines that the guest has printed have 1183 bytes, a report "
+          "has 1184", "^FAIL")
+
+
+def test_first_line_of_the_report_is_missing(judge: Judge, good: list[str]) -> None:
+    """So that its end alone would pass for it: fail."""
+    i = report_lines(good)[0]
+    lines = without([*good[:i], *good[i + 1:]], "report: end")
+    check(judge(lines), 1, "the 20 lines that the guest has printed have 1127 bytes, a report has 1184")
+
+
+def test_message_instead_of_a_line(judge: Judge, good: list[str]) -> None:
+    """A message in the middle of the report: fail."""
+    check(judge(changed(good, r"\| [^|]*$", "| [34.4] random: crng init done")), 1,
+          "the 20 lines that the guest has printed have 1127 bytes")
+
+
+@pytest.mark.parametrize("replacement", [r"\g<0>?", "\ufffd"], ids=["a character too many", "a character that is none"])
+def test_not_base64(replacement: str, judge: Judge, good: list[str]) -> None:
+    """A character that base64 has not: fail."""
+    check(judge(changed(good, ".$", replacement)), 1,
+          "the 21 lines that the guest has printed are not base64: ")
+
+
+def test_no_report(judge: Judge, good: list[str], files: Files) -> None:
+    """No report: fail, and no measurement."""
+    given = judge(without(good, r"snplab: report: \| "))
+    check(given, 1, "expected an attestation report, found none: the guest has printed none", "^FAIL")
+    attestation = given.to_json()["attestation"]
+    assert attestation["measurement"] is None and attestation["digest"] == files.digest
+
+
+def test_no_key(judge: Judge, good: list[str]) -> None:
+    """The platform has exported no key: fail."""
+    check(judge(good, {"key": "nowhere.pem"}), 1, r"nowhere\.pem: No such file", "^FAIL")
+
+
+def test_no_digest(judge: Judge, good: list[str]) -> None:
+    """There is no digest of a file that is no firmware: fail."""
+    check(judge(good, {"firmware": "kernel"}), 1, "the launch digest could not be computed: ", "^FAIL")
+
+
+# --- The hang -------------------------------------------------------------------------------------------------------
+
+BLOCKED = (r"^ +blocked in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken: CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN$")
+NAMED = (r"^ +lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) released "
+         r'&kvm->lock \(task qemu-system-x86, after the event "finish"\): the caller of kvm_lock_all_vcpus\(\) there has '
+         "not unlocked$")
+UNKNOWN = "^ +the holder is not known: lockdep has reported nothing, or is not in this kernel$"
+OTHER_FORM = "^ +lockdep's report has another form than expected: see the kernel's log$"
+STAMPS = {"as it is": "", "stamped": "[    9.312345] ", "stamped, by whom": "[    9.312345][  T416] "}
+
+
+def stamped(lines: Sequence[str], stamp: str = STAMPS["stamped"]) -> list[str]:
+    """The end of a kernel's log."""
+    return [LINUX, SNP_ENABLED, *(stamp + line for line in lines)]
+
+
+@pytest.mark.parametrize("stamp", STAMPS)
+@pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
+def test_hang(tree: str, stamp: str, judge: Judge) -> None:
+    """A hang, with lockdep's report: the function that has not unlocked is named."""
+    given = judge(hanging_ktap(), kernel=stamped(lockdep(tree), STAMPS[stamp]), times="init 2.9\nfinish 5.4\n")
+    check(given, 1, r"^ +not ok: guest\.runs: the guest hangs: vCPU threads are blocked", BLOCKED, NAMED,
+          "WARNING: Nested lock was not taken", "^FAIL: .*: no shell in the guest; 1 kernel reports")
+    assert any("was still held when sev_mem_enc_ioctl()" in problem for problem in given.to_json()["problems"])
+
+
+def test_hang_without_lockdep(judge: Judge) -> None:
+    """Without lockdep's report the holder is not known."""
+    check(judge(hanging_ktap()), 1, BLOCKED, UNKNOWN)
+
+
+def test_hang_with_lockdep_off(judge: Judge) -> None:
+    """lockdep says that it is off: that is shown."""
+    check(judge(hanging_ktap(), kernel=stamped(["INFO: lockdep is turned off."])), 1, BLOCKED,
+          "^ +the holder is not known: lockdep has reported another thing: .*INFO: lockdep is turned off")
+
+
+def test_hang_with_another_report(judge: Judge) -> None:
+    """Another report of lockdep's is shown."""
+    check(judge(hanging_ktap(), kernel=stamped(["WARNING: lock held when returning to user space!"])), 1, BLOCKED,
+          "^ +the holder is not known: lockdep has reported another thing: .*WARNING: lock held when returning to user space!$")
+
+
+@pytest.mark.parametrize("part", ["is trying to lock", "&vcpu->mutex", "^&kvm->lock", "mutex_unlock"])
+def test_hang_with_half_a_report(part: str, judge: Judge) -> None:
+    """A report without one of its lines names nobody."""
+    check(judge(hanging_ktap(), kernel=stamped(without(lockdep("6.12.y"), part))), 1, BLOCKED, OTHER_FORM,
+          "!was still held when")
+
+
+def test_hang_with_another_mutex(judge: Judge) -> None:
+    """Nor does a report of another mutex."""
+    check(judge(hanging_ktap(), kernel=stamped(edit(lockdep("6.12.y"), "&vcpu->mutex", "&other->lock"))), 1, BLOCKED,
+          OTHER_FORM, "!was still held when")
+
+
+def test_threads_elsewhere(judge: Judge) -> None:
+    """Threads that are elsewhere are not blocked on the mutex."""
+    check(judge(hanging_ktap(ELSEWHERE), kernel=stamped(lockdep("6.12.y"))), 1, "^FAIL", "!blocked in kvm_vcpu_ioctl",
+          "!was still held", "!the holder")
+
+
+def test_one_thread_of_two(judge: Judge) -> None:
+    """It alone is named, with its ioctl."""
+    lines = edit(hanging_ktap(), "(^# thread CPU 0.*)in KVM_RUN, waits for .*", r"\1system call 202 0x7f 0x80 0x0")
+    lines = edit(lines, "(^# thread CPU 1.*)KVM_RUN", r"\1KVM_KVMCLOCK_CTRL")
+    check(judge(lines), 1, "^ +blocked in .* is taken: CPU 1/KVM in KVM_KVMCLOCK_CTRL$")
+
+
+def test_report_without_a_hang(judge: Judge, good: list[str]) -> None:
+    """No hang, but lockdep's report: fail, and no word of threads."""
+    check(judge(good, kernel=stamped(lockdep("6.12.y"))), 1, r"1 report\(s\) in the kernel", "^FAIL",
+          "!blocked in kvm_vcpu_ioctl")
+
+
+# --- Kernel and host ------------------------------------------------------------------------------------------------
+
+
+def test_report_of_the_kernel(judge: Judge, good: list[str]) -> None:
+    """A report in the kernel's log: fail."""
+    kernel = stamped(["BUG: KASAN: slab-use-after-free in sev_es_sync_vmsa+0x1/0x2"])
+    check(judge(good, kernel=kernel), 1, r"^ +1 report\(s\) in the kernel's log:$", "^FAIL: .*1 kernel reports")
+
+
+def refused(entry: str) -> list[str]:
+    """host.log after a refused VMRUN, with the RMP entry of its VMSA."""
+    return ["amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a validated 4 KB VMSA "
+            f"page of that ASID ({entry})"]
+
+
+def test_destroyed_vmsa(judge: Judge, good: list[str]) -> None:
+    """A VMRUN with a page that was a VMSA: the race that it matches is named."""
+    check(judge(good, host_log=refused("0x400800001ef6d001")), 0,
+          r"^ +CPU 2 of L1: KVM entered VMSA 0x27609000, .* 309d28576f0a ")
+
+
+@pytest.mark.parametrize("entry", ["0x0", "0x600800001ef6d001", "0x000800001ef6d001", "0x400800001ef6d000"])
+def test_other_refusals(entry: str, judge: Judge, good: list[str]) -> None:
+    """A VMRUN with another entry is not that race."""
+    check(judge(good, host_log=refused(entry)), 0, "!309d28576f0a")
+
+
+def test_no_snp_host(judge: Judge, good: list[str]) -> None:
+    """L1 is no SNP host: fail."""
+    check(judge(good, kernel=[LINUX]), 1, 'expected "SEV-SNP enabled" in the kernel')
+
+
+def test_no_kernel_log(judge: Judge, good: list[str]) -> None:
+    """No kernel's log: fail."""
+    check(judge(good, kernel=[]), 1, "the kernel's log is not there")
+
+
+def test_error_on_the_host(judge: Judge, good: list[str]) -> None:
+    """An error on the emulated host: fail."""
+    host = QUIET.replace('"guest-errors": 0', '"guest-errors": 1').replace('"vmrun": 0', '"vmrun": 1')
+    check(judge(good, host=host, host_log=["amd-snp: vmrun: page 0x1234 is no VMSA"]), 1,
+          r"1 error\(s\) on the emulated host", r"host\.log:1: amd-snp: vmrun: page 0x1234", "^FAIL: .*1 on the host")
+
+
+def test_uncounted(judge: Judge, good: list[str]) -> None:
+    """Errors that nobody counted: fail."""
+    check(judge(good, host=None), 1, "expected the emulated host's count of errors, found none")
+
+
+@pytest.mark.parametrize("entry", ["rmp-assigned", "rmp-firmware"])
+def test_rmp_entries_left(entry: str, judge: Judge, good: list[str]) -> None:
+    """RMP entries left: fail."""
+    check(judge(good, host=QUIET.replace(f'"{entry}": 0', f'"{entry}": 3')), 1,
+          f"expected every RMP entry back at the hypervisor .*{entry} 3")
+
+
+def test_panic(judge: Judge, good: list[str]) -> None:
+    """A panic is a panic; no report is looked at."""
+    given = judge(good, kernel=stamped(["Kernel panic - not syncing: Fatal exception"]))
+    check(given, 255, "the kernel panicked: Fatal exception", "^PANIC: ", "!its report is signed")
+    data = given.to_json()
+    assert (data["verdict"], data["exit"], data["attestation"]) == ("panic", 255, {})
+
+
+def test_time_out(judge: Judge, good: list[str]) -> None:
+    """A time-out of the boot."""
+    check(judge(good, timed_out="600"), 124, "no end within 600 s", "^TIMEOUT: ")
+
+
+def test_time_out_of_the_program(judge: Judge, good: list[str]) -> None:
+    """A time-out of the program in L1."""
+    check(judge(edit(good, "^ok 1 snp_guest", "not ok 1 snp_guest # TIMEOUT no end within 600 s")), 124, "^TIMEOUT: ")

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The program that launches L2 in L1 (snp_guest), run here with scripts in place of QEMU.
+
+Whatever QEMU and L2 do, it has to print seven results in their order, to end, and to end with the right status: a program
+that waits for a line that never comes would cost each boot its whole time-out, and one that reads a guest's words as its
+own would pass what the guest wants. It must tell vCPUs that hang on vcpu->mutex from those that only sleep.
+"""
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lab.judge.guest import judge_guest
+from lab.judge.verdict import BootQuestion
+from tests.support.judge import SNP_ENABLED, assert_line, assert_no_line
+from tests.support.judge_guest import (APPEND, CASES, L1_SCRIPT, LINUX, NONCE, Files, hanging_ktap, lockdep, write_boot)
+
+ABOUT = "snp_guest in L1, with scripts as its QEMU: seven results whatever happens, the right status, and always an end"
+LANE = "fast"
+NEEDS = ("check", "guest")
+TAKES = 25
+
+LAUNCHED = ["echo kvm_sev_snp_launch_start policy 0x30000", "echo kvm_sev_snp_launch_finish id_block"]
+SHELL = 'echo "snplab: shell after 8.22 s, linux 1.2.3-guest"'
+UP = [SHELL, 'read -r asked; echo "$asked" >>$d/asked']
+ACTIVE, CPUS = 'echo "snplab: memory encryption: AMD SEV SEV-ES SEV-SNP"', 'echo "snplab: cpus 2"'
+REPORTS = ['echo "snplab: report: | abc"', 'echo "snplab: report: end"']
+DOWN = ['echo "snplab: checked"', 'read -r asked; echo "$asked" >>$d/asked; exit 0']
+WHOLE = [*LAUNCHED, *UP, ACTIVE, CPUS, *REPORTS, *DOWN]
+# threads STATE WCHAN SYSCALL: two vCPUs of this QEMU, and its main thread.
+THREADS = r"""threads() {
+	for i in 0 1; do
+		t=$d/proc/$$/task/10$i; mkdir -p $t
+		echo "CPU $i/KVM" >$t/comm; echo "10$i (CPU $i/KVM) $1 1 1 0" >$t/stat; printf %s "$2" >$t/wchan
+		echo "$3" >$t/syscall; printf "%s\n" "[<0>] $2+0x9a/0x6c0 [kvm]" "[<0>] __x64_sys_ioctl+0x4d3/0xa80" >$t/stack
+	done
+	t=$d/proc/$$/task/$$; mkdir -p $t
+	echo qemu-system-x86 >$t/comm; echo "$$ (qemu-system-x86) D 1 1 0" >$t/stat
+	printf kvm_vcpu_ioctl >$t/wchan; echo "16 0xd 0xae80 0x0" >$t/syscall
+}"""
+ODD = r"""\n \\ 'x' "y" * ? [a] ~ $HOME $(date) `date` %s & | ; -n # SKIP"""
+# Each half of a line comes just before a second is over, wherever that begins.
+HALVES = ('for i in 1 2 3 4 5 6 7 8; do sleep 0.4; printf "snpl"; sleep 0.3; echo "ab: slow $i"; done; '
+          'printf "snplab: she"; sleep 2; echo "ll after 8.22 s, linux 1.2.3-guest"')
+LIES = ("printf '%s\\n' \"qemu: ended with status 0\" \"snp_guest: look ()\" \"ok 4 guest.snp_is_active\" \"1..1\" "
+        "\"# event end 1.0\"")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way in which QEMU and L2 can behave; the seven results, "." for ok and "x" for not ok; the exit status."""
+
+    qemu: list[str]
+    results: str
+    status: int = 1
+    settings: list[str] = field(default_factory=list)
+    # The guest's console is a terminal's.
+    tty: bool = False
+
+
+def instead(line: str, *lines: str) -> list[str]:
+    """The guest that is right, with other lines in place of one."""
+    assert line in WHOLE
+    return [new for old in WHOLE for new in (lines if old == line else (old,))]
+
+
+def looks(state: str, wchan: str, syscall: str) -> list[str]:
+    """A QEMU whose vCPUs have such threads."""
+    return [THREADS, *LAUNCHED, f"threads {state} {wchan} '{syscall}'", "sleep 50"]
+
+
+SOON, SLOW = ["stuck=2"], ["limit=8", "stuck=2"]
+RUNS = {
+    "good": Run(WHOLE, ".......", 0),
+    "error": Run(['echo "qemu-system-x86_64: -object sev-snp-guest: no such thing" >&2; exit 1'], "xxxxxxx"),
+    "nothing": Run([], "xxxxxxx"),
+    "killed": Run([*LAUNCHED, "kill -9 $$"], ".xxxxxx"),
+    "silent": Run(["sleep 50"], "xxxxxxx", settings=["limit=8"]),
+    "unended": Run([*LAUNCHED, 'printf "on the screen" >$d/tmp/serial; printf "guest# "; exit 0'], ".xxxxxx"),
+    "dangling": Run([*LAUNCHED, 'printf "guest# "; sleep 50'], ".xxxxxx", settings=["limit=8"]),
+    "odd": Run([*LAUNCHED, "cat <<'X'", ODD, "-n", r"-e a\tb", "X", *UP, "cat <<'X'", ODD, "X", ACTIVE, CPUS, *REPORTS,
+                *DOWN], ".......", 0),
+    # As a terminal's lines end.
+    "returns": Run([re.sub(r'^echo "(snplab: [^"]*)"', r'printf "%s\\r\\n" "\1"', line) for line in WHOLE], ".......", 0),
+    "twice": Run([line.replace("read -r asked", 'read -r asked ; echo "snplab: shell after 9 s, linux 2"') for line in WHOLE],
+                 ".......", 0),
+    "fewer": Run(instead(CPUS, 'echo "snplab: cpus 1"'), "....x.."),
+    "more": Run(instead(CPUS, 'echo "snplab: cpus 3"'), "....x.."),
+    "noreport": Run(instead(REPORTS[1], 'echo "snplab: no report: sev-guest: error -5"'), ".....x."),
+    "quiet": Run(instead(REPORTS[1]), ".....x."),
+    "plain": Run(instead(ACTIVE, ACTIVE.replace(" SEV-SNP", "")), "...x..."),
+    "early": Run(WHOLE[:4], "...xxxx"),
+    "late": Run(instead(DOWN[1], DOWN[1].replace("exit 0", "exit 7")), "......x"),
+    "untold": Run(instead(LAUNCHED[1]), "x......"),
+    "halves": Run(instead(SHELL, HALVES), ".......", 0),
+    "liar": Run(instead(ACTIVE, LIES, ACTIVE), ".......", 0),
+    "stuck": Run([THREADS, *LAUNCHED, "threads D kvm_vcpu_ioctl '16 0xd 0xae80 0x0 0x1'", 'printf "half a line"; sleep 50'],
+                 ".xxxxxx", settings=SOON),
+    "halted": Run(looks("S", "kvm_vcpu_ioctl", "16 0xd 0xae80 0x0"), ".xxxxxx", settings=SLOW),
+    "elsewhere": Run(looks("D", "kvm_vcpu_ioctl", "202 0xd 0xae80 0x0"), ".xxxxxx", settings=SLOW),
+    "clock": Run(looks("D", "kvm_vcpu_ioctl", "16 0xd 0xaead 0x0"), ".xxxxxx", settings=SOON),
+    "third": Run(looks("D", "kvm_vcpu_ioctl", "16 0xd 0xae9a 0x0"), ".xxxxxx", settings=SOON),
+    "faulting": Run(looks("D", "folio_wait_bit_common", "16 0xd 0xae80 0x0"), ".xxxxxx", settings=SLOW),
+    "running": Run(looks("R", "0", "running"), ".xxxxxx", settings=SLOW),
+    "console": Run([*LAUNCHED, 'echo "a shell for you"; exit 3'], "", 3, tty=True),
+}
+
+
+def moved(folder: Path) -> str:
+    """The program, with its paths in a folder of its own."""
+    lines = []
+    for line in L1_SCRIPT.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            line = re.sub(r'(^|[ <>=:"])/(guest|tmp)/', rf"\1{folder}/\2/", line)
+        line = line.replace('/proc/"$(cat', f'{folder}/proc/"$(cat')
+        line = re.sub("^/bin/busybox --install -s /bin", f"busybox --install -s {folder}/bin", line)
+        lines.append(re.sub("^PATH=.*", f"PATH={folder}/bin", line))
+    return "\n".join(lines) + "\n"
+
+
+def foreign(script: str, folder: Path) -> list[str]:
+    """Lines with a path of this machine: the program would change what is there."""
+    allowed = (f"{folder}/", "</proc/uptime", ">/dev/null", ')"/task')
+    found = []
+    for line in script.splitlines():
+        for text in allowed:
+            line = line.replace(text, "")
+        if not line.startswith("#") and re.search(r'(^|[ <>="])/[a-z]', line):
+            found.append(line)
+    return found
+
+
+class Started:
+    """One of them, running."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.run = folder, RUNS[name]
+        for sub in ("bin", "guest", "tmp"):
+            (folder / sub).mkdir(parents=True)
+        settings = ["smp=2", "memory=512", f"nonce={NONCE}", "limit=40", "stuck=30", *self.run.settings]
+        (folder / "guest/settings").write_text("\n".join(settings) + "\n", encoding="utf-8")
+        (folder / "guest/append").write_text(APPEND, encoding="utf-8")
+        if name != "nothing":
+            qemu = folder / "bin/qemu-system-x86_64"
+            qemu.write_text("\n".join([f"#!{folder}/bin/sh", f"d={folder}", *self.run.qemu, ""]), encoding="utf-8")
+            qemu.chmod(0o755)
+        self.script = moved(folder)
+        assert foreign(self.script, folder) == []
+        (folder / "snp_guest").write_text(self.script, encoding="utf-8")
+        self.tty = folder / "tty"
+        self.tty.touch()
+        words = ["timeout", "-k", "1", "60", "busybox", "sh", str(folder / "snp_guest"),
+                 *([str(self.tty)] if self.run.tty else [])]
+        with open(folder / "tap", "wb") as out, open(folder / "err", "wb") as err:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+    def tap(self) -> list[str]:
+        """The lines that it printed, when it has ended."""
+        self.process.wait(65)
+        return (self.folder / "tap").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(name="started", scope="module")
+def fixture_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Started]]:
+    """All of them at once: most of their time is waiting."""
+    top = tmp_path_factory.mktemp("l1")
+    started = {name: Started(top / name, name) for name in RUNS}
+    yield started
+    for one in started.values():
+        one.process.kill()
+        one.process.wait()
+
+
+@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if not run.tty])
+def test_seven_results(name: str, started: dict[str, Started]) -> None:
+    """The plan, seven results in their order, the exit status, and nothing on standard error."""
+    one = started[name]
+    tap = one.tap()
+    found = [re.sub(" # .*", "", line) for line in tap if re.match(r"(not )?ok |[0-9]+\.\.", line)]
+    assert found == ["1..7", *(f"{'' if result == '.' else 'not '}ok {n} guest.{case}"
+                               for n, (result, case) in enumerate(zip(one.run.results, CASES), 1))], "\n".join(tap)
+    assert one.process.returncode == one.run.status
+    assert (one.folder / "err").read_text(encoding="utf-8") == ""
+
+
+NO_END = r"^not ok 2 guest.runs # no end within 8 s$"
+SAYS = [
+    ("good", "the console, stamped", r"^\| \[[0-9]+\.[0-9]+\] snplab: report: \| abc$"),
+    ("error", "QEMU's error is shown", r"^\| \[[0-9.]+\] qemu-system-x86_64: -object sev-snp-guest: no such thing$"),
+    ("error", "the first case says why", "^not ok 1 guest.is_launched # QEMU ended with status 1$"),
+    ("error", "the others say which it was", "^not ok 7 guest.powers_off # not reached: see is_launched$"),
+    ("nothing", "no such program", "^not ok 1 guest.is_launched # QEMU ended with status 127$"),
+    ("killed", "the status", "# QEMU ended with status 137$"),
+    ("silent", "the reason", "^not ok 1 guest.is_launched # no end within 8 s$"),
+    ("unended", "the last line, without its end", r"^\| \[[0-9.]+\] guest# $"),
+    ("unended", "the end is seen", "^qemu: ended with status 0$"),
+    ("unended", "the serial port", "^serial: on the screen$"),
+    ("dangling", "the reason", "# no end within 8 s$"),
+    ("dangling", "half a line is shown", r"^\| \[[0-9.]+\] guest# $"),
+    ("odd", "a line that echo could take for an option", r"^\| \[[0-9.]+\] -e a\\tb$"),
+    ("fewer", "how many", "# expected work done on 2 CPUs, found 1$"),
+    ("more", "how many", "# expected work done on 2 CPUs, found 3$"),
+    ("noreport", "why", "^not ok 6 guest.attests # no report: sev-guest: error -5$"),
+    ("quiet", "neither", "^not ok 6 guest.attests # expected a report, or why there is none, found neither$"),
+    ("plain", "what is active", "# expected SEV-SNP among the active features, found: AMD SEV SEV-ES$"),
+    ("early", "that it has ended", "^not ok 4 guest.snp_is_active # QEMU ended with status 0$"),
+    ("late", "its status", "^not ok 7 guest.powers_off # QEMU ended with status 7$"),
+    ("untold", "what was not seen", "^not ok 1 guest.is_launched # not seen, and runs came$"),
+    ("stuck", "the reason", r"^not ok 2 guest.runs # the guest hangs: vCPU threads are blocked on vcpu->mutex, for 2 s$"),
+    *(("stuck", f"thread {i}", rf"^thread CPU {i}/KVM: state D, wchan kvm_vcpu_ioctl, in KVM_RUN, waits for vcpu->mutex$")
+      for i in range(2)),
+    *(("stuck", f"the stack of thread {i}", rf"^thread CPU {i}/KVM: stack: \[<0>\] kvm_vcpu_ioctl\+0x9a/0x6c0 \[kvm\]$")
+      for i in range(2)),
+    *((name, "no hang on the mutex", NO_END) for name in ("halted", "elsewhere", "faulting", "running")),
+    ("elsewhere", "where the threads are",
+     "^thread CPU 1/KVM: state D, wchan kvm_vcpu_ioctl, system call 202 0xd 0xae80 0x0$"),
+    *((name, "the reason", "# the guest hangs: ") for name in ("clock", "third")),
+    ("clock", "the ioctl that QEMU begins with",
+     "^thread CPU 0/KVM: state D, wchan kvm_vcpu_ioctl, in KVM_KVMCLOCK_CTRL, waits for vcpu->mutex$"),
+    ("third", "another ioctl", ", in vCPU ioctl 0xae9a, waits for vcpu->mutex$"),
+    ("console", "what QEMU said is in the log", "^kvm_sev_snp_launch_start|QEMU ended with status 3"),
+]
+
+
+@pytest.mark.parametrize(("name", "what", "pattern"), SAYS, ids=[f"{name}-{what}" for name, what, _ in SAYS])
+def test_says(name: str, what: str, pattern: str, started: dict[str, Started]) -> None:
+    """What it prints besides."""
+    assert what
+    assert_line(started[name].tap(), pattern)
+
+
+SILENT = [("returns", "no carriage return is left", "\r"), ("stuck", "no other thread", "thread qemu"),
+          *((name, "no thread waits for it", "waits for vcpu->mutex") for name in ("halted", "elsewhere", "faulting", "running"))]
+
+
+@pytest.mark.parametrize(("name", "what", "pattern"), SILENT, ids=[f"{name}-{what}" for name, what, _ in SILENT])
+def test_does_not_say(name: str, what: str, pattern: str, started: dict[str, Started]) -> None:
+    """What it must not print."""
+    assert what
+    assert_no_line(started[name].tap(), pattern)
+
+
+@pytest.mark.parametrize("name", ["good", "twice"])
+def test_shell_is_asked_once(name: str, started: dict[str, Started]) -> None:
+    """The shell is asked once, and told to end."""
+    started[name].tap()
+    assert (started[name].folder / "asked").read_text(encoding="utf-8") == f"check {NONCE}\nexit\n"
+
+
+def test_events(started: dict[str, Started]) -> None:
+    """Each event has its line, once."""
+    events = [m[1] for m in map(re.compile(r"^event ([a-z]*) [0-9.]*$").match, started["good"].tap()) if m]
+    assert events == ["begin", "launch", "finish", "shell", "checked", "end"]
+    assert sum(line.startswith("event shell") for line in started["twice"].tap()) == 1
+
+
+def test_line_of_qemu(started: dict[str, Started]) -> None:
+    """What QEMU was told."""
+    started["good"].tap()
+    assert_line((started["good"].folder / "tmp/line").read_text(encoding="utf-8").splitlines(),
+                "-smp 2 -m 512M .*sev-snp-guest.*kernel-hashes=on.*-append console=hvc0 quiet panic=-1 ")
+
+
+def test_every_character(started: dict[str, Started]) -> None:
+    """Of a guest's line no character is lost or obeyed."""
+    assert sum(line.endswith(f"] {ODD}") for line in started["odd"].tap()) == 2
+
+
+def test_slow_lines(started: dict[str, Started]) -> None:
+    """No beginning of a line is lost, however slowly it comes."""
+    assert sum(bool(re.search(r"\] snplab: slow [1-8]$", line)) for line in started["halves"].tap()) == 8
+
+
+def test_console(started: dict[str, Started]) -> None:
+    """With a terminal, the exit status is QEMU's, and the terminal is the guest's."""
+    one = started["console"]
+    one.tap()
+    assert one.process.returncode == 3
+    assert "a shell for you" in one.tty.read_text(encoding="utf-8").splitlines()
+
+
+def test_hang_is_judged_as_one(started: dict[str, Started], tmp_path: Path) -> None:
+    """The judge reads what the program prints of a hang, with lockdep's report."""
+    made_up = hanging_ktap()
+    lines = [*made_up[:made_up.index("# event begin 3.04")], *(f"# {line}" for line in started["stuck"].tap()),
+             "not ok 1 snp_guest # exit status 1", "snplab: end of tests"]
+    logs = write_boot(tmp_path / "logs", lines, kernel=[LINUX, SNP_ENABLED, *lockdep("6.12.y")], times="")
+    launch = Files(tmp_path).launch()
+    given = judge_guest(BootQuestion(logs, "t", "1.2.3", "10", ["snp_guest"], emulated=True, snp=True), launch)
+    assert given.status.exit == 1
+    assert_line(given.lines(), r"^ +blocked in kvm_vcpu_ioctl\(\).*: CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN$")
+    assert_line(given.lines(), r"^ +lockdep: &vcpu->mutex, .* was still held when sev_mem_enc_ioctl\(\) released &kvm->lock")
+
+
+def test_no_qemu_is_left_behind(started: dict[str, Started]) -> None:
+    """Whatever happened, its QEMU is gone."""
+    for one in started.values():
+        one.tap()
+    top = next(iter(started.values())).folder.parent
+    left = subprocess.run(["pgrep", "-af", f"{top}/.*/qemu-system-x86_64"], capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stdout) == (1, "")

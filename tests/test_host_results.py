@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The parsers of a boot's logs, as the tests of the emulated host use them.
+
+Those tests want exactly the errors that their programs provoke, neither more nor fewer, and see each kind of failure: a
+report, a panic, an end that came too early. Made-up logs show that none goes unseen. And each failure that a tree is known
+to have says what the test prints then, and names a patch that proves the reason.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from lab.core.places import SERIES, TOP
+from lab.judge.expect import Known, read_known
+from lab.judge.ktap import Result
+from lab.judge.logs import BootLogs
+from lab.judge.programs import provoked_by
+from tests.support.judge import write_logs
+
+ABOUT = "the tests of the emulated host see each kind of failure in a boot's logs, and want exactly the provoked errors"
+LANE = "fast"
+NEEDS = ()
+TAKES = 1
+
+KTAP = ["1..4", "ok 1 a", "ok 2 b # SKIP no SEV", "not ok 3 c # exit status 1", "not ok 4 d # TIMEOUT no end within 5 s",
+        "snplab: end of tests"]
+CLEAN = '{"guest-errors": 0, "errors": {"rmp": 0}}'
+# snp_ap_test provokes these, by the list of programs.
+WANTED = provoked_by(["snp_ap_test"])
+(KIND, N), = WANTED.items()
+
+Boot = Callable[..., BootLogs]
+
+
+@pytest.fixture(name="boot")
+def fixture_boot(tmp_path: Path) -> Boot:
+    """boot(ktap, kernel, host.json): what is read of them."""
+    def boot(ktap: Sequence[str], kernel: Sequence[str], host: str | None, **marks: str) -> BootLogs:
+        return BootLogs.read(write_logs(tmp_path / "logs", ktap, kernel, host=host, **marks))
+    return boot
+
+
+def errors(total: int, of_kind: int) -> str:
+    """host.json with as many errors, and as many of the kind."""
+    return f'{{"guest-errors": {total}, "errors": {{"{KIND}": {of_kind}}}}}'
+
+
+@pytest.mark.parametrize(("name", "result"), [("a", Result.PASS), ("b", Result.SKIP), ("c", Result.FAIL),
+                                              ("d", Result.TIMEOUT), ("e", None)])
+def test_result(name: str, result: Result | None, boot: Boot) -> None:
+    """The result of a test, or that it has none."""
+    assert boot(KTAP, ["Linux version 6"], CLEAN).result(name) == result
+
+
+def test_end(boot: Boot) -> None:
+    """The end is seen, and no error where none is expected."""
+    logs = boot(KTAP, ["Linux version 6"], CLEAN)
+    assert logs.ended
+    assert logs.host.differs(provoked_by(["a"])) == ""
+
+
+def test_early_end(boot: Boot) -> None:
+    """An L1 that ended early, or too late, did not come to its end."""
+    assert not boot(["ok 1 a"], [], None).ended
+    assert not boot(KTAP, [], CLEAN, timed_out="9").ended
+
+
+def test_reports(boot: Boot) -> None:
+    """A report and a panic in the log are seen; no count of errors is wrong."""
+    logs = boot(["ok 1 a"], ["WARNING: at nowhere"], None)
+    assert logs.kernel.matches == ["WARNING: at nowhere"] and logs.kernel.panic is None
+    assert "unknown" in logs.host.differs({})
+    assert boot(KTAP, ["Kernel panic - not syncing: x"], CLEAN).kernel.panic == "x"
+
+
+def test_not_booted(boot: Boot) -> None:
+    """Why QEMU did not boot is read."""
+    assert boot([], [], None, not_booted="setup: no").not_booted == "setup: no"
+
+
+DIFFERS: dict[str, tuple[int, int, dict[str, int], str]] = {
+    "errors that nobody asked for": (N, N, {}, f"expected: none; found: {KIND} {N}"),
+    "errors that a test provokes": (N, N, WANTED, ""),
+    "more than a test provokes": (N + 1, N + 1, WANTED, f"expected: {KIND} {N}; found: {KIND} {N + 1}"),
+    "fewer than a test provokes": (0, 0, WANTED, f"expected: {KIND} {N}; found: none"),
+    "a kind that is not told apart": (N + 1, N, WANTED, f"the kinds' sum is not the total, {N + 1}: {KIND} {N}"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERS)
+def test_errors_on_the_host(name: str, boot: Boot) -> None:
+    """Exactly the errors that the programs provoke, or a difference in words."""
+    total, of_kind, wanted, said = DIFFERS[name]
+    assert boot(KTAP, [], errors(total, of_kind)).host.differs(wanted) == said
+
+
+def test_provoked_errors_are_added_up() -> None:
+    """Of a boot that runs several programs; one that provokes none adds none, and arguments do not matter."""
+    assert provoked_by(["snp_smp_test", "snp_ap_test"]) == WANTED
+    assert provoked_by(["snp_ap_test", "snp_ap_test:-n:2"]) == {KIND: 2 * N}
+
+
+TREES = ("linux-6.12.y", "mainline")
+WHOLE = [(tree, known) for tree in TREES for known in read_known(SERIES / tree / "expect").whole_programs()]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_list_of_known_failures(tree: str) -> None:
+    """Every tree has a list, and every entry says what the test prints then."""
+    path = SERIES / tree / "expect"
+    assert path.stat().st_size > 0
+    known = read_known(path).entries.values()
+    assert [entry for entry in known if not entry.reason or not entry.says] == []
+
+
+@pytest.mark.parametrize(("tree", "known"), WHOLE, ids=[f"{tree}-{known.program}" for tree, known in WHOLE])
+def test_evidence(tree: str, known: Known) -> None:
+    """A program that fails as a whole names a patch with which it passes."""
+    assert tree and known.evidence
+    assert (TOP / "host/tests/kvm/evidence" / known.evidence).stat().st_size > 0
+
+
+def test_program_without_an_entry() -> None:
+    """A program that is not in the list has no expectation."""
+    known = read_known(SERIES / "linux-6.12.y/expect")
+    assert known.of("snp_smp_test", None) is None
+    assert known.of("sev_dbg_test", None) is not None
+    assert known.cases_of("sev_snp_launch_test") and not known.cases_of("sev_dbg_test")

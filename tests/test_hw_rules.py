@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""lab/hw.sh judges as the lab's judges do.
+
+It has to stand alone on a machine without Python, so that it has rules of its own: what a report of the kernel is, which
+words no known failure says, and how the list of known failures is read. If one of the two changed without the other, a
+machine with the hardware would pass what the lab fails, or the other way round.
+"""
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.core.places import LAB, SERIES
+from lab.judge.expect import Known, never_known_pattern, read_known
+from lab.judge.kernel_log import report_pattern
+from lab.judge.ktap import Case, Result
+
+ABOUT = "lab/hw.sh has the same rules for reports and known failures as lab/judge"
+LANE = "fast"
+NEEDS = ()
+TAKES = 2
+
+HW = LAB / "hw.sh"
+TREES = ("linux-6.12.y", "mainline")
+ENTRIES = [known for tree in TREES for known in read_known(SERIES / tree / "expect").entries.values()]
+
+
+def part(pattern: str) -> str:
+    """A part of hw.sh, as it is."""
+    m = re.search(pattern, HW.read_text(encoding="utf-8"), re.M | re.S)
+    assert m, f"lab/hw.sh has no {pattern}"
+    return m[0]
+
+
+def shell(script: str, *words: str) -> str:
+    """What a POSIX shell prints."""
+    return subprocess.run(["sh", "-euc", script, "sh", *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_report() -> None:
+    """A line of the kernel's is a report to both."""
+    assignment = part(r"^report=.*?[^\\]$")
+    assert shell(f'{assignment}\nprintf %s "$report"') == report_pattern()
+
+
+def test_never_known() -> None:
+    """No known failure says these words, says each."""
+    assignment = part(r"^never_known=.*?$")
+    assert shell(f'{assignment}\nprintf %s "$never_known"') == never_known_pattern()
+
+
+def listed(expect: Path, program: str, case: str) -> list[str]:
+    """The reason and the words that hw.sh reads from a list."""
+    script = f'binary=$1 expect=$2\n{part(r"^listed[(][)] [{].*?^[}]$")}\nlisted "$3"'
+    return shell(script, f"/somewhere/{program}", str(expect), case).split("\n")[:2]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_lists(tree: str) -> None:
+    """Both read the same of each case in the lists, and nothing of others."""
+    path = SERIES / tree / "expect"
+    for known in read_known(path).entries.values():
+        if known.case is not None:
+            assert listed(path, known.program, known.case) == [known.reason, known.says or ""]
+    assert listed(path, "sev_snp_launch_test", "snp_launch.no_such_case") == ["", ""]
+
+
+@pytest.mark.parametrize("known", [known for known in ENTRIES if known.says],
+                         ids=[f"{known.program} {known.case}" for known in ENTRIES if known.says])
+def test_words_are_read_alike(known: Known, tmp_path: Path) -> None:
+    """An expression of the lists means to grep -E what it means to Python: it has no syntax that only one of them has."""
+    assert known.says
+    line = f"# {sample(known.says)}"
+    (tmp_path / "out").write_text(line + "\n", encoding="utf-8")
+    grep = subprocess.run(["grep", "-aqE", "-e", known.says, tmp_path / "out"], check=False)
+    assert grep.returncode == 0 and re.search(known.says, line)
+    assert known.objection(Case("x", Result.FAIL, "", [line])) is None
+    assert known.objection(Case("x", Result.FAIL, "", ["# another line"])) is not None
+
+
+def sample(pattern: str) -> str:
+    """A text that such a simple expression matches."""
+    for expression, text in ((r"\[0-9\]\+", "7"), (r"\.\*", " and "), (r"\\(.)", r"\1")):
+        pattern = re.sub(expression, text, pattern)
+    return pattern
+
+
+def test_entry_without_words(tmp_path: Path) -> None:
+    """An entry that does not say what the case must say excuses nothing, to neither."""
+    path = tmp_path / "expect"
+    path.write_text("program a.b: known failure: a reason\n", encoding="utf-8")
+    known = read_known(path).of("program", "a.b")
+    assert known and known.objection(Case("a.b", Result.FAIL, "", ["# all of it"])) is not None
+    assert listed(path, "program", "a.b") == ["a reason", ""]
+    assert 'the list has no "says:" for it' in HW.read_text(encoding="utf-8")

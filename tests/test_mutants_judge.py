@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Is a mutant judged by the logs of its boot? Made-up logs, no boot: which layer catches it, which does not, and what
+is no catch.
+
+It could go wrong in two ways. A catch that is none hides that the tests are blind: a case that fails without the mutant as
+well, a report of something else, a hang that the machine caused. And a catch that is missed makes a good test look bad.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from lab.core.errors import Stop
+from lab.judge import mutants
+from lab.judge.matrix import Matrix, matrix
+from lab.judge.mutants import Header, MutantResult, check_header_ends, judge_mutant
+from lab.judge.programs import all_programs
+from tests.support.judge import assert_line, edit, write_logs
+
+ABOUT = "a mutant is caught by the layers that its header names, by the logs of its boot and no others"
+LANE = "fast"
+NEEDS = ()
+TAKES = 3
+
+GOOD = """KTAP version 1
+1..2
+# Subtest: kunit
+    KTAP version 1
+        ok 1 nothing_is_held
+        ok 2 all_are_waited_for # a remark
+    ok 1 suite
+ok 1 kunit
+# Subtest: sev_snp_launch_test:-w:3
+# TAP version 13
+# 1..3
+# ok 1 snp_launch_smp.2_vcpus.finish_then_run
+# ok 2 snp_launch.finish_releases_vcpus
+# not ok 3 snp_launch.known_to_fail
+ok 2 sev_snp_launch_test:-w:3
+snplab: end of tests""".split("\n")
+LINUX = "Linux version 7.3.4"
+COUNTED = ('{"ended": "shutdown", "guest-errors": 0, "errors": {"vmrun": 0}, "statistics": {"rmp-assigned": 0, '
+           '"rmp-firmware": 0}}')
+KUNIT = edit(edit(edit(GOOD, "^        ok 1", "        not ok 1"), "^    ok", "    not ok"), "^ok 1", "not ok 1")
+LAUNCH = edit(edit(GOOD, "^# ok 1", "# not ok 1"), "^ok 2", "not ok 2")
+TESTS = ("kunit", "sev_snp_launch_test:-w:3")
+NOT_KUNIT, NOT_LAUNCH = "Not-seen-by: kunit: why", "Not-seen-by: sev_snp_launch_test: why"
+NEITHER = (NOT_KUNIT, NOT_LAUNCH)
+BY_KUNIT = ("Caught-by: kunit:nothing_is_held", NOT_LAUNCH)
+
+
+class Tree:
+    """A tree "t" with mutants, and the boot of its series without one."""
+
+    def __init__(self, tmp_path: Path, exit_status: int = 0, control: Sequence[str] = GOOD) -> None:
+        self.tmp, self.folder = tmp_path, tmp_path / "t"
+        write_logs(self.folder / "control", control, [LINUX, ""], host=COUNTED)
+        verdict = {"exit": exit_status, "verdict": "x", "tests": []}
+        (self.folder / "control/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+        (self.folder / "mutants").write_text("", encoding="utf-8")
+
+    def patch(self, name: str, header: Sequence[str]) -> Path:
+        """A mutant's patch."""
+        path = self.tmp / f"{name}.patch"
+        path.write_text("\n".join(["It is wrong.", "", *header, "---", ""]), encoding="utf-8")
+        return path
+
+    def lists(self, patch: Path) -> None:
+        """This mutant was to be judged."""
+        with open(self.folder / "mutants", "a", encoding="utf-8") as f:
+            f.write(f"{patch}\n")
+
+    def mutant(self, name: str, header: Sequence[str], ktap: Sequence[str] = GOOD, kernel: Sequence[str] = (), *,
+               host: str = COUNTED, tests: Sequence[str] = TESTS, **marks: str) -> MutantResult:
+        """One more mutant, judged."""
+        patch = self.patch(name, header)
+        write_logs(self.folder / name, ktap, [LINUX, *kernel], host=host, **marks)
+        self.lists(patch)
+        return judge_mutant("t", patch, self.folder / name, self.folder / "control", tests)
+
+    def judged(self) -> Matrix:
+        """All of them."""
+        return matrix([self.folder], json=self.tmp / "json")
+
+
+@pytest.fixture(name="tree")
+def fixture_tree(tmp_path: Path) -> Tree:
+    """A tree whose series passes, without a mutant so far."""
+    return Tree(tmp_path)
+
+
+def check(tree: Tree, status: int, pattern: str) -> None:
+    """The verdict on the tree, and a line."""
+    found = tree.judged()
+    assert_line(found.lines(), pattern)
+    assert found.status == status, "\n".join(found.lines())
+
+
+LATE = [line for line in edit(GOOD, "^ok 2.*", "not ok 2 sev_snp_launch_test:-w:3 # TIMEOUT no end within 60 s")
+        if not line.startswith("# ok 2")]
+SKIPPED = edit(GOOD, "^# ok 2 .*", r"\g<0> # SKIP not run: the processes of 3 cases are stuck in the kernel already")
+RELEASES = "Caught-by: sev_snp_launch_test:finish_releases_vcpus"
+SURVIVES = "m: survived: not caught by sev_snp_launch_test:"
+
+
+def left_out(*more: str) -> list[str]:
+    """As an older launch test reports a case that it left out, with more lines of the case's."""
+    source = "# # x86/sev_snp_launch_test.c"
+    said = ["# #  RUN           snp_launch.finish_releases_vcpus ...",
+            f"{source}:697:finish_releases_vcpus:Expected MAX_LEFT_BEHIND (3) > READ_ONCE(shared->nr_left_behind) (3)",
+            f"{source}:698:finish_releases_vcpus:not run: the processes of 3 cases are stuck in the kernel already",
+            *(f"{source}:700:finish_releases_vcpus:{line}" for line in more),
+            "# # finish_releases_vcpus: Test terminated by assertion", "# #          FAIL  snp_launch.finish_releases_vcpus",
+            "# not ok 2 "]
+    return edit(edit(GOOD, "^# ok 2 ", "\n".join(said)), "^ok 2", "not ok 2")
+
+
+# name: header, KTAP, exit status, pattern
+BY_CASES = {
+    "caught by the layer that it names": (BY_KUNIT, KUNIT, 0, "^PASS: 1 mutants: 1 caught, 0 survived"),
+    "the matrix has a cell for each layer": (BY_KUNIT, KUNIT, 0, "^ *m +caught +- +- +-$"),
+    "a case is named by its last part":
+        (("Caught-by: sev_snp_launch_test:finish_then_run", NOT_KUNIT), LAUNCH, 0, "^PASS"),
+    "or by all of it":
+        (("Caught-by: sev_snp_launch_test:snp_launch_smp.2_vcpus.finish_then_run", NOT_KUNIT), LAUNCH, 0, "^PASS"),
+    "but not by some end of it":
+        (("Caught-by: sev_snp_launch_test:then_run", NOT_KUNIT), LAUNCH, 1, "has no such case"),
+    "a survivor fails": (("Caught-by: kunit:nothing_is_held",), GOOD, 1, "^FAIL: 1 mutants: 0 caught, 1 survived"),
+    "and is named":
+        (("Caught-by: kunit:nothing_is_held",), GOOD, 1, "m: survived: not caught by kunit:nothing_is_held"),
+    "caught, but by no layer that it names: fails":
+        (("Caught-by: kunit:all_are_waited_for", NOT_LAUNCH), KUNIT, 1,
+         "m: not as named: caught by no layer that its header names"),
+    "caught by one of two that it names: fails":
+        (("Caught-by: kunit:all_are_waited_for", *BY_KUNIT), KUNIT, 1,
+         "m: not as named: not caught by kunit:all_are_waited_for"),
+    "what fails without the mutant as well catches nothing":
+        (("Caught-by: sev_snp_launch_test:known_to_fail",), GOOD, 1, SURVIVES + "known_to_fail"),
+    "a layer that sees nothing is to be named":
+        (("Caught-by: kunit:nothing_is_held",), KUNIT, 1, 'has no "Not-seen-by: sev_snp_launch_test: why"'),
+    "no layer is named: fails": ((NOT_LAUNCH,), KUNIT, 1, "its header names no layer"),
+    "an unknown layer is named: fails": (("Caught-by: luck it", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: luck it'),
+    "a program that there is not is named: fails":
+        (("Caught-by: no_such_test:case", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: no_such_test:case"'),
+    "the form of before is none: fails":
+        (("Caught-by: kunit nothing_is_held", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: kunit nothing_is_held"'),
+    "a program that did not see it, and that there is not: fails":
+        (("Not-seen-by: kselftest: why", *BY_KUNIT), KUNIT, 1, 'found "Not-seen-by: kselftest: why"'),
+    "a program that was left out catches nothing":
+        (("Caught-by: sev_snp_launch_test:finish_then_run", "Caught-by: kunit:nothing_is_held",
+          "Not-run: sev_snp_launch_test: why"), KUNIT, 1,
+         "sev_snp_launch_test:finish_then_run: that program was not run"),
+    "a program without an end, named": (("Caught-by: sev_snp_launch_test:timeout", NOT_KUNIT), LATE, 0, "^PASS"),
+    "the case that it did not get to is no catch, and said to have no result":
+        ((RELEASES, NOT_KUNIT), LATE, 1, "not caught by sev_snp_launch_test:finish_releases_vcpus, which its header names: "
+         "it has no result in this boot$"),
+    "a case that is skipped is no catch, and said to be skipped":
+        ((RELEASES, NOT_KUNIT), SKIPPED, 1, SURVIVES + "finish_releases_vcpus, which its header names: it was skipped$"),
+    "nor is one that failed, as it was not run":
+        ((RELEASES, NOT_KUNIT), left_out(), 1, SURVIVES + "finish_releases_vcpus, which its header names: it was skipped$"),
+    "of one that ran, and saw nothing, no more is said":
+        ((RELEASES, NOT_KUNIT), GOOD, 1, SURVIVES + "finish_releases_vcpus, which its header names$"),
+    "one variant of two was skipped":
+        (("Caught-by: sev_snp_launch_test:finish_then_run", NOT_KUNIT),
+         edit(GOOD, "^# ok 1 .*", "\\g<0>\n# ok 9 snp_launch_smp.64_vcpus.finish_then_run # SKIP not run"), 1,
+         "not caught by sev_snp_launch_test:finish_then_run, which its header names: 1 of 2 were skipped$"),
+    "but one that says something else as well":
+        ((RELEASES, NOT_KUNIT), left_out("Expected 0 (0) == ret (-1)"), 0, "^PASS"),
+}
+
+
+@pytest.mark.parametrize("name", BY_CASES)
+def test_by_cases(name: str, tree: Tree) -> None:
+    """By the cases of KUnit and of the launch test."""
+    header, ktap, status, pattern = BY_CASES[name]
+    tree.mutant("m", header, ktap)
+    check(tree, status, pattern)
+
+
+def test_json(tree: Tree) -> None:
+    """The JSON says which layer caught it, and how."""
+    tree.mutant("m", BY_KUNIT, KUNIT)
+    tree.judged()
+    data = json.loads((tree.tmp / "json").read_text(encoding="utf-8"))
+    mutant = data["trees"]["t"]["mutants"][0]
+    assert next(iter(data)) == "version" and data["exit"] == 0
+    assert mutant["layers"]["kunit"] == {"result": "caught", "by": ["nothing_is_held"]}
+    assert mutant["layers"]["sev_snp_launch_test"]["result"] == "not seen"
+    assert data["trees"]["t"]["cases_that_caught_nothing"]["kunit"] == ["all_are_waited_for"]
+
+
+def test_any_program_of_the_list(tmp_path: Path) -> None:
+    """A header may name a program that mutants' boots do not run otherwise: it runs with and without the mutant."""
+    header = Header.read(Tree(tmp_path).patch("m", ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER)))
+    assert mutants.tests_for(header, TESTS) == [*TESTS, "sev_smoke_test", "sync_regs_test"]
+    assert mutants.tests_for_control([header, header], TESTS) == [*TESTS, "sev_smoke_test", "sync_regs_test"]
+    more = ["# Subtest: sev_smoke_test", "ok 3 sev_smoke_test", "# Subtest: sync_regs_test", "# 1..1", "# ok 1 one.bad",
+            "ok 4 sync_regs_test"]
+    control = [*GOOD[:-1], *more, GOOD[-1]]
+    tree = Tree(tmp_path, control=control)
+    ktap = edit(edit(control, "^ok ([34])", r"not ok \1"), "^# ok 1 one.bad", "# not ok 1 one.bad")
+    tree.mutant("m", ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER), ktap)
+    check(tree, 0, "^PASS")
+    assert_line(tree.judged().lines(), "t +kunit +sev_snp_launch_test +sev_smoke_test +sync_regs_test +kernel log +other")
+    tree.mutant("m", ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER), control)
+    check(tree, 1, "m: survived: not caught by sev_smoke_test, which its header names")
+
+
+def test_whole_program_that_fails_without_the_mutant(tmp_path: Path) -> None:
+    """It catches nothing."""
+    control = [*GOOD[:-1], "# Subtest: sev_smoke_test", "not ok 3 sev_smoke_test # exit status 1", GOOD[-1]]
+    tree = Tree(tmp_path, control=control)
+    tree.mutant("m", ("Caught-by: sev_smoke_test", *NEITHER), control)
+    check(tree, 1, "m: survived: not caught by sev_smoke_test")
+
+
+def test_what_is_left_out_is_not_run(tree: Tree) -> None:
+    """The mutant's boot does not run it; the control's does."""
+    header = Header.read(tree.patch("m", ("Caught-by: kunit:nothing_is_held", "Not-run: sev_snp_launch_test: why")))
+    assert mutants.tests_for(header, TESTS) == ["kunit"]
+    assert mutants.tests_for_control([header], TESTS) == list(TESTS)
+
+
+def test_every_header_of_the_list_is_read(tree: Tree) -> None:
+    """Every program of lab/l1/programs can be named, by all three kinds of lines."""
+    for program in all_programs():
+        header = Header.read(tree.patch("m", (f"Caught-by: {program.name}:case", f"Not-seen-by: {program.name}: why",
+                                              f"Not-run: {program.name}: why")))
+        assert header.errors == []
+
+
+# --- Reports --------------------------------------------------------------------------------------------------------
+
+REPORT = ["[ 1.0] WARNING: Nested lock was not taken", "[ 1.0] test/1 is trying to lock:",
+          "[ 1.0] (&vcpu->mutex) at: kvm_lock_all_vcpus"]
+TRACE = [" Call Trace:", "  sev_mem_enc_ioctl+0xa9/0x1030 [kvm_amd]"]
+ASSERTION = ["------------[ cut here ]------------", "WARNING: CPU: 1 PID: 9 at sev_es_sync_vmsa+0x31b/0x360 [kvm_amd]"]
+NEW_ASSERTION = [ASSERTION[0], "WARNING: at sev_es_sync_vmsa+0x31b/0x360 [kvm_amd], CPU#2: test/380"]
+ODD = [ASSERTION[0], "it is odd", ASSERTION[1]]
+DEPTH = [ASSERTION[0], "DEBUG_LOCKS_WARN_ON(depth <= 0)", ASSERTION[1], *TRACE]
+OOPS = ["BUG: unable to handle page fault for address: 1", *TRACE]
+OFF = ["BUG: unable to handle page fault for address: 1", "INFO: lockdep is turned off.", *TRACE]
+IOCTL, SYNC = "sev_mem_enc_ioctl", "sev_es_sync_vmsa"
+STALLS = ["rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", "rcu: INFO: rcu_preempt self-detected stall on CPU",
+          "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [test:9]",
+          "INFO: task test:9 blocked for more than 120 seconds."]
+FIRST_LINES = ["WARNING: possible recursive locking detected", "WARNING: possible circular locking dependency detected",
+               "WARNING: bad unlock balance detected!", "WARNING: lock held when returning to user space!",
+               "WARNING: held lock freed!", "WARNING: test/9 still has locks held!",
+               "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected", "WARNING: suspicious RCU usage",
+               "BUG: MAX_LOCK_DEPTH too low!", "[ BUG: Invalid wait context ]"]
+PASS = "^PASS"
+# name: pattern, kind, words, kernel's log
+BY_REPORTS = {
+    "with other words": ("not caught by lockdep bad unlock balance", "lockdep", "bad unlock balance", REPORT),
+    "words that are in no report": ("m: survived", "lockdep", "is trying to lock", REPORT[1:2]),
+    "below the first line of one of lockdep's": (PASS, "lockdep", IOCTL, REPORT + TRACE),
+    "nor in one that comes after lockdep's":
+        ("not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, [*REPORT, STALLS[1], *TRACE]),
+    "nor in an oops": ("m: not as named: .*not caught by|caught by no layer", "lockdep", IOCTL, OOPS),
+    "which is one, also where it says that lockdep is off": (PASS, "oops", IOCTL, OFF),
+    "lockdep off is no report of lockdep's": ("m: survived", "lockdep", "turned off", ["INFO: lockdep is turned off."]),
+    "an assertion, where it is": (PASS, "lockdep", SYNC, ASSERTION + TRACE),
+    "and as mainline says it": (PASS, "lockdep", SYNC, NEW_ASSERTION),
+    "but not what led to it": ("not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, ASSERTION + TRACE),
+    "a WARN() that says why is no assertion": ("not caught by lockdep sev_es_sync_vmsa", "lockdep", SYNC, ODD),
+    "but an oops": (PASS, "oops", "it is odd", ODD),
+    "or lockdep's, by its message": (PASS, "lockdep", IOCTL, DEPTH),
+    **{f"not in: {line}": ("m: survived: not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, [line, *TRACE])
+       for line in STALLS},
+    **{f"nor as an oops: {line}": ("m: survived: not caught by oops sev_mem_enc_ioctl", "oops", IOCTL, [line, *TRACE])
+       for line in STALLS},
+    **{f"but as a stall: {line}": (PASS, "stall", IOCTL, [line, *TRACE]) for line in STALLS},
+    **{f"lockdep's: {line}": (PASS, "lockdep", IOCTL, [line, *TRACE]) for line in FIRST_LINES},
+}
+
+
+@pytest.mark.parametrize("name", BY_REPORTS)
+def test_by_reports(name: str, tree: Tree) -> None:
+    """By the kernel's reports: of which kind each is, and which lines belong to it."""
+    pattern, kind, words, kernel = BY_REPORTS[name]
+    tree.mutant("m", (f'Caught-by: {kind} "{words}"', *NEITHER), GOOD, kernel)
+    check(tree, 0 if pattern == PASS else 1, pattern)
+
+
+def test_two_places_in_a_report(tree: Tree) -> None:
+    """A report in the log, named by two of its lines."""
+    tree.mutant("m", ('Caught-by: lockdep "Nested lock was not taken"', 'Caught-by: lockdep "(&vcpu->mutex)"', *NEITHER),
+                GOOD, REPORT)
+    check(tree, 0, PASS)
+
+
+def test_report_of_the_control(tmp_path: Path) -> None:
+    """A report that the series without the mutant has as well catches nothing."""
+    tree = Tree(tmp_path)
+    write_logs(tree.folder / "control", GOOD, [LINUX, *REPORT], host=COUNTED)
+    (tree.folder / "control/verdict.json").write_text('{"exit": 0}', encoding="utf-8")
+    tree.mutant("m", ('Caught-by: lockdep "Nested lock was not taken"', *NEITHER), GOOD, REPORT)
+    check(tree, 1, "m: survived: not caught by lockdep Nested lock")
+
+
+# --- Ends, and the host ---------------------------------------------------------------------------------------------
+
+PANIC = ["[ 2.0] Kernel panic - not syncing: stack is corrupt"]
+HALF = KUNIT[:KUNIT.index("not ok 1 kunit") + 1]
+
+
+def test_panic_is_no_catch(tree: Tree) -> None:
+    """A panic has other causes, too."""
+    tree.mutant("m", BY_KUNIT, HALF, PANIC)
+    check(tree, 1, "m: not judged: the kernel panicked: stack is corrupt, after 1 of the tests")
+
+
+def test_panic_that_is_named(tree: Tree) -> None:
+    """But where the header names it."""
+    tree.mutant("m", ("Caught-by: kunit:nothing_is_held", 'Caught-by: panic "stack is corrupt"', NOT_LAUNCH), HALF, PANIC)
+    check(tree, 0, PASS)
+
+
+def test_early_end_is_no_catch(tree: Tree) -> None:
+    """Nor is an end before the tests'."""
+    tree.mutant("m", ("Caught-by: kunit:nothing_is_held",), ["KTAP version 1"])
+    check(tree, 1, "m: not judged: L1 ended before its tests did, after 0")
+
+
+def test_test_that_was_cut_short(tree: Tree) -> None:
+    """A program that began and has no result is not counted as one that ran."""
+    tree.mutant("m", BY_KUNIT, GOOD[:-2])
+    check(tree, 1, "m: not judged: L1 ended before its tests did, after 1 of the tests")
+
+
+def test_time_out_is_no_catch(tree: Tree) -> None:
+    """Nor is a boot without an end."""
+    tree.mutant("m", BY_KUNIT, HALF, timed_out="9")
+    check(tree, 1, "m: not judged: no end within 9 s, after 1")
+
+
+def test_time_out_that_is_named(tree: Tree) -> None:
+    """But where the header names it."""
+    tree.mutant("m", ("Caught-by: boot timeout", *NEITHER), GOOD, timed_out="9")
+    check(tree, 0, PASS)
+
+
+def test_not_built(tree: Tree) -> None:
+    """Nor is a mutant that does not build, whatever the logs are."""
+    tree.mutant("m", BY_KUNIT, KUNIT, not_built="9")
+    check(tree, 1, "m: not judged: it was not built: 9")
+
+
+def test_not_booted(tree: Tree) -> None:
+    """Nor is a QEMU that failed."""
+    tree.mutant("m", BY_KUNIT, KUNIT, not_booted="QEMU ended with status 1")
+    check(tree, 1, "m: not judged: QEMU ended with status 1, after 2 of the tests")
+
+
+def test_leaked_pages(tree: Tree) -> None:
+    """Leaked pages, named."""
+    tree.mutant("m", ("Caught-by: host rmp-assigned", *NEITHER), GOOD,
+                host=COUNTED.replace('rmp-assigned": 0', 'rmp-assigned": 2'))
+    check(tree, 0, PASS)
+
+
+def test_error_on_the_host(tree: Tree) -> None:
+    """An error on the host, named; and another kind, which is not."""
+    host = COUNTED.replace('vmrun": 0', 'vmrun": 3')
+    tree.mutant("m", ("Caught-by: host vmrun", *NEITHER), GOOD, host=host)
+    check(tree, 0, PASS)
+    tree.mutant("n", ("Caught-by: host rmp-assigned", *NEITHER), GOOD, host=host)
+    check(tree, 1, "t/n: not as named: caught by no layer")
+
+
+# --- Several, and the series itself ---------------------------------------------------------------------------------
+
+
+def test_one_survivor_of_two(tree: Tree) -> None:
+    """One survivor fails all."""
+    tree.mutant("a", BY_KUNIT, KUNIT)
+    tree.mutant("b", ("Caught-by: kunit:nothing_is_held",))
+    check(tree, 1, "^FAIL: 2 mutants: 1 caught, 1 survived")
+
+
+def test_series_itself_fails(tmp_path: Path) -> None:
+    """Then no catch counts."""
+    tree = Tree(tmp_path, exit_status=1)
+    tree.mutant("a", BY_KUNIT, KUNIT)
+    check(tree, 1, "t: the series without a mutant does not pass")
+
+
+def test_one_without_a_result(tree: Tree) -> None:
+    """A mutant that was not judged is not one that was caught."""
+    tree.mutant("a", BY_KUNIT, KUNIT)
+    tree.lists(tree.tmp / "c.patch")
+    check(tree, 1, "t/c: not judged: it was not run")
+
+
+def test_none_at_all(tree: Tree) -> None:
+    """No mutant, no pass."""
+    check(tree, 1, "t: expected mutants, found none")
+
+
+HEADERS: dict[str, list[str]] = {
+    "no-end": ["It is wrong.", "", "Caught-by: kunit:nothing_is_held", ""],
+    "late": ["It is wrong.", "diff --git a/x b/x", "--- a/x", "+++ b/x", "@@ -1 +1 @@", "---", "+x"],
+    "empty": [],
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_header_without_an_end(name: str, tmp_path: Path) -> None:
+    """A header without an end is refused."""
+    (tmp_path / f"{name}.patch").write_text("\n".join(HEADERS[name]) + "\n", encoding="utf-8")
+    with pytest.raises(Stop, match=f'^{name}.patch: expected a line "---" between its header and its diff, found none') as e:
+        check_header_ends(tmp_path / f"{name}.patch")
+    assert e.value.status == 3
+
+
+def test_header_with_an_end(tree: Tree) -> None:
+    """One with an end is not."""
+    check_header_ends(tree.patch("m", BY_KUNIT))
