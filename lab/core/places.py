@@ -13,6 +13,9 @@ from lab.core.errors import setup_error
 LAB = Path(__file__).resolve().parent.parent
 TOP = LAB.parent
 SERIES = TOP / "series"
+# The layout of the cache, and the folders of the one before, which had no name.
+LAYOUT = "v2"
+OLD_LAYOUT = ("apt", "base", "ccache", "locks", "mutants", "runs", "work")
 VERSION_LINE = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL) *= *(\d*)", re.M)
 
 
@@ -43,7 +46,7 @@ def need_space(folder: Path, mib: int, what: str) -> None:
     if have < mib:
         raise setup_error(
             f"{what} needs {mib} MiB in {tilde(folder)}, {have} MiB are free",
-            f"free some (everything in {tilde(cache_root())} can be deleted), or set XDG_CACHE_HOME to a larger disk")
+            f"free some (everything in {tilde(cache_top())} can be deleted), or set XDG_CACHE_HOME to a larger disk")
 
 
 def out_of_space(folder: Path) -> None:
@@ -54,10 +57,21 @@ def out_of_space(folder: Path) -> None:
                           "free some, or set XDG_CACHE_HOME to a larger disk")
 
 
-def cache_root() -> Path:
-    """The cache's folder. A relative XDG_CACHE_HOME is to be ignored, says the XDG specification."""
+def cache_top() -> Path:
+    """The folder that can be deleted. A relative XDG_CACHE_HOME is to be ignored, says the XDG specification."""
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     return Path(xdg if xdg.startswith("/") else os.environ.get("HOME", "") + "/.cache") / "snplab"
+
+
+def cache_root() -> Path:
+    """This version's part of it: another layout has another name, so that nothing of it is misread."""
+    return cache_top() / LAYOUT
+
+
+def older_parts() -> list[Path]:
+    """What older versions have left beside it."""
+    top = cache_top()
+    return sorted(p for p in top.iterdir() if p.name in OLD_LAYOUT) if top.is_dir() else []
 
 
 class Cache:
@@ -68,8 +82,9 @@ class Cache:
 
     def check(self) -> None:
         """Refuses a place where kbuild and make, which take neither spaces nor colons, cannot work."""
-        if str(self.root) == "/.cache/snplab" or re.search(r"[\s:'\"]", str(self.root)):
-            raise setup_error(f"the cache cannot be in '{self.root}': expected a folder without spaces, colons and quotes",
+        place = str(self.root.parent)
+        if place == "/.cache/snplab" or re.search(r"[\s:'\"]", place):
+            raise setup_error(f"the cache cannot be in '{place}': expected a folder without spaces, colons and quotes",
                               "set HOME, or XDG_CACHE_HOME to such a folder")
 
     def folder(self, name: str) -> Path:

@@ -2,9 +2,19 @@
 """What several verbs' --help and dry runs share."""
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
 from lab.boot.boot import Boot
-from lab.core.process import Command
+from lab.build.contents import shown_size
+from lab.core.places import cache_top, older_parts, tilde
+from lab.core.process import Command, quote
 from lab.core.session import Session
+
+# To count the size of an old cache may take so long.
+SECONDS = 1.0
 
 OPTIONS = """\
   --linux DIR     take this kernel source tree as the base, instead of Debian's package
@@ -21,5 +31,32 @@ def boot_command(boot: Boot) -> Command:
 
 
 def say_old_cache(session: Session) -> None:
-    """A word about what an older snplab left in the cache and nobody reads any more."""
-    del session
+    """A word about what an older snplab left beside this one's cache, which nobody reads any more."""
+    parts = older_parts()
+    if not parts or session.dry_run:
+        return
+    count, whole = size_within(parts, SECONDS)
+    session.terminal.note(f"{tilde(cache_top())} has {'' if whole else 'more than '}{shown_size(count)} of an older snplab, "
+                          "which this one does not read. It can go:")
+    session.terminal.note(quote(["rm", "-rf", *map(str, parts)]))
+
+
+def size_within(parts: Sequence[Path], seconds: float) -> tuple[int, bool]:
+    """Bytes on the disk, as far as they can be counted in that time; whether that was all."""
+    end, total, seen = time.monotonic() + seconds, 0, set[tuple[int, int]]()
+    stack = list(map(str, parts))
+    while stack:
+        if time.monotonic() > end:
+            return total, False
+        try:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    stat = entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+                    elif stat.st_nlink == 1 or (stat.st_dev, stat.st_ino) not in seen:
+                        seen.add((stat.st_dev, stat.st_ino))
+                        total += stat.st_blocks * 512
+        except OSError:
+            continue
+    return total, True
