@@ -59,7 +59,8 @@ if [ -n "$binary" ]; then
 	[ -x "$binary" ] || usage_error "--binary: $binary cannot be executed" "chmod +x $binary; is it on a file system mounted noexec?"
 	case $binary in */*) ;; *) binary=./$binary ;; esac
 fi
-if [ -n "$json" ] && ! : 2>/dev/null >>"$json"; then
+# In a subshell: a redirection that fails ends a POSIX shell, where the command is ":".
+if [ -n "$json" ] && ! (: >>"$json") 2>/dev/null; then
 	usage_error "--json: cannot write $json" 'name a file in a folder that is there'
 fi
 
