@@ -113,8 +113,8 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
     found = Attested(launch)
     try:
         digest = launch.digest()
-    except (launch_digest.Usage, launch_digest.Unusable) as e:
-        found.wrong = [f"the launch digest could not be computed: {e}"]
+    except launch_digest.Unusable as e:
+        found.wrong = [f"the launch digest could not be computed: {e.message}", f"  hint: {e.hint}"]
         return found
     found.digest = digest.hex()
     report, why = find_report(ktap)
@@ -128,7 +128,7 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
         # L2 asks with the digits of the nonce as text.
         checks = attestation.check_report(report, digest, launch.nonce.encode(), launch.key)
     except attestation.Unusable as e:
-        found.wrong = [f"the attestation report could not be checked: {e.message}", f"  {e.hint}"]
+        found.wrong = [f"the attestation report could not be checked: {e.message}", f"  hint: {e.hint}"]
         return found
     found.checks = [check.shown() for check in checks]
     found.wrong = [check.shown() for check in checks if not check.ok]
