@@ -475,7 +475,7 @@ fi
 
 # --- The test ----------------------------------------------------------------------------------
 
-# The same list as lab/judge/kernel_log.py's, by which L1's kernel is judged; tests/test_hw.py compares the two.
+# The same list as lab/judge/kernel_log.py's, by which L1's kernel is judged; tests/test_hw_rules.py compares the two.
 report='^(\[[^]]*\][[:space:]]*)?WARNING: |cut here|(^|[^A-Za-z0-9_])BUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|'\
 'Oops: |\[#[0-9]+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|'\
 'INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|'\
@@ -544,7 +544,7 @@ run_test() {
 seconds() { sed 's/\..*//' /proc/uptime; }
 
 # No known failure says this, whatever else it says: the case hangs, or the kernel is stuck or has lost a thread.
-# lab/judge/expect.py has the same words; tests/test_hw.py compares the two.
+# lab/judge/expect.py has the same words; tests/test_hw_rules.py compares the two.
 never_known='did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|expected it to block|stopped waiting'
 
 # listed CASE: what the list has of it: the reason, and below it what the case must say then, an extended regular

@@ -5,7 +5,7 @@ A tester with real hardware runs this script once, far away, and mails what it p
 the test fails for a reason that has nothing to do with the kernel; if it calls a failure known, or overlooks a report
 in the kernel's log, the mail says "Tested-by" of a broken kernel. So each prerequisite is taken away in turn, and must
 be named with a hint; and a test's output must lead to the verdict that the lab's own judge comes to.
-tests/test_hw_boot.py runs the same script in L1.
+tests/test_hw_boot.py runs the same script in L1; tests/test_hw_rules.py holds its rules to the lab's.
 """
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from typing import Any
 
 import pytest
 
-from lab.judge.expect import never_known_pattern, read_known
-from lab.judge.kernel_log import report_pattern
+from lab.judge.expect import read_known
 from lab.judge.ktap import Result, parse_ktap
 from tests.support.front import TOP, Done, expect, run_command
 
@@ -697,25 +696,7 @@ def test_busybox_alone(listed: Listed, applets: Path, said: tuple[str, ...], sta
                        env=hw.env(PATH=str(applets))), status, pattern)
 
 
-# --- One judge -----------------------------------------------------------------------------------
-
-def value_in_hw_sh(name: str) -> str:
-    """The value of a variable that hw.sh sets once, as a shell has it."""
-    text = HW.read_text(encoding="utf-8")
-    found = re.search(rf"^{name}=((?:.*\\\n)*.*)$", text, re.M)
-    assert found, f"hw.sh sets no {name}"
-    words = shlex.split(found[1].replace("\\\n", ""))
-    assert len(words) == 1
-    return words[0]
-
-
-def test_reports_are_the_judges() -> None:
-    assert value_in_hw_sh("report") == report_pattern()
-
-
-def test_never_known_is_the_judges() -> None:
-    assert value_in_hw_sh("never_known") == never_known_pattern()
-
+# --- The file itself ---------------------------------------------------------------------------
 
 def test_one_small_file() -> None:
     """It stays something that a tester can read before running it as root."""
