@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Can the mails be sent? git reads them as they are meant, they give the series, and checkpatch, now with a sign-off, is
+asked as well."""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.core.errors import setup_error
+from lab.core.process import CommandFailed, command
+from lab.core.steps import Job
+from lab.patches.combined import SmallRepository
+from lab.patches.git import git_own
+from lab.patches.patchfile import read, to_lines
+from lab.patches.sender import Sender
+
+FINDING = re.compile(r".*\.patch:([0-9]+): ?(.*)")
+# The stable rules ask for this line, as it is.
+UPSTREAM = re.compile(r"\[ Upstream commit [0-9a-f]{40} \]")
+
+
+def check_mails(job: Job, source: Path, sender: Sender, cover: Path, mails: Sequence[Path], repository: SmallRepository,
+                wanted: str) -> None:
+    """Raises for mails that git reads otherwise; tells what checkpatch finds. `wanted`: the tree that the series gives."""
+    for mail in [*mails, cover]:
+        check_as_git_reads(job, sender, mail, mail != cover)
+    try:
+        found = repository.tree_of(mails)
+    except CommandFailed as e:
+        raise setup_error("the mails do not apply, although the series does", "what git said is in the log") from e
+    if found != wanted:
+        raise setup_error("the mails apply to something else than the series does", "what git said is in the log")
+    job.tell(f"git am takes all {len(mails)}, with the same result as the series")
+    for mail in mails:
+        findings = checkpatch(job, source, mail)
+        if not findings:
+            job.tell(f"checkpatch --strict: clean: {mail.name}")
+            continue
+        job.tell(f"checkpatch --strict: {mail.name}:")
+        for finding in findings:
+            job.tell(f"  line {finding}")
+
+
+def check_as_git_reads(job: Job, sender: Sender, mail: Path, signed: bool) -> None:
+    """Is the sender its author, and signs it off once?"""
+    message = mail.parent.parent / "message"
+    try:
+        info = job.bytes_of(git_own(None, "mailinfo", "--encoding=UTF-8", "-b", "--no-scissors", message, "/dev/null"),
+                            stdin=mail.read_bytes()).decode("utf-8", "surrogateescape")
+    except CommandFailed as e:
+        raise setup_error(f"{mail.name}: git mailinfo cannot read it") from e
+    if not {f"Author: {sender.name}", f"Email: {sender.email}"} <= set(to_lines(info)):
+        raise setup_error(f"{mail.name}: expected git to read the author {sender}, found {' '.join(to_lines(info)[:2])}")
+    if signed and to_lines(read(message)).count(sender.sign_off) != 1:
+        raise setup_error(f"{mail.name}: expected your sign-off in it once", f"look at series/: {mail.name[5:]}")
+
+
+def checkpatch(job: Job, source: Path, mail: Path) -> list[str]:
+    """A finding a line, "LINE: TEXT"; nothing if it is clean."""
+    # Without the commits at hand, checkpatch takes every commit for one that does not exist.
+    options = () if (source / ".git").exists() else ("--ignore", "UNKNOWN_COMMIT_ID")
+    try:
+        said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse", "--show-types",
+                                  "--no-summary", "--color=never", *options, mail, cwd=source), ok=(0, 1))
+    except CommandFailed as e:
+        return [f"0: checkpatch.pl ended with status {e.status}: what it said is in the log"]
+    lines, findings = to_lines(read(mail)), []
+    for line in said.splitlines():
+        found = FINDING.fullmatch(line)
+        if found is None:
+            findings.append(line)
+        elif "GIT_COMMIT_ID:" not in found[2] or not UPSTREAM.fullmatch(lines[int(found[1]) - 1]):
+            findings.append(f"{found[1]}: {found[2]}")
+    return findings

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Is a work tree one that can be written back? Only one whose commits are all there is to it."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.core.errors import Stop, setup_error
+from lab.core.places import tilde
+from lab.core.process import Command, command
+from lab.patches.git import answer, git_own
+from lab.patches.series import series_digest, series_name
+from lab.patches.tree import setting
+
+UNFINISHED = ("rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
+
+
+def no_tree(tree: str, folder: Path, named: bool) -> Stop:
+    """There is no such folder. `named`: the user has named it."""
+    return setup_error(f"expected a work tree in {tilde(folder)}, found none",
+                       f"make it: ./snplab tree {tree}{' DIR' if named else ''}")
+
+
+def commits_of(folder: Path) -> list[str]:
+    """The series' commits, oldest first."""
+    return (answer(git_own(folder, "rev-list", "--reverse", "base..HEAD")) or "").split()
+
+
+def lines_of(cmd: Command, shown: str) -> list[str]:
+    """What git prints of a work tree."""
+    text = answer(cmd)
+    if text is None:
+        raise setup_error(f"{shown}: git fails there", f"it failed in: {cmd.shown()}")
+    return text.splitlines()
+
+
+def check_tree(tree: str, folder: Path, named: bool) -> None:
+    """Raises a Stop for a work tree that cannot be written back."""
+    shown = tilde(folder)
+    if not folder.is_dir():
+        raise no_tree(tree, folder, named)
+    found = setting(folder, "tree")
+    if found != tree:
+        raise setup_error(f"{shown}: expected a work tree of {tree}, found {found and 'one of '}{found or 'something else'}",
+                          f"./snplab tree {tree} DIR makes one")
+    check_state(tree, folder, shown)
+    check_changes(folder, shown)
+    check_commits(folder, shown)
+    digest = series_digest(tree)
+    if setting(folder, "series") != digest:
+        raise setup_error(
+            f"the patches in series/{series_name(tree)} have changed since {shown} was made: refreshing would undo that",
+            f"./snplab tree {tree} NEWDIR, cherry-pick your commits there, ./snplab refresh {tree} NEWDIR",
+            f"or, if the commits in {shown} are the ones to keep: git -C {shown} config snplab.series {digest}")
+
+
+def check_state(tree: str, folder: Path, shown: str) -> None:
+    """Is HEAD where the series ends?"""
+    for state in UNFINISHED:
+        path = lines_of(git_own(folder, "rev-parse", "--path-format=absolute", "--git-path", state), shown)[0]
+        if Path(path).exists():
+            raise setup_error(
+                f"{shown} is in the middle of a rebase, am, merge, cherry-pick or revert ({state}): nothing written",
+                "finish it, or abandon it with --abort, then run again")
+    if answer(git_own(folder, "rev-parse", "-q", "--verify", "refs/tags/base^{commit}")) is None:
+        raise setup_error(f"{shown} has no tag \"base\": expected it on the commit below the series",
+                          f"git -C {shown} tag base COMMIT")
+    if answer(git_own(folder, "merge-base", "--is-ancestor", "base", "HEAD")) is None:
+        raise setup_error(f"{shown}: expected HEAD to be on top of the tag \"base\", and it is not",
+                          f"git -C {shown} switch snplab/{tree}")
+
+
+def check_changes(folder: Path, shown: str) -> None:
+    """Is everything in a commit?"""
+    # The user's own list of ignored files counts: an editor's swap file is no change.
+    ignored = answer(command("git", "-C", folder, "config", "--get", "--path", "core.excludesFile")) or "/dev/null"
+    found = lines_of(git_own(folder, "-c", f"core.excludesFile={ignored}", "status", "--porcelain",
+                             "--untracked-files=normal", "--ignore-submodules=none"), shown)
+    if found:
+        raise setup_error(f"{shown} has changes that are in no commit: nothing written",
+                          f"found: {', '.join(found[:5])}{' …' if len(found) > 5 else ''}",
+                          "commit them (git commit --amend, or --fixup and rebase), or drop them")
+
+
+def check_commits(folder: Path, shown: str) -> None:
+    """Are the commits a series?"""
+    merges = lines_of(git_own(folder, "rev-list", "--merges", "base..HEAD"), shown)
+    if merges:
+        raise setup_error(f"{shown}: {merges[0][:12]} is a merge: a series is a straight line of commits",
+                          f"git -C {shown} rebase base")
+    if not commits_of(folder):
+        raise setup_error(f"{shown}: expected commits after the tag \"base\", found none: nothing written",
+                          f"git -C {shown} reflog names what was there")
+    signed = lines_of(git_own(folder, "log", "--format=%h %s", "-i", "--grep=^Signed-off-by:", "base..HEAD"), shown)
+    if signed:
+        raise setup_error(f"{shown}: \"{signed[-1]}\" has a Signed-off-by: patches in this repository carry none",
+                          "take it out (git rebase -i base, reword); ./snplab mail adds the sender's own",
+                          "format.signOff and commit templates may have added it")

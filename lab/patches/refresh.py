@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commits of a work tree, back as patch files.
+
+A patch whose text and hunks are as they were is left alone, whatever base the work tree has: the names of blobs, and the
+function that follows a hunk's "@@", are the base's and not the patch's."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.core.places import kernel_version
+from lab.core.steps import Job
+from lab.patches.beside import folder_beside
+from lab.patches.checktree import commits_of
+from lab.patches.git import git_own
+from lab.patches.names import name_commits
+from lab.patches.patchfile import PatchFile, read, write
+from lab.patches.series import entries, merge_list, series_digest, series_dir
+from lab.patches.tree import name_commit
+from lab.patches.writepatch import Repository, check_patch, write_patch
+
+
+@dataclass
+class Changes:
+    """The names of the patches, by what happens to them."""
+
+    changed: list[str] = field(default_factory=list)
+    # The same hunks at other lines.
+    moved: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    def sort(self, name: str, old: PatchFile | None, new: PatchFile) -> None:
+        """Puts a patch where it belongs, if it is to be written."""
+        if old is None:
+            self.added.append(name)
+        elif old.without_base() == new.without_base():
+            pass
+        elif old.without_base(positions=False) == new.without_base(positions=False):
+            self.moved.append(name)
+        else:
+            self.changed.append(name)
+
+    @property
+    def to_write(self) -> list[str]:
+        """The patches that get another content."""
+        return self.changed + self.moved + self.added
+
+    def tell(self, job: Job, base: str) -> None:
+        """Tells the user."""
+        for name in self.changed:
+            job.tell(f"changed {name}")
+        for name in self.moved:
+            job.tell(f"moved   {name}: its hunks are at other lines of linux {base}")
+        for name in self.added:
+            job.tell(f"new     {name}")
+        for name in self.gone:
+            job.tell(f"gone    {name}")
+        if not self.to_write and not self.gone:
+            job.tell("every patch is as it was")
+
+
+def refresh(job: Job, tree: str, folder: Path) -> None:
+    """Writes the commits back. Everything is made and checked beside the series first."""
+    series = series_dir(tree)
+    temporary = folder_beside(job.session, series.parent / "refresh")
+    new = temporary / "new"
+    new.mkdir()
+    repository = Repository.of(job, folder, temporary)
+    commits, old_names = commits_of(folder), entries(series)
+    names = name_commits(job, folder, series, commits)
+    changes = Changes(gone=[name for name in old_names if name not in names])
+    for number, (commit, name) in enumerate(zip(commits, names), 1):
+        job.write(f"{number} {commit} {name}")
+        old = PatchFile.read(series / name) if (series / name).exists() else None
+        text = write_patch(repository, commit, old)
+        write(new / name, text)
+        check_patch(repository, commit, new / name)
+        changes.sort(name, old, PatchFile(text))
+    old_list = read(series / "series")
+    new_list = merge_list(old_list, names)
+    write(new / "series", new_list)
+    with job.whole():
+        for name in changes.to_write + (["series"] if new_list != old_list else []):
+            os.replace(new / name, series / name)
+        for name in changes.gone:
+            (series / name).unlink(missing_ok=True)
+        for commit, name in zip(commits, names):
+            name_commit(job, folder, commit, name)
+        job.run(git_own(folder, "config", "snplab.series", series_digest(tree)))
+    changes.tell(job, kernel_version(folder) or "of this work tree")

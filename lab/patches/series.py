@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The folders in series/: one for each tree, with a list of patches in their order."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from lab.core.errors import setup_error, usage_error
+from lab.core.places import SERIES, TOP
+from lab.patches.patchfile import PatchFile, read, to_bytes, to_lines, to_text
+
+
+def trees() -> list[str]:
+    """The names of the trees that have a series."""
+    return [d.name.removeprefix("linux-") for d in sorted(SERIES.glob("[!.]*")) if d.is_dir()]
+
+
+def series_name(tree: str) -> str:
+    """What a tree's folders are called, in series/ and in tests/mutants/."""
+    return "mainline" if tree == "mainline" else f"linux-{tree}"
+
+
+def series_dir(tree: str) -> Path:
+    """The folder of a tree's series."""
+    return SERIES / series_name(tree)
+
+
+def is_tree(name: str) -> bool:
+    """Is it the name of a tree that has a series?"""
+    return bool(name) and "/" not in name and series_dir(name).is_dir()
+
+
+def need_series(name: str | None) -> str:
+    """The tree that a verb's first argument names."""
+    if not name:
+        raise usage_error(f"which tree? expected {', '.join(trees())}")
+    if not is_tree(name):
+        raise usage_error(f"no such tree: expected {', '.join(trees())}, found '{name}'")
+    return name
+
+
+def entry(line: str) -> str:
+    """The patch that a line of a list names; nothing for comments and blank lines."""
+    words = line.split()
+    return words[0] if words and not words[0].startswith("#") else ""
+
+
+def entries(folder: Path) -> list[str]:
+    """The names in a folder's list."""
+    return [name for line in to_lines(read(folder / "series")) if (name := entry(line))]
+
+
+def list_series(folder: Path) -> list[Path]:
+    """The patches of a folder's list, in order."""
+    patches = [folder / name for name in entries(folder)]
+    for patch in patches:
+        if not patch.is_file():
+            raise setup_error(f"{folder}/series names {patch.name}, which is not there", "add the file or remove the line")
+    return patches
+
+
+def patch_name(patch: Path) -> str:
+    """A patch as the user knows it: by its path in this repository."""
+    return str(patch.relative_to(TOP)) if patch.is_relative_to(TOP) else str(patch)
+
+
+def patch_subject(patch: Path) -> str:
+    """Its Subject, unfolded, without [PATCH …]."""
+    return PatchFile.read(patch).subject
+
+
+def series_digest(tree: str) -> str:
+    """Of what the commits carry. Comments in the list, notes below a patch's "---" and its Date do not count."""
+    digest = hashlib.sha256()
+    for patch in list_series(series_dir(tree)):
+        parts = PatchFile.read(patch)
+        digest.update(to_bytes(to_text([patch.name, parts.subject, *parts.committed])))
+    return digest.hexdigest()
+
+
+def edit_script(old: list[str], new: list[str]) -> list[tuple[str, str]]:
+    """The shortest way from one list to the other: ("=" | "-" | "+", name) in order, removals first."""
+    common = [[0] * (len(new) + 1) for _ in range(len(old) + 1)]
+    for i in reversed(range(len(old))):
+        for j in reversed(range(len(new))):
+            common[i][j] = (common[i + 1][j + 1] + 1 if old[i] == new[j] else max(common[i + 1][j], common[i][j + 1]))
+    script, i, j = [], 0, 0
+    while i < len(old) or j < len(new):
+        if i < len(old) and j < len(new) and old[i] == new[j]:
+            script.append(("=", old[i]))
+            i, j = i + 1, j + 1
+        elif j == len(new) or (i < len(old) and common[i + 1][j] >= common[i][j + 1]):
+            script.append(("-", old[i]))
+            i += 1
+        else:
+            script.append(("+", new[j]))
+            j += 1
+    return script
+
+
+def merge_list(text: str, new: list[str]) -> str:
+    """A list's text with the entries `new`. Comments and blank lines stay where they are; an entry that moves takes what
+    stands on its line along."""
+    left = to_lines(text)
+    whole = {name: line for line in left if (name := entry(line))}
+    merged: list[str] = []
+
+    def copy_up_to_entry() -> None:
+        while left and not entry(left[0]):
+            merged.append(left.pop(0))
+
+    for number, (operation, name) in enumerate(edit_script([n for line in left if (n := entry(line))], new)):
+        if operation == "+":
+            # A comment at the head stays there.
+            if number == 0:
+                copy_up_to_entry()
+            merged.append(whole.get(name, name))
+            continue
+        copy_up_to_entry()
+        line = left.pop(0)
+        if operation == "=":
+            merged.append(line)
+    return to_text(merged + left)

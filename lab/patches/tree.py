@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series as commits in a git work tree, on top of its base."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.build.sources import Source, pipe
+from lab.core.errors import setup_error
+from lab.core.places import need_space, tilde
+from lab.core.process import Command, CommandFailed, command
+from lab.core.session import Session
+from lab.core.steps import Job
+from lab.patches.beside import folder_beside
+from lab.patches.git import AM, answer, git_own, is_top_of_repository
+from lab.patches.series import list_series, patch_name, series_digest, series_dir
+
+# What a work tree takes, in MiB.
+SPACE = 3000
+# A build inside a source tree leaves these, besides objects.
+BUILT = ("./.git", "./.config", "./vmlinux", "./include/config", "./include/generated", "./arch/*/include/generated")
+OBJECTS = ("*.o", "*.ko", "*.a", "*.cmd")
+
+
+def setting(folder: Path, name: str) -> str:
+    """What `tree` noted in a work tree: of which tree it is, and the digest of the series; nothing if it is none."""
+    if not (folder / ".git").exists():
+        return ""
+    return answer(git_own(folder, "config", "--local", "--get", f"snplab.{name}")) or ""
+
+
+def is_there(session: Session, tree: str, folder: Path, linux: Path | None) -> None:
+    """Returns if the folder is such a work tree; anything else is left untouched."""
+    shown, note = tilde(folder), session.terminal.note
+    if setting(folder, "tree") != tree:
+        raise setup_error(f"{shown} is there, and is no work tree of {tree} that ./snplab tree made: left untouched",
+                          "name another DIR, or move that one away")
+    if setting(folder, "series") != series_digest(tree):
+        note(f"the series has changed since {shown} was made: left alone")
+        note(f"for one of the series as it is now: ./snplab tree {tree} DIR with another DIR, or remove that one first")
+    elif linux is not None:
+        note(f"{shown} was there already: left alone, --linux has no effect")
+
+
+def commands(tree: str, source: Source, folder: Path) -> Iterator[Command]:
+    """The same in a few commands that can be pasted."""
+    yield command("cp", "-a", source.path, folder)
+    yield command("git", "init", folder)
+    yield command("git", "-C", folder, "add", "-A", "-f")
+    yield command("git", "-C", folder, "commit", "-m", f"linux {source.version}")
+    yield command("git", "-C", folder, "tag", "base")
+    for patch in list_series(series_dir(tree)):
+        yield command("git", "-C", folder, "am", patch)
+
+
+def make(job: Job, tree: str, source: Source, folder: Path) -> None:
+    """Makes a work tree. Only a whole one gets the final name."""
+    temporary = folder_beside(job.session, folder, "name a DIR in a folder that can be written") / "new"
+    need_space(folder.parent, SPACE, "a work tree")
+    temporary.mkdir()
+    job.write(f"copying {source.path}")
+    copy_base(job, source, temporary)
+    commit_base(job, tree, source, temporary)
+    for patch in list_series(series_dir(tree)):
+        job.write(f"applying {patch}")
+        try:
+            job.run(git_own(temporary, *AM, patch))
+        except CommandFailed as e:
+            raise setup_error(f"{patch_name(patch)} does not apply to linux {source.version}",
+                              "expected every hunk to apply with no fuzz; what git said is in the log",
+                              "give the version it was made for with --linux DIR") from e
+        name_commit(job, temporary, "HEAD", patch.name)
+    job.run(git_own(temporary, "config", "snplab.tree", tree))
+    job.run(git_own(temporary, "config", "snplab.series", series_digest(tree)))
+    with job.whole():
+        try:
+            os.rename(temporary, folder)
+        except OSError as e:
+            raise setup_error(f"{folder} has appeared meanwhile", "run again") from e
+
+
+def copy_base(job: Job, source: Source, folder: Path) -> None:
+    """The user's own copies, of what belongs to the kernel."""
+    path = source.path
+    if source.is_base:
+        job.run(command("cp", "-a", "--no-preserve=ownership", "--reflink=auto", f"{path}/.", f"{folder}/"))
+    elif is_top_of_repository(path):
+        # A developer's tree: what git tracks, as it is on the disk.
+        pipe(job, git_own(path, "ls-files", "-z"),
+             command("rsync", "-a", "--no-o", "--no-g", "--from0", "--files-from=-", "--ignore-missing-args",
+                     f"{path}/", f"{folder}/"))
+    else:
+        pipe(job, command("tar", "-C", path, "-c", "--anchored", *(f"--exclude={name}" for name in BUILT),
+                          "--no-anchored", *(f"--exclude={name}" for name in OBJECTS), "."),
+             command("tar", "-C", folder, "-x", "--no-same-owner"))
+
+
+def commit_base(job: Job, tree: str, source: Source, folder: Path) -> None:
+    """Makes a repository, with the base as its first commit."""
+    job.run(git_own(None, "init", "-q", "--template=", "--object-format=sha1", folder))
+    job.run(git_own(folder, "symbolic-ref", "HEAD", f"refs/heads/snplab/{tree}"))
+    (folder / ".git" / "info").mkdir(exist_ok=True)
+    job.write("adding the files to git")
+    # bigFileThreshold makes git write one pack as it reads, instead of 90 000 loose objects.
+    # -f: the kernel's .gitignore names files that the kernel has.
+    job.run(git_own(folder, "-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "-c", "core.safecrlf=false",
+                    "add", "-A", "-f", "."))
+    job.run(git_own(folder, "commit", "-q", "--no-verify", "-m", f"linux {source.version}"))
+    job.run(git_own(folder, "tag", "base"))
+    # The copy stays byte for byte what it is, whatever the user's own configuration says.
+    job.run(git_own(folder, "config", "core.autocrlf", "false"))
+    # A commit keeps its note, and with it its patch's file name, when it is amended or rebased.
+    job.run(git_own(folder, "config", "notes.rewriteRef", "refs/notes/snplab"))
+
+
+def name_commit(job: Job, folder: Path, commit: str, patch: str) -> None:
+    """Notes the name of the commit's patch file."""
+    job.run(git_own(folder, "notes", "--ref=snplab", "add", "-f", "-m", patch, commit))

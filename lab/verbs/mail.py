@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb `mail`: a series as files that git send-email takes."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.build.deps import install_step, is_debian, missing
+from lab.build.sources import Source, kernel_source
+from lab.core.errors import Exit, setup_error, usage_error
+from lab.core.options import Given, Option
+from lab.core.places import TOP, absolute, tilde
+from lab.core.process import Command, command, quote
+from lab.core.session import Session
+from lab.core.steps import Job, Plan
+from lab.patches import git
+from lab.patches.base import base_option
+from lab.patches.cover import need_cover_letter
+from lab.patches.mail import mail_name, need_unsigned, write_mails
+from lab.patches.maintainers import QUIET, SCRIPT, Recipients
+from lab.patches.outgoing import mails_in, need_free
+from lab.patches.sender import Sender, find_sender
+from lab.patches.series import list_series, need_series, series_dir, series_name, trees
+
+USAGE = f"""\
+usage: ./snplab mail TREE [--output DIR] [--linux DIR] [--dry-run]
+
+Writes files that git send-email takes: cover letter, To and Cc from the kernel's get_maintainer.pl,
+your Signed-off-by from git config user.name and user.email. Sends nothing. TREE: {", ".join(trees())}
+"""
+OPTIONS = (Option("--output", "DIR"), Option("--linux", "DIR"))
+ANSWERS = False
+UNKNOWN = Sender("<user.name>", "<user.email>")
+
+
+def main(session: Session, given: Given) -> int:
+    """Writes the mails."""
+    words = given.arguments
+    tree = need_series(words[0] if words else None)
+    if len(words) > 1:
+        raise usage_error(f"mail takes one tree, found another argument: '{words[1]}'",
+                          "the folder is named with --output DIR")
+    folder = absolute(given.value("--output") or str(TOP / "outgoing" / tree))
+    source = kernel_source(session, tree, base_option(given))
+    # Asked before anything is fetched; without git, which the first step installs, it is asked later.
+    sender = sender_now(session)
+    need_free(folder)
+    patches = list_series(series_dir(tree))
+    if not patches:
+        raise setup_error(f"series/{series_name(tree)}/series names no patch: nothing to write")
+    need_cover_letter(series_dir(tree) / "cover-letter")
+    need_unsigned(patches)
+    done: list[tuple[Sender, Recipients]] = []
+
+    def body(job: Job) -> None:
+        who = sender or find_sender()
+        done.append((who, write_mails(job, tree, source, who, folder)))
+
+    plan = Plan(session)
+    before = [install_step(plan, "fetch", "overlay", "mail")]
+    fetch = source.add_fetch(plan, f"fetch linux for {tree}")
+    if fetch is not None:
+        before.append(fetch)
+    plan.add(f"write and check {len(patches) + 1} mails", body,
+             lambda: commands(source, patches, sender or UNKNOWN, folder), after=tuple(before))
+    plan.run()
+    for who, to in done:
+        summarize(session, source.path, folder, who, to)
+    return Exit.PASS
+
+
+def sender_now(session: Session) -> Sender | None:
+    """The sender; None if that cannot be known yet. A dry run shows placeholders for an identity that is not set."""
+    if not git.is_here():
+        return None
+    if session.dry_run and None in (git.answer(command("git", "config", "--get", f"user.{w}")) for w in ("name", "email")):
+        return None
+    return find_sender()
+
+
+def commands(source: Source, patches: list[Path], sender: Sender, folder: Path) -> Iterator[Command | str]:
+    """The same in a few commands that can be pasted."""
+    for number, patch in enumerate(patches, 1):
+        mail = folder / mail_name(number, patch)
+        yield command(SCRIPT, *QUIET, patch, cwd=source.path)
+        yield command("git", "interpret-trailers", "--trailer", sender.sign_off, patch, note=f"> {mail}")
+        yield command("scripts/checkpatch.pl", "--strict", mail, cwd=source.path)
+    yield f"git send-email --no-thread --confirm=always {quote([str(folder)])}/*.patch  # to be run by you"
+
+
+def summarize(session: Session, source: Path, folder: Path, sender: Sender, to: Recipients) -> None:
+    """Says what was written, and what to do with it."""
+    say, note = session.terminal.say, session.terminal.note
+    say(f"mails in {tilde(folder)}:")
+    for line in [*mails_in(folder), *(f"To: {address}" for address in to.to), *(f"Cc: {address}" for address in to.cc)]:
+        note(line)
+    say(f"each has your {sender.sign_off}. It certifies what")
+    say('Documentation/process/submitting-patches.rst ("Developer\'s Certificate of Origin") says: read it, and the mails.')
+    documents = about_assistance(source)
+    if documents:
+        say(f'this kernel may want to be told of tools that helped ("Assisted-by:"): see {" and ".join(documents)}')
+    # Debian's git-email does without the second only to fail when it is run.
+    send_email = Path(git.answer(command("git", "--exec-path")) or "/nonexistent") / "git-send-email"
+    if not send_email.exists() or (is_debian() and missing(["sendmail"])):
+        say("git send-email does not work on this machine yet: Debian's packages are git-email and libmailtools-perl")
+    say("nothing was sent. The mails name their thread themselves; to send them:")
+    say(f"git send-email --no-thread --confirm=always {quote([str(folder)])}/*.patch")
+
+
+def about_assistance(source: Path) -> list[str]:
+    """The kernel's documents that speak of tools that helped."""
+    files = (path for path in (source / "Documentation" / "process").rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(source)) for path in files if b"Assisted-by" in path.read_bytes())

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb `tree`: a series as commits in a git work tree."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.build.deps import install_step
+from lab.build.sources import kernel_source
+from lab.core.errors import Exit, usage_error
+from lab.core.options import Given, Option
+from lab.core.places import TOP, absolute
+from lab.core.session import Session
+from lab.core.steps import Plan
+from lab.patches import git, tree as work_tree
+from lab.patches.base import base_option
+from lab.patches.beside import is_used
+from lab.patches.series import need_series, trees
+
+USAGE = f"""\
+usage: ./snplab tree TREE [DIR] [--linux DIR] [--dry-run]
+
+Makes a git work tree with the base as one commit and each patch of the series as a commit, in DIR
+(default trees/TREE in this repository), and prints its path. One that is there is left alone.
+TREE: {", ".join(trees())}
+"""
+OPTIONS = (Option("--linux", "DIR"),)
+# The path is alone on standard output.
+ANSWERS = True
+
+
+def main(session: Session, given: Given) -> int:
+    """Makes it, unless it is there, and prints its path."""
+    words = given.arguments
+    tree = need_series(words[0] if words else None)
+    if len(words) > 2:
+        raise usage_error(f"tree takes a tree and a directory, found a third argument: '{words[2]}'")
+    folder = absolute(words[1]) if len(words) > 1 else TOP / "trees" / tree
+    linux = base_option(given)
+    if is_used(folder):
+        if not git.is_here() and not session.dry_run:
+            plan = Plan(session)
+            install_step(plan, "overlay")
+            plan.run()
+        work_tree.is_there(session, tree, folder, linux)
+    else:
+        make(session, tree, folder, linux)
+    print(folder)
+    return Exit.PASS
+
+
+def make(session: Session, tree: str, folder: Path, linux: Path | None) -> None:
+    """The plan that makes it."""
+    source = kernel_source(session, tree, linux)
+    plan = Plan(session)
+    before = [install_step(plan, "fetch", "overlay")]
+    fetch = source.add_fetch(plan, f"fetch linux for {tree}")
+    if fetch is not None:
+        before.append(fetch)
+    plan.add(lambda: f"make a work tree of linux {source.version} and the series",
+             lambda job: work_tree.make(job, tree, source, folder),
+             lambda: work_tree.commands(tree, source, folder), after=tuple(before))
+    plan.run()
