@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The copy that is built follows its source, patches and new files, touches only what changed, and never the user's tree.
+
+A wrong overlay judges another kernel than the one that was asked for, or rebuilds everything for one edited line. A run that
+is killed between the overlay and the build must not leave a build that looks up to date.
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.build import overlay
+from lab.build.kernel import drop_truncated
+from lab.build.overlay import Tree
+from lab.core.errors import Stop
+from lab.core.session import Session
+from lab.core.steps import Job
+
+ABOUT = "the copy that is built: patches, edits, renames, what is rebuilt"
+LANE = "fast"
+NEEDS = ("overlay",)
+TAKES = 4
+
+CHANGE = """\
+--- a/sev.c
++++ b/sev.c
+@@ -1,2 +1,2 @@
+-one
++ONE
+ two
+"""
+RENAME = """\
+diff --git a/old.c b/new.c
+similarity index 100%
+rename from old.c
+rename to new.c
+"""
+WRONG = CHANGE.replace("-one", "-never").replace("+ONE", "+x")
+
+
+class Bench:
+    """A source, a work folder, and patches made up."""
+
+    def __init__(self, root: Path, session: Session) -> None:
+        self.root = root
+        self.session = session
+        self.source = root / "source"
+        self.work = root / "cache/work"
+        for folder in (self.source, self.work, session.cache.root):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self.source / "sev.c").write_text("one\ntwo\n")
+        (self.source / "old.c").write_text("old\n")
+        (self.source / "other.c").write_text("other\n")
+
+    def patch(self, name: str, text: str) -> Path:
+        """A patch file."""
+        path = self.root / f"{name}.patch"
+        path.write_text(text)
+        return path
+
+    def apply(self, *patches: Path, is_base: bool = False, new: Path | None = None) -> Tree:
+        """Puts the tree together."""
+        tree = Tree(self.source, self.work, patches, is_base, new, name="linux 6.12.999")
+        overlay.apply(Job(self.session, self.root / "log"), tree)
+        return tree
+
+    def text(self, name: str) -> str:
+        """A file of the copy."""
+        return (self.work / "src" / name).read_text()
+
+    def times(self) -> dict[str, int]:
+        """When each file of the copy was written."""
+        return {p.name: p.stat().st_mtime_ns for p in (self.work / "src").iterdir()}
+
+
+@pytest.fixture(params=["tree of the user's", "base of the cache"])
+def is_base(request: pytest.FixtureRequest) -> bool:
+    """Both kinds of source."""
+    return bool(request.param == "base of the cache")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A bench in a folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield Bench(tmp_path, Session("test"))
+
+
+def test_a_patch_is_applied_and_taken_away_again(bench: Bench, is_base: bool) -> None:
+    patch = bench.patch("change", CHANGE)
+    assert bench.apply(patch, is_base=is_base).changed
+    assert bench.text("sev.c") == "ONE\ntwo\n"
+    before = bench.times()
+    time.sleep(0.02)
+    assert bench.apply(is_base=is_base).changed
+    assert bench.text("sev.c") == "one\ntwo\n"
+    assert {name for name, t in bench.times().items() if t != before[name]} == {"sev.c"}
+    assert (bench.source / "sev.c").read_text() == "one\ntwo\n"
+
+
+def test_nothing_changes_the_second_time(bench: Bench, is_base: bool) -> None:
+    patch = bench.patch("change", CHANGE)
+    bench.apply(patch, is_base=is_base)
+    before = bench.times()
+    assert not bench.apply(patch, is_base=is_base).changed
+    assert bench.times() == before
+
+
+def test_a_rename_moves_the_file_and_comes_back(bench: Bench, is_base: bool) -> None:
+    bench.apply(bench.patch("rename", RENAME), is_base=is_base)
+    assert bench.text("new.c") == "old\n" and not (bench.work / "src/old.c").exists()
+    bench.apply(is_base=is_base)
+    assert bench.text("old.c") == "old\n" and not (bench.work / "src/new.c").exists()
+
+
+def test_a_patch_that_does_not_apply_changes_nothing(bench: Bench, is_base: bool) -> None:
+    bench.apply(bench.patch("change", CHANGE), is_base=is_base)
+    before = bench.times()
+    with pytest.raises(Stop, match="wrong.patch does not apply to linux 6.12.999"):
+        bench.apply(bench.patch("wrong", WRONG), is_base=is_base)
+    assert bench.text("sev.c") == "ONE\ntwo\n" and bench.times() == before
+    assert not list(bench.work.glob(".new.*"))
+
+
+def test_an_edit_of_the_user_is_one_newer_file(bench: Bench) -> None:
+    bench.apply()
+    before = bench.times()
+    time.sleep(0.02)
+    (bench.source / "other.c").write_text("OTHER\n")
+    # An old time stamp, as of a file that was checked out again.
+    os.utime(bench.source / "other.c", (1, 1))
+    assert bench.apply().changed
+    assert bench.text("other.c") == "OTHER\n"
+    after = bench.times()
+    assert {name for name in after if after[name] != before[name]} == {"other.c"}
+    assert after["other.c"] > before["other.c"]
+
+
+def test_a_file_that_the_user_removed_goes(bench: Bench) -> None:
+    bench.apply()
+    (bench.source / "other.c").unlink()
+    bench.apply()
+    assert not (bench.work / "src/other.c").exists()
+
+
+def test_what_a_build_inside_the_tree_left_stays_out(bench: Bench) -> None:
+    for name in ("sev.o", "kvm.ko", ".sev.o.cmd", "include/config/auto.conf", "arch/x86/include/generated/a.h", ".config"):
+        path = bench.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("built\n")
+    bench.apply()
+    assert sorted(p.name for p in (bench.work / "src").rglob("*") if p.is_file()) == ["old.c", "other.c", "sev.c"]
+
+
+def test_a_base_is_never_written_through_its_links(bench: Bench) -> None:
+    bench.apply(is_base=True)
+    assert (bench.work / "src/other.c").stat().st_ino == (bench.source / "other.c").stat().st_ino
+    bench.apply(bench.patch("change", CHANGE), is_base=True)
+    assert (bench.source / "sev.c").read_text() == "one\ntwo\n"
+
+
+def test_a_new_file_that_the_source_has_is_refused(bench: Bench) -> None:
+    new = bench.root / "new"
+    new.mkdir()
+    (new / "mine.c").write_text("mine\n")
+    bench.apply(new=new)
+    assert bench.text("mine.c") == "mine\n"
+    (new / "sev.c").write_text("mine\n")
+    with pytest.raises(Stop, match="sev.c is in linux 6.12.999 already"):
+        bench.apply(new=new)
+
+
+def test_a_change_takes_the_build_that_looked_up_to_date(bench: Bench, is_base: bool) -> None:
+    """As of a run that is killed after the overlay, before its build: the next one must build."""
+    bench.apply(is_base=is_base)
+    (bench.work / "built").write_text("yes\n")
+    bench.apply(is_base=is_base)
+    assert (bench.work / "built").exists(), "nothing has changed"
+    bench.apply(bench.patch("change", CHANGE), is_base=is_base)
+    assert not (bench.work / "built").exists()
+
+
+def test_objects_that_a_killed_build_may_have_truncated_go(tmp_path: Path) -> None:
+    obj = tmp_path / "obj"
+    obj.mkdir()
+    for name in ("old.o", "old.ko"):
+        (obj / name).touch()
+        os.utime(obj / name, (1000, 1000))
+    building = tmp_path / "building"
+    building.touch()
+    os.utime(building, (2000, 2000))
+    for name in ("new.o", "new.ko", "new.a", "vmlinux.unstripped", "bzImage", "new.h", ".new.o.cmd"):
+        (obj / name).touch()
+    drop_truncated(obj, building)
+    assert sorted(p.name for p in obj.iterdir()) == [".new.o.cmd", "new.h", "old.ko", "old.o"]
