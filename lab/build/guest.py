@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What L1 has besides its init and modules to launch L2: QEMU with its libraries, L2's firmware, kernel and initrd.
+
+It is a part of L1's initrd, uncompressed: L1's kernel would take seconds to inflate it."""
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.build import image
+from lab.build.packages import LIBRARIES, LOADER, QEMU, GuestPackages, loader_command
+from lab.build.sources import scratch_folder
+from lab.core.errors import setup_error
+from lab.core.places import LAB, need_space, out_of_space, tilde
+from lab.core.process import Command, command
+from lab.core.session import Session
+from lab.core.steps import Job
+
+LOADED = re.compile(r" => (/.*) \(0x")
+BLOBS = ("kvmvapic.bin", "linuxboot_dma.bin")
+# gcm: messages to the firmware are enciphered. The driver asks for it by its name, and modprobe would find it.
+L2_MODULES = ("ghash-generic", "gcm", "sev-guest")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """L2 as the user wants it."""
+
+    smp: int = 2
+    memory: int = 512
+    append: str = ""
+    # A kernel of the user's.
+    kernel: Path | None = None
+
+    @property
+    def line(self) -> str:
+        """L2's command line. quiet: each 16 characters are an exit to L1; its messages are asked for afterwards."""
+        return f"console=hvc0 quiet panic=-1{' ' + self.append if self.append else ''}"
+
+
+class GuestImage:
+    """The part of L1's initrd that has L2 in it."""
+
+    def __init__(self, session: Session, packages: GuestPackages, guest: Guest) -> None:
+        self.session = session
+        self.packages = packages
+        self.guest = guest
+        self.path = session.run_dir / "image.cpio"
+        # For the digest, after the image is gone.
+        self.initrd = session.run_dir / "guest.initrd"
+
+    @property
+    def vmlinuz(self) -> Path:
+        """L2's kernel."""
+        return self.guest.kernel or self.packages.vmlinuz
+
+    def title(self) -> str:
+        """The step's."""
+        return f"build the image: QEMU {self.packages.qemu.version}, guest {self.packages.kernel.version}"
+
+    @staticmethod
+    def shown() -> list[Command]:
+        """The commands that do the same."""
+        return [command(*image.CPIO)]
+
+    def build(self, job: Job) -> None:
+        """Makes the image."""
+        run_dir = self.session.run_dir
+        # The tree, its archive, and each boot's copy of that.
+        need_space(run_dir, 400, "the image of a guest")
+        root = run_dir / "guest"
+        for name in ("guest", "usr/bin", "usr/share/qemu", "usr/lib64", LIBRARIES, "tests"):
+            (root / name).mkdir(parents=True)
+        self.copy_qemu(root)
+        shutil.copy(LAB / "l1/snp_guest", root / "tests")
+        shutil.copy(self.packages.firmware, root / "guest/firmware")
+        shutil.copy(self.vmlinuz, root / "guest/vmlinuz")
+        self.build_initrd(job)
+        shutil.copy(self.initrd, root / "guest/initrd")
+        (root / "guest/append").write_text(self.guest.line, encoding="utf-8")
+        self.path.write_bytes(image.archive(job, root, compressed=False))
+        shutil.rmtree(root)
+
+    def copy_qemu(self, root: Path) -> None:
+        """QEMU and the libraries that its loader names; of QEMU's 90 packages nothing else is needed."""
+        folder = self.packages.qemu.path
+        (root / "lib64").symlink_to("usr/lib64")
+        shutil.copy(folder / QEMU, root / "usr/bin")
+        shutil.copy(folder / LOADER, root / LOADER)
+        done = subprocess.run(loader_command(folder, "--list", folder / QEMU).argv, capture_output=True, text=True,
+                              check=False)
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
+            raise setup_error(f"expected QEMU's libraries in {tilde(folder)}, found not all of them: {said[-1]}",
+                              "delete it, and it is fetched again")
+        for path in LOADED.findall(done.stdout):
+            shutil.copy(path, root / LIBRARIES)
+        for name in BLOBS:
+            shutil.copy(folder / "usr/share/qemu" / name, root / "usr/share/qemu")
+
+    def build_initrd(self, job: Job) -> None:
+        """L2's own."""
+        with scratch_folder(".root.", self.session.run_dir) as root:
+            for name in ("bin", "dev", "proc", "sys", "modules"):
+                (root / name).mkdir()
+            image.copy_busybox(root / "bin/busybox")
+            shutil.copy(LAB / "l2/init", root / "init")
+            shutil.copy(LAB / "l2/check", root / "bin/check")
+            image.copy_modules(job, self.packages.modules, root / "modules", *L2_MODULES)
+            self.initrd.write_bytes(image.archive(job, root))
+
+    def add_settings(self, job: Job, initrd: Path, out: Path, settings: Sequence[str]) -> None:
+        """One boot's initrd: this image, L1's own, and the settings of the boot. The compressed parts last: the kernel
+        wants those that are not at their place."""
+        with scratch_folder(".root.", self.session.run_dir) as root:
+            (root / "guest").mkdir()
+            (root / "guest/settings").write_text("".join(f"{line}\n" for line in settings), encoding="utf-8")
+            last = image.archive(job, root)
+        try:
+            with open(out, "wb") as f:
+                for part in (self.path, initrd):
+                    with open(part, "rb") as source:
+                        shutil.copyfileobj(source, f)
+                f.write(last)
+        except OSError as e:
+            out_of_space(self.session.run_dir)
+            raise setup_error(f"cannot write {tilde(out)}: {e.strerror}") from e

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The modules of wrong versions: built one after the other in the series' own tree, and kept in the cache by what they are
+made of: the kernel, its source, and the patch below its header, so that a header can be edited.
+
+Only KVM's modules are built of a mutant. They are appended to the initrd of a kernel without it: the later file counts."""
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.build import image, overlay
+from lab.build.kernel import Kernel
+from lab.build.overlay import patch_name
+from lab.build.prepare import Preparation
+from lab.core.errors import Cancelled, Stop, setup_error
+from lab.core.process import CommandFailed
+from lab.core.session import Session
+from lab.core.steps import Job, last_lines
+from lab.judge.mutants import END
+
+# Folders of modules that stay in the cache, about 2 MB each.
+KEPT = 200
+KVM = "arch/x86/kvm"
+NAMES = ("kvm", "kvm-amd")
+PLACES = ("arch/x86/kvm/", "virt/kvm/")
+
+
+def below_header(patch: Path) -> bytes:
+    """The diff: words in the header change no module."""
+    lines = patch.read_bytes().splitlines(keepends=True)
+    return b"".join(lines[lines.index(f"{END}\n".encode()) + 1:])
+
+
+class Store:
+    """The modules of a tree's mutants."""
+
+    def __init__(self, session: Session, prepared: Preparation, logs: Path) -> None:
+        self.session = session
+        self.prepared = prepared
+        self.logs = logs
+        self.folder = session.cache.folder("mutants")
+        self.plain = logs / "plain"
+        self.key = ""
+        self._scratch: list[Path] = []
+
+    def take_plain(self, job: Job) -> None:
+        """Notes what the modules of a mutant follow from besides the mutant, and keeps the modules without one. The tree is
+        locked."""
+        obj, src = self.prepared.kernel_build().obj, self.prepared.work / "src"
+        digest = hashlib.sha256()
+        files = [obj / ".config", obj / "arch/x86/boot/bzImage", *(obj / KVM / f"{name}.ko" for name in NAMES)]
+        files += sorted(p for place in PLACES for p in (src / place).rglob("*.[ch]"))
+        for path in files:
+            digest.update(str(path.relative_to(src)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        self.key = digest.hexdigest()[:32]
+        self.plain.mkdir()
+        self.copy_modules(job, self.plain)
+
+    def copy_modules(self, job: Job, out: Path) -> None:
+        """KVM's modules as they are now, stripped."""
+        for name in NAMES:
+            shutil.copy(self.prepared.kernel_build().obj / KVM / f"{name}.ko", out)
+        image.strip(job, *(out / f"{name}.ko" for name in NAMES))
+
+    def path(self, patch: Path) -> Path:
+        """Where a mutant's modules are, or will be."""
+        return self.folder / hashlib.sha256(self.key.encode() + b"\n" + below_header(patch)).hexdigest()[:32]
+
+    def has_all(self, patches: Sequence[Path]) -> bool:
+        """Is nothing to be built? Those that are there are used now: no other run takes them for the oldest."""
+        for patch in patches:
+            if self.path(patch).is_dir():
+                os.utime(self.path(patch))
+        return all(self.path(patch).is_dir() for patch in patches)
+
+    def build_all(self, job: Job, patches: Sequence[Path]) -> None:
+        """Builds what the cache lacks. A mutant that does not build leaves "not-built" in its logs, for its boot to see."""
+        work = self.prepared.work
+        # Leftovers of runs that were killed; we hold the tree's lock.
+        for old in self.folder.glob(f".{work.name}.*"):
+            shutil.rmtree(old, ignore_errors=True)
+        lacking = [patch for patch in patches if not self.path(patch).is_dir()]
+        for patch in lacking:
+            made = Path(tempfile.mkdtemp(prefix=f".{work.name}.", dir=self.folder))
+            self._scratch.append(made)
+            logs = self.logs / patch.stem
+            try:
+                self.build(Job(self.session, logs / "build"), patch, made)
+                made.rename(self.path(patch))
+            except Cancelled:
+                raise
+            except (Stop, CommandFailed, OSError) as e:
+                shutil.rmtree(made, ignore_errors=True)
+                (logs / "not-built").write_text(why_not_built(e, logs / "build"), encoding="utf-8")
+        if lacking:
+            # For the next run, which would find a mutant to undo.
+            self.apply(job, [])
+            self.prepared.kernel_build().build(job)
+        self.drop_old()
+
+    def apply(self, job: Job, more: Sequence[Path]) -> overlay.Tree:
+        """The series, and a mutant on top."""
+        prepared = self.prepared
+        tree = prepared.target.tree(prepared.source, self.session.cache, [*prepared.extra, *more], prepared.suffix)
+        overlay.apply(job, tree)
+        return tree
+
+    def build(self, job: Job, patch: Path, out: Path) -> None:
+        """The modules that differ from those without the mutant."""
+        others = sorted(f for f in overlay.touched(job, [patch]) if not f.startswith(PLACES))
+        if others:
+            raise setup_error(f"{patch_name(patch)} changes {' '.join(others)}",
+                              "expected changes in arch/x86/kvm and virt/kvm alone: of a mutant, only modules are built")
+        tree = self.apply(job, [patch])
+        Kernel(tree, self.session.cache, self.prepared.fragments).build(job, ("modules",))
+        self.copy_modules(job, out)
+        for name in NAMES:
+            if filecmp.cmp(out / f"{name}.ko", self.plain / f"{name}.ko", shallow=False):
+                (out / f"{name}.ko").unlink()
+        if not any(out.iterdir()):
+            raise setup_error(f"{patch_name(patch)} changes nothing in kvm.ko and kvm-amd.ko",
+                              "expected a wrong version to be compiled to something else")
+
+    def drop_old(self) -> None:
+        """The least recently used go."""
+        kept = sorted((p for p in self.folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
+        for path in kept[:-KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def drop_half_built(self) -> None:
+        """What an interrupted build has left. Not what another run is making."""
+        for path in self._scratch:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def why_not_built(error: Exception, log: Path) -> str:
+    """In a few lines."""
+    said = [line for line in last_lines(log, 400) if "rror:" in line][:5] or last_lines(log, 5)
+    return "\n".join([error.text() if isinstance(error, Stop) else str(error), *said]) + "\n"
