@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What does LAUNCH_FINISH cost, with so many vCPUs? A test program of the guest's init, without any library, so
- * that what is built for a measurement is the kernel and this.
+ * What does LAUNCH_FINISH cost, with so many vCPUs? L1's init runs this test program. It needs no library, so that
+ * a measurement builds the kernel and this file and nothing else.
  *
  * usage: finish TURNS MOST
  *
- * For 1, 2, 4, … MOST vCPUs: so many launches of an SNP VM without memory, and one before them that warms up
- * (turn 0). What is measured is the one ioctl, by the time stamp counter: under QEMU's -icount shift=0 that counts
- * the instructions of all CPUs. Says "bench: vcpus=N turn=N ticks=N" for each; lab/bench.py reads it.
+ * For 1, 2, 4, … MOST vCPUs it launches an SNP VM without memory TURNS times, and once before that to warm up
+ * (turn 0). It measures the one ioctl by the time stamp counter, which counts the instructions of all CPUs under
+ * QEMU's -icount shift=0, and prints "bench: vcpus=N turn=N ticks=N" for each; lab/judge/bench.py reads these lines.
  *
  * Exit status: 0, or 1 if a launch fails, or 4 where there is no SNP.
  */

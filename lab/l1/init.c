@@ -52,7 +52,7 @@ static void mount_one(const char *type, const char *where, unsigned long flags)
 static void power_off(void)
 {
 	fflush(report);
-	/* What is still in the port's FIFO would be lost. */
+	/* The port's FIFO would be lost otherwise. */
 	fsync(fileno(report));
 	sync();
 	reboot(RB_POWER_OFF);
@@ -60,7 +60,7 @@ static void power_off(void)
 		pause();
 }
 
-/* A copy of the kernel's command line, which is read once; to be taken apart, until the next call. */
+/* Returns a copy of the kernel's command line that the caller may take apart. The next call overwrites it. */
 static char *cmdline(void)
 {
 	static char line[8192], copy[8192];
@@ -89,8 +89,8 @@ static char *cmdline_value(const char *name)
 }
 
 /*
- * What the kernel's command line has for a module: "NAME.PARAMETER=VALUE", as modprobe would pass it on.
- * Dashes and underscores in the name are the same, as they are there.
+ * Collects a module's parameters, "NAME.PARAMETER=VALUE" on the kernel's command line, as modprobe would pass
+ * them on. As there, dashes and underscores in the name are the same.
  */
 static void module_options(const char *module, char *options, size_t size)
 {
@@ -113,7 +113,7 @@ static void module_options(const char *module, char *options, size_t size)
 	}
 }
 
-/* Loads the modules that /lib/modules/order lists; one that cannot be is said and passed over. */
+/* Loads the modules that /lib/modules/order lists; reports one that cannot be loaded, and goes on. */
 static void load_modules(void)
 {
 	char name[128], path[256], options[1024];
@@ -136,7 +136,7 @@ static void load_modules(void)
 	fclose(order);
 }
 
-/* Where the kernel has put a section of a module, or NULL. */
+/* The address at which the kernel has put a section of a module, or NULL. */
 static const char *section_address(const char *module, const char *section)
 {
 	static char address[32];
@@ -254,7 +254,7 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Passes on what the test prints, line by line; keeps what follows "# SKIP", or the last line. */
+/* Passes on a line that the test prints; keeps the text behind "# SKIP", or the last line, as the reason. */
 static void pass_on(char *line, char *reason, size_t size)
 {
 	char *skip = strstr(line, "# SKIP");
@@ -308,7 +308,7 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 		struct pollfd p = { .fd = fds[0], .events = POLLIN };
 		double left = end - now();
 
-		/* Once it has ended, only what is in the pipe: a child that is stuck may keep that open for ever. */
+		/* After the program's end read only what is in the pipe: a stuck child may keep it open for ever. */
 		if (!ended)
 			ended = waitpid(pid, &status, WNOHANG) == pid;
 		r = ended ? poll(&p, 1, 0) : left > 0 ? poll(&p, 1, left < 0.1 ? left * 1000 + 1 : 100) : 0;
@@ -337,9 +337,9 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	}
 	close(fds[0]);
 	/*
-	 * The output's end is not the process's end: what closed its output and went on is waited
-	 * for as well, for as long as the test has left. A task that does not even die of SIGKILL
-	 * sits in the kernel: not waiting for it is what makes the hang a report.
+	 * A program may close its output and go on: wait for it as well, for as long as the test
+	 * has left. A task that does not even die of SIGKILL sits in the kernel: do not wait for
+	 * it, so that the hang becomes a report.
 	 */
 	for (r = 0; !ended && waitpid(pid, &status, WNOHANG) == 0; usleep(10000)) {
 		if (!timed_out && now() < end)
@@ -367,7 +367,7 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	return WEXITSTATUS(status);
 }
 
-/* What /tests/NAME says; a file that cannot be read is no test at all, which the reader of the plan sees. */
+/* The names in /tests/NAME, one a line. Without them the plan is empty, and the run fails. */
 static char *names_in_file(const char *name)
 {
 	static char names[MAX_TESTS * 64];
@@ -486,7 +486,7 @@ int main(void)
 		tests = cmdline_value("snplab.tests");
 		timeout = cmdline_value("snplab.timeout");
 		run_tests(tests ? tests : "", timeout && atoi(timeout) > 0 ? atoi(timeout) : 120);
-		/* Not as a comment: every line of a test's own begins like one. */
+		/* No comment: every line that a test prints is passed on as one. */
 		fprintf(report, "snplab: end of tests\n");
 	}
 	power_off();

@@ -113,8 +113,8 @@ static bool set_port(void)
 }
 
 /*
- * The kernel takes the port's interrupt for the first port's, and the port is of no use until it is told better
- * and opened again. By then it is raw: an echo of what the monitor says would be commands to it.
+ * The kernel takes the port's interrupt for the first port's: set the right one and open the port again. The port
+ * must be raw by then, for an echo of the monitor's output would reach the monitor as commands.
  */
 static bool open_port(void)
 {
@@ -124,7 +124,7 @@ static bool open_port(void)
 	return set_port();
 }
 
-/* Is there an emulated host, and does it answer? To be called first; why not is said in words. */
+/* Is there an emulated host, and does it answer? If not, WHY gets the reason in words. To be called first. */
 bool snp_host_reach(char *why, size_t size)
 {
 	char *found, *start;

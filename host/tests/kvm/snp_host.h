@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a test asks of the emulated host that it runs on: its counters, and to fail firmware commands. The lab
- * gives the guest a QMP monitor for that, behind a serial port (lab/qmp.py --guest-monitor).
+ * A test in L1 reads the counters of the emulated host and makes it fail firmware commands. The lab puts a QMP
+ * monitor behind L1's third serial port for that (lab/boot/qmp.py).
  */
 #ifndef SNP_HOST_H
 #define SNP_HOST_H
