@@ -38,6 +38,12 @@ Exit status: 0 fixed or not affected; 1 open, leaking or broken; 2 usage;
 Needs coccinelle (spatch).
 """
 OPTIONS = (Option("--json", "FILE"),)
+# There is nothing to be shown instead of done: a verdict changes nothing.
+DRY_RUN = False
+# The verdict is on standard output; the installation of coccinelle is shown on standard error.
+ANSWERS = True
+# A folder whose name begins with a dash comes after "--".
+TAKES_REST = True
 
 
 def main(session: Session, given: Given) -> int:
