@@ -388,5 +388,6 @@ def test_narrow() -> None:
 
 def test_conditional_lines() -> None:
     """Lines under an #if inside the function, and only there."""
-    text = "#if A\nint f(void)\n{\n\tone();\n#ifdef B\n\ttwo();\n#else\n\tthree();\n#endif\n\tfour();\n}\n#if C\nint g;\n#endif\n"
+    text = ("#if A\nint f(void)\n{\n\tone();\n#ifdef B\n\ttwo();\n#else\n\tthree();\n#endif\n\tfour();\n}\n"
+            "#if C\nint g;\n#endif\n")
     assert conditional_lines(text, [2]) == {5, 6, 7, 8}
