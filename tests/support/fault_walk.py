@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""snp_fault_walk in L1: which boots there are, and what each is expected to leave."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.core.steps import side_by_side
+from lab.judge.ktap import Result
+from lab.judge.logs import BootLogs
+from tests.support.l1 import L1, cases_of, prepared_l1, reports_of, said_by, shown, why_no_end
+from tests.support.recorder import Tap
+
+PROGRAM = "snp_fault_walk"
+# For one boot, and for the program in it, in seconds, on a busy machine.
+LIMIT, EACH = 600, 400
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One boot: the program's argument, the errors on the emulated host, and the kernel's reports."""
+
+    argument: str
+    errors: int
+    reports: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """The program as L1's init takes it."""
+        return PROGRAM + self.argument
+
+
+ALL, WARNED, VMSA, PAGE = "all", "warned", "vmsa", "page"
+NAMES = (ALL, WARNED, VMSA, PAGE)
+
+
+def walks_of(tree: str) -> dict[str, Walk]:
+    """The boots of a tree."""
+    return {
+        ALL: Walk("", 0, ()),
+        # The guest's context cannot be released: once in a kernel's life it warns of that, and leaks what it must.
+        WARNED: Walk(":-w", 0, ("snp_decommission_context", "leak", "leak")),
+        # Known, in both: the VMSA's page is put on the list of leaked pages, and again when the vCPU is freed.
+        VMSA: Walk(":-d:vmsa_0", 1, ("not-reclaimed", "snp_page_reclaim", "leak", "leak",
+                                     "__list_add_valid_or_report")),
+        # Known, in both: the guest's page is put on the list, and freed.
+        PAGE: Walk(":-d:page_0", 1, ("not-reclaimed", "snp_page_reclaim", "leak",
+                                     "sev_gmem_make_shared" if tree == "mainline" else "sev_gmem_invalidate")),
+    }
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What one boot has left."""
+
+    walk: Walk
+    logs: BootLogs
+
+    @property
+    def reports(self) -> list[str]:
+        """The kernel's reports."""
+        return reports_of(self.logs.kernel)
+
+    def next_owner_met_the_page(self) -> bool:
+        """The page that was freed although the firmware has it got another owner before the boot ended, who took an RMP
+        fault: nothing else that comes after it says anything."""
+        own, more = self.reports[:len(self.walk.reports)], self.reports[len(self.walk.reports):]
+        return (tuple(own) == self.walk.reports and bool(more)
+                and more[0].startswith("BUG: unable to handle page fault for address: ")
+                and any(re.search(r"^#PF: error_code\(.*\) - RMP violation", line) for line in more))
+
+    def check_cases(self, tap: Tap) -> None:
+        """Each case of the program is a result."""
+        test = self.logs.test(self.walk.word)
+        assert test is not None and test.cases, why_no_end(self.logs)
+        for name, ok, text in cases_of(test):
+            tap.case(name, ok, text)
+
+    def check(self) -> None:
+        """L1 ran to its end, the program passed, host and kernel said exactly what they are to say."""
+        assert why_no_end(self.logs) == ""
+        # The program's plan is in its exit status.
+        assert self.logs.result(self.walk.word) is Result.PASS, shown(self.logs, self.walk.word)
+        assert said_by(self.logs, self.walk.word)
+        assert self.logs.host.total == self.walk.errors, "\n".join([self.logs.host.missing, *self.logs.host.log[:10]])
+        assert tuple(self.reports) == self.walk.reports, "\n".join(self.logs.kernel.matches)
+
+
+@contextmanager
+def walked(tree: str, folder: Path) -> Iterator[dict[str, Walked]]:
+    """All boots of a tree, two at once."""
+    walks, found = walks_of(tree), dict[str, Walked]()
+
+    def boot(l1: L1, *names: str) -> None:
+        for name in names:
+            found[name] = Walked(walks[name], l1.boot(name, walks[name].word, LIMIT, each=EACH))
+    with prepared_l1(folder, tree, [PROGRAM]) as l1:
+        # The first takes as long as all others.
+        side_by_side(lambda: boot(l1, ALL), lambda: boot(l1, WARNED, VMSA, PAGE))
+        yield found

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`snplab guest --check` as a user calls it, and what its JSON says of the guest, L2."""
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.core.places import TOP
+from lab.patches.series import series_name
+from tests.support.front import Done, expect, run_snplab
+from tests.support.l1 import BUILD_LIMIT
+
+# lockdep's own words for the first posting of the fix, which leaves every vCPU's mutex locked.
+FIRST_POSTING = "leak-on-success"
+HANG = (
+    # Launched, and then nothing.
+    r"not ok: guest\.runs: the guest hangs: vCPU threads are blocked on vcpu->mutex",
+    # The vCPUs' threads are named, with what they wait in.
+    r"blocked in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken: CPU 0/KVM in KVM_KVMCLOCK_CTRL",
+    # A thread's stack is shown.
+    r"thread CPU 0/KVM: stack: .*kvm_vcpu_ioctl",
+    # lockdep names who took the mutex, and under whom it was left.
+    r"lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) "
+    r"released &kvm->lock",
+)
+
+
+@dataclass(frozen=True)
+class GuestBoot:
+    """One run of the verb."""
+
+    done: Done
+    data: dict[str, Any]
+
+    @property
+    def attestation(self) -> dict[str, Any]:
+        """What the report was checked against."""
+        found: dict[str, Any] = self.data["attestation"]
+        return found
+
+    def case(self, name: str) -> list[str]:
+        """The results of a case."""
+        cases = [case for test in self.data["tests"] for case in test["cases"]]
+        return [case["result"] for case in cases if case["name"] == f"guest.{name}"]
+
+
+def boot_guest(folder: Path, *words: str | Path) -> GuestBoot:
+    """Runs it to its verdict."""
+    result = folder / "json"
+    done = run_snplab("guest", "--check", "--json", result, *words, timeout=BUILD_LIMIT)
+    data = json.loads(result.read_text(encoding="utf-8"))
+    assert "tests" in data, f"no verdict:\n{done.output[-4000:]}"
+    return GuestBoot(done, data)
+
+
+def check_hang(tree: str, folder: Path) -> None:
+    """The fix's first posting: the guest hangs after its launch, which must be said as what it is."""
+    patch = TOP / "tests/mutants" / series_name(tree) / f"{FIRST_POSTING}.patch"
+    found = boot_guest(folder, "--tree", tree, "--patch", patch)
+    expect(found.done, 1)
+    for pattern in HANG:
+        expect(found.done, 1, pattern)
+    # No message on the guest's consoles.
+    assert not re.search(r"\| .*(Linux version|snplab:)", found.done.output), found.done.output[-4000:]

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""L1 for tests that boot it: the lab's own classes build kernel, initrd and emulated host into a folder of the test's.
+They are then booted any number of times, with any programs, and lab.judge reads what each boot has left."""
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.boot.boot import Boot, KtapLog
+from lab.boot.line import Machine
+from lab.build import image
+from lab.build.deps import install_step
+from lab.build.prepare import Preparation
+from lab.build.selftests import KVM
+from lab.build.sources import kernel_source, scratch_folder
+from lab.build.target import Target
+from lab.core.errors import Exit, Stop
+from lab.core.process import set_environment
+from lab.core.session import Session
+from lab.core.steps import Job, Plan, last_lines
+from lab.core.terminal import Terminal
+from lab.judge.kernel_log import PANIC, REPORT, KernelLog
+from lab.judge.ktap import TestResult
+from lab.judge.logs import BootLogs
+
+# A build from an empty cache, on a busy machine; or a wait for another run that builds the same.
+BUILD_LIMIT = 3600
+# Lines of a log that a failure shows.
+SHOWN = 25
+
+
+@contextmanager
+def lab_session(folder: Path) -> Iterator[Session]:
+    """A session of the lab's. What it says goes into FOLDER/said; what it has started ends with it."""
+    set_environment()
+    with open(folder / "said", "a", encoding="utf-8") as said:
+        session = Session("check")
+        session.terminal = Terminal(said)
+        try:
+            yield session
+        finally:
+            session.processes.stop_all(session.grace)
+            session.clean_up()
+
+
+def run_plan(plan: Plan) -> None:
+    """Runs it. A step that fails fails the test, with the end of its log."""
+    try:
+        plan.run()
+    except Stop as e:
+        failed = [step.job.log_path for step in plan.steps if step.error is not None and step.job is not None]
+        pytest.fail("\n".join([e.text(), *(line for log in failed for line in last_lines(log, SHOWN))]), pytrace=False)
+
+
+def upstream_selftests(session: Session, folder: Path) -> dict[str, str]:
+    """The source of each x86 KVM selftest of Debian's newest 7.x kernel, by the program's name."""
+    source, plan = kernel_source(session, "mainline", None), Plan(session, logs=folder / "fetch")
+    source.add_fetch(plan, "fetch linux for the selftests", (install_step(plan, "fetch"),))
+    run_plan(plan)
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((source.path / KVM / "x86").glob("*.c"))}
+
+
+class L1:
+    """Kernel, initrd and emulated host in a folder."""
+
+    def __init__(self, session: Session, folder: Path, tree: str, programs: Sequence[str],
+                 extra: Sequence[Path] = ()) -> None:
+        self.session = session
+        self.folder = folder
+        folder.mkdir()
+        self.prepared = Preparation(session, Target(tree), extra=extra, programs=programs, folder=folder)
+        plan = Plan(session, logs=folder / "steps")
+        self.prepared.add_steps(plan)
+        run_plan(plan)
+
+    def add_files(self, files: Mapping[str, str]) -> None:
+        """More files for L1, by their path in it."""
+        job = Job(self.session, self.folder / "files.log")
+        with scratch_folder(".root.", self.folder) as root:
+            for name, text in files.items():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_text(text, encoding="utf-8")
+            part = image.archive(job, root)
+        with open(self.prepared.initrd, "ab") as initrd:
+            initrd.write(part)
+
+    def boot(self, name: str, programs: str, limit: float, *, each: int = 120, stock: str | None = None) -> BootLogs:
+        """Boots, and runs the programs, every one for at most `each` seconds, the whole boot for `limit`. With `stock`,
+        on that QEMU instead of the emulated host. The logs are in the folder NAME."""
+        machine = self.prepared.machine() if stock is None else Machine(stock, False)
+        logs = self.folder / name
+        boot = Boot(machine, self.prepared.kernel, self.prepared.initrd,
+                    f"snplab.tests={programs} snplab.timeout={each}", logs)
+        with KtapLog(logs) as log:
+            ended = boot.run(self.session, limit, log.line)
+        if ended.status not in (0, Exit.TIMEOUT):
+            said = " ".join(last_lines(logs / "qemu.err", 3))
+            (logs / "not-booted").write_text(f"QEMU ended with status {ended.status}: {said}\n", encoding="utf-8")
+        return BootLogs.read(logs)
+
+    def drop(self) -> None:
+        """What was made to be booted, which is large; the logs stay."""
+        self.prepared.release()
+        self.prepared.drop()
+        shutil.rmtree(self.folder / "tests", ignore_errors=True)
+
+
+@contextmanager
+def prepared_l1(folder: Path, tree: str, programs: Sequence[str], extra: Sequence[Path] = ()) -> Iterator[L1]:
+    """An L1 in a session of its own. It goes away at the end, its logs do not."""
+    with lab_session(folder) as session:
+        l1 = L1(session, folder / "l1", tree, programs, extra)
+        try:
+            yield l1
+        finally:
+            l1.drop()
+
+
+# --- What a boot says ----------------------------------------------------------------------------
+
+
+def why_no_end(logs: BootLogs) -> str:
+    """What there is to be said of a boot that did not come to its end; nothing if it did."""
+    if logs.ended and logs.not_booted is None:
+        return ""
+    late = f"no end within {logs.timed_out} s" if logs.timed_out else "L1 ended before its tests did"
+    return "\n".join([logs.not_booted or late, *logs.ktap_lines[-SHOWN:], *logs.kernel.lines[-SHOWN:]])
+
+
+def said_by(logs: BootLogs, program: str) -> list[str]:
+    """The lines of a program in KTAP, from its begin to its result."""
+    lines = logs.ktap_lines
+    begin = f"# Subtest: {program}"
+    if begin not in lines:
+        return []
+    of_it = lines[lines.index(begin):]
+    result = re.compile(rf"(not )?ok \d+ {re.escape(program)}( |$)")
+    end = next((i for i, line in enumerate(of_it) if result.match(line)), len(of_it))
+    return of_it[:end + 1]
+
+
+def shown(logs: BootLogs, program: str) -> str:
+    """The end of what a program said, for a failure."""
+    return "\n".join(said_by(logs, program)[-SHOWN:])
+
+
+def cases_of(test: TestResult) -> list[tuple[str, bool, str]]:
+    """Each case of a program: its name, whether it passed, and what it said."""
+    return [(case.name, case.result.value == "pass", "\n".join([case.complaint(), *case.said])) for case in test.cases]
+
+
+def reports_of(kernel: KernelLog) -> list[str]:
+    """The kernel's reports, each in a word where there is one: the function that a warning names, "leak" for leaked
+    pages, "not-reclaimed" for a page that the firmware did not give back; else the line."""
+    found = []
+    for line in kernel.lines:
+        if not (REPORT.search(line) or PANIC.search(line)) or "cut here" in line:
+            continue
+        warned = re.search(r"WARNING: .*\bat ([A-Za-z0-9_]+)\+", line)
+        if warned:
+            found.append(warned[1])
+        elif "Leaking PFN range " in line:
+            found.append("leak")
+        elif "Failed to reclaim PFN " in line:
+            found.append("not-reclaimed")
+        else:
+            found.append(line.strip())
+    return found

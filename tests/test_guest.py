@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A Linux SNP guest boots on both trees and on Debian's own kernel, with Debian's own software.
+
+A launch that passes and a guest that then hangs was the first posting of the fix: only a whole guest shows it. So each
+boot must come to a shell, and what L2 was launched with must be what its attestation report says: another kernel, another
+command line and another number of CPUs must each give another measurement. And the first posting must be said as what it
+is.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.judge.guest import Launch
+from tests.support.front import expect
+from tests.support.guest import GuestBoot, boot_guest, check_hang
+
+ABOUT = "an SNP guest with Debian's software on both trees and on Debian's kernel; its report; the first posting's hang"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest")
+TAKES = 240
+
+CASES = ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")
+CPUS = {"6.12.y": 2, "mainline": 4, "debian": 2}
+MORE = "snplab.another=1"
+# A byte that no boot loader looks at: the kernel boots, and is another one.
+OFFSET, FLIPPED = 8, 0x5a
+
+Boots = Callable[[str], GuestBoot]
+
+
+def flip(kernel: Path, out: Path) -> Path:
+    """The kernel with one byte changed."""
+    data = bytearray(kernel.read_bytes())
+    assert data[OFFSET] != FLIPPED
+    data[OFFSET] = FLIPPED
+    out.write_bytes(data)
+    return out
+
+
+@pytest.fixture(scope="module", name="boots")
+def fixture_boots(tmp_path_factory: pytest.TempPathFactory) -> Boots:
+    """boots(TREE): the boot of a guest on it, once."""
+    found: dict[str, GuestBoot] = {}
+
+    def boots(tree: str) -> GuestBoot:
+        if tree not in found:
+            folder = tmp_path_factory.mktemp(tree)
+            words: list[str | Path] = []
+            if tree == "mainline":
+                words = ["--smp", "4", "--append", MORE]
+            elif tree == "debian":
+                words = ["--kernel", flip(Path(boots("6.12.y").attestation["kernel"]), folder / "flipped")]
+            found[tree] = boot_guest(folder, "--tree", tree, *words)
+        return found[tree]
+    return boots
+
+
+def digest_of(boot: GuestBoot, cpus: int, append: str) -> str:
+    """The launch digest of that boot's files, computed here."""
+    files = boot.attestation
+    return Launch(cpus, "", Path(), Path(files["firmware"]), Path(files["kernel"]), Path(files["initrd"]),
+                  append).digest().hex()
+
+
+@pytest.mark.parametrize("tree", CPUS)
+def test_exit_status(tree: str, boots: Boots) -> None:
+    """A pass, in JSON as well."""
+    expect(boots(tree).done, 0, "^PASS: ")
+    assert (boots(tree).data["verdict"], boots(tree).data["exit"]) == ("pass", 0)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("tree", CPUS)
+def test_case(tree: str, case: str, boots: Boots) -> None:
+    """The guest's way, from its launch to its power-off."""
+    assert boots(tree).case(case) == ["pass"]
+
+
+@pytest.mark.parametrize("tree", CPUS)
+def test_host_is_quiet(tree: str, boots: Boots) -> None:
+    """No report in L1's log, and nothing that the architecture forbids was done."""
+    assert boots(tree).data["reports"] == []
+    assert boots(tree).data["host_errors"] == 0
+
+
+@pytest.mark.parametrize("tree", CPUS)
+def test_measurement(tree: str, boots: Boots) -> None:
+    """The report's measurement is the digest that was computed outside."""
+    found = boots(tree).attestation
+    assert re.fullmatch("[0-9a-f]{96}", found["digest"])
+    assert found["measurement"] == found["digest"]
+
+
+@pytest.mark.parametrize("tree", CPUS)
+def test_kernel_of_the_guest_says(tree: str, boots: Boots) -> None:
+    """Its CPUs are up, and SNP is active."""
+    assert f"Brought up 1 node, {CPUS[tree]} CPUs" in boots(tree).done.output
+    assert re.search("Memory Encryption Features active: .*SEV-SNP", boots(tree).done.output)
+
+
+@pytest.mark.parametrize("tree", CPUS)
+def test_times(tree: str, boots: Boots) -> None:
+    """The table of times ends with the power-off."""
+    assert re.search(r"^ +[0-9.]+ s  power-off  \(at [0-9.]+ s\)", boots(tree).done.output, re.M)
+
+
+def test_command_line_that_was_measured(boots: Boots) -> None:
+    """It is the longer one."""
+    assert boots("mainline").attestation["append"].endswith(f" {MORE}")
+
+
+def test_another_kernel_is_another_measurement(boots: Boots) -> None:
+    """By one byte."""
+    one, other = (boots(tree).attestation["measurement"] for tree in ("debian", "6.12.y"))
+    assert len(one) == len(other) == 96
+    assert one != other
+
+
+def test_another_command_line_is_another_measurement(boots: Boots) -> None:
+    """With as many CPUs. Without either, it is the one that was measured."""
+    first = boots("6.12.y")
+    append = first.attestation["append"]
+    assert digest_of(first, 4, append) != boots("mainline").attestation["measurement"]
+    assert digest_of(first, 2, append) == first.attestation["measurement"]
+
+
+def test_first_posting_hangs(tmp_path: Path) -> None:
+    """On 6.12.y; tests/test_guest_mainline.py has the other tree."""
+    check_hang("6.12.y", tmp_path)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The main job on both trees: every program of the list that takes less than minutes, in one boot for each tree.
+
+A verdict that is wrong is worse than none. So the pass is looked at in words, in JSON and as exit status. The kernel
+must be an SNP host, and must say exactly what such a kernel says. Every program must have run and must have exactly the
+result that is expected of it; one that is known to fail must fail for the reason given. Nothing may have been done that
+the architecture forbids, but what the programs do on purpose, which is counted.
+"""
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.judge.cases import KUNIT, LAUNCH_TEST
+from lab.judge.expect import KnownFailures, read_known
+from lab.judge.ktap import Result, TestResult
+from lab.judge.logs import BootLogs
+from lab.judge.programs import Origin, all_programs, pick, provoked_by
+from lab.patches.series import series_dir
+from tests.support.front import Done, expect, run_snplab
+from tests.support.l1 import BUILD_LIMIT, said_by, shown, why_no_end
+
+ABOUT = "run --test '*' on both trees: the verdict, each program's result, what kernel and emulated host say"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
+TAKES = 300
+
+TREES = ("6.12.y", "mainline")
+PICKED = pick("*")
+NAMES = [picked.program.name for picked in PICKED]
+# What a kernel says of SEV, SNP, the RMP and the PSP before it runs anything: every one of these lines …
+MUST_SAY = (
+    r"SEV-SNP: RMP table physical range \[0x[0-9a-f]{16} - 0x[0-9a-f]{16}\]",
+    r"AMD-Vi: IOMMU SNP support enabled\.",
+    r"AMD-Vi: Extended features .* SNP",
+    r"ccp [0-9a-f:.]+: sev enabled",
+    r"ccp [0-9a-f:.]+: psp enabled",
+    r"ccp [0-9a-f:.]+: SEV API:1\.[0-9]+ build:[0-9]+",
+    r"ccp [0-9a-f:.]+: SEV-SNP API:1\.[0-9]+ build:[0-9]+",
+    r"kvm_amd: SEV enabled \(ASIDs 100 - 509\)",
+    r"kvm_amd: SEV-ES enabled \(ASIDs 1 - 99\)",
+    r"kvm_amd: SEV-SNP enabled \(ASIDs 1 - 99\)",
+)
+# … and none but these: what the programs' guests do at their ends, and what is not about SNP.
+MAY_SAY = (
+    r"kvm_amd: SEV-ES guest requested termination: 0x[0-9a-f]+:0x[0-9a-f]+",
+    r"kvm_amd: (Nested Virtualization enabled|Nested Paging (en|dis)abled|TSC scaling supported|"
+    r"LBR virtualization supported|Virtual (GIF|VMLOAD VMSAVE|NMI) (en|dis)abled|PMU virtualization is disabled)",
+    r"(Linux version|Command line:|Kernel command line:) .*",
+    r" *#.*", r" *(not )?ok [0-9].*",
+)
+ABOUT_SNP = re.compile("SEV|SNP|RMP|PSP|psp|ccp|kvm_amd")
+# On two idle cores the quick programs take 14 s once everything is built, and L1's init starts within 3 s.
+QUICK_LIMIT, INIT_LIMIT = 60, 15
+VCPUS = (1, 2, 8, 64)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, and what it has left."""
+
+    tree: str
+    done: Done
+    data: dict[str, Any]
+    logs: BootLogs
+    known: KnownFailures
+
+    def test(self, name: str) -> dict[str, Any]:
+        """A program's part of the JSON."""
+        found: dict[str, Any] = next((test for test in self.data["tests"] if test["name"] == name), {})
+        return found
+
+    def raw(self, name: str) -> TestResult:
+        """A program's result as it has reported it: a failure that is known is one here."""
+        found = self.logs.test(name)
+        assert found is not None, f"{name} has no result: {why_no_end(self.logs)}"
+        return found
+
+    def said(self) -> list[str]:
+        """The kernel's lines on SEV, SNP, the RMP and the PSP, without their times."""
+        return [re.sub(r"^\[[^]]*\] *", "", line) for line in self.logs.kernel.lines if ABOUT_SNP.search(line)]
+
+
+@pytest.fixture(scope="module", name="run", params=TREES)
+def fixture_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Both trees: one boot with all programs."""
+    tree = str(request.param)
+    result = tmp_path_factory.mktemp(tree) / "json"
+    done = run_snplab("run", "--tree", tree, "--test", "*", "--json", result, timeout=BUILD_LIMIT)
+    assert result.stat().st_size, f"no JSON:\n{done.output[-4000:]}"
+    data = json.loads(result.read_text(encoding="utf-8"))
+    assert "logs" in data, f"no verdict:\n{done.output[-4000:]}"
+    return Run(tree, done, data, BootLogs.read(Path(data["logs"])), read_known(series_dir(tree) / "expect"))
+
+
+# --- What the user sees --------------------------------------------------------------------------
+
+
+def test_exit_status(run: Run) -> None:
+    """A pass."""
+    expect(run.done, 0)
+
+
+def test_last_line_is_the_verdict(run: Run) -> None:
+    """In one line, with the logs' place."""
+    last = run.done.output.splitlines()[-1]
+    assert re.search(rf"^PASS: {re.escape(run.tree)} on linux [0-9.]+: .*logs: ", last), last
+
+
+def test_first_line_comes_before_any_work(run: Run) -> None:
+    """So that nobody waits without a word."""
+    assert run.done.output.startswith("snplab run: ")
+
+
+def test_steps_have_their_times(run: Run) -> None:
+    """Each step's line ends with seconds."""
+    assert re.search(r"^\[[0-9]+/[0-9]+\] build linux [0-9.]+ … [0-9]+ s$", run.done.output, re.M)
+
+
+def test_ktap_is_shown(run: Run) -> None:
+    """Each result as it comes."""
+    assert re.search("^ok 1 kunit", run.done.output, re.M)
+
+
+def test_json_verdict(run: Run) -> None:
+    """The same verdict, with the QEMU's version, and no report in the kernel's log."""
+    assert (run.data["version"], run.data["verdict"], run.data["exit"]) == (1, "pass", 0)
+    assert run.data["qemu"].startswith("10.0.")
+    assert run.data["reports"] == []
+
+
+# --- Programs and their cases --------------------------------------------------------------------
+
+
+def test_end(run: Run) -> None:
+    """L1 ran to its end, through every program that was asked for, in the list's order."""
+    assert why_no_end(run.logs) == ""
+    assert [test.name for test in run.logs.ktap.tests] == NAMES
+    assert {program.name for program in all_programs() if program.origin is Origin.UPSTREAM} < set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_program(name: str, run: Run) -> None:
+    """It passes, or fails as known, and then says what the list has for it."""
+    print(*(line for line in said_by(run.logs, name) if "median ratio" in line), sep="\n")
+    assert run.test(name).get("result") == "pass", shown(run.logs, name)
+    if name == LAUNCH_TEST and run.known.cases_of(name):
+        # Its cases are looked at below.
+        return
+    known = run.known.of(name, None)
+    if known is None:
+        assert run.raw(name).result is Result.PASS, shown(run.logs, name)
+        return
+    # One that passes: is the kernel repaired? Then it is to be taken out of the list.
+    assert run.raw(name).result is Result.FAIL, f"{known.reason}: expected it to fail as known"
+    assert known.says is not None
+    assert [line for line in said_by(run.logs, name) if re.search(f"^# .*{known.says}", line)], shown(run.logs, name)
+
+
+def test_nothing_is_skipped(run: Run) -> None:
+    """Neither a program nor a case of one: the host has what each needs."""
+    tests = run.data["tests"]
+    assert [test["name"] for test in tests if test["result"] == "skip"] == []
+    assert [case["name"] for test in tests for case in test["cases"] if case["result"] == "skip"] == []
+
+
+def test_cases_of_the_launch_test(run: Run) -> None:
+    """They passed or are known to fail, and nothing else; as many are known to fail as the list says."""
+    cases = Counter(case["result"] for case in run.test(LAUNCH_TEST)["cases"])
+    assert cases.keys() <= {"pass", "known-failure"}
+    assert cases["pass"] > 0
+    assert cases["known-failure"] == len(run.known.cases_of(LAUNCH_TEST))
+
+
+@pytest.mark.parametrize("vcpus", VCPUS)
+def test_guest_is_launched_and_run(vcpus: int, run: Run) -> None:
+    """With so many vCPUs, in exactly one case."""
+    name = re.compile(rf"[^0-9]{vcpus}(_vcpus?)?\.finish_then_run")
+    assert [case["result"] for case in run.test(LAUNCH_TEST)["cases"] if name.search(case["name"])] == ["pass"]
+
+
+def test_kunit_ran_the_suite_of_the_function(run: Run) -> None:
+    """By the suite's name."""
+    assert [line for line in said_by(run.logs, KUNIT) if "kvm_sev_snp_launch_finish" in line]
+
+
+# --- The kernel under test -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", MUST_SAY)
+def test_kernel_says(pattern: str, run: Run) -> None:
+    """An SNP host comes up with each of these lines."""
+    assert [line for line in run.said() if re.fullmatch(pattern, line)], "\n".join(run.said()[:30])
+
+
+def test_kernel_says_nothing_else(run: Run) -> None:
+    """Of SEV, SNP, the RMP and the PSP."""
+    known = re.compile("|".join(f"(?:{pattern})" for pattern in (*MUST_SAY, *MAY_SAY)))
+    assert Counter(line for line in run.said() if not known.fullmatch(line)) == Counter()
+
+
+def test_kernel_is_an_snp_host(run: Run) -> None:
+    """By the judge's own look at the log."""
+    assert run.data["snp"] is True
+
+
+def test_kernel_reports_nothing(run: Run) -> None:
+    """Neither a report nor a panic, by the log itself. lockdep was on."""
+    assert (run.logs.kernel.matches, run.logs.kernel.panic) == ([], None)
+    assert [line for line in run.logs.kernel.lines if "Lock dependency validator" in line]
+
+
+# --- The emulated host ---------------------------------------------------------------------------
+
+
+def test_host_errors(run: Run) -> None:
+    """Exactly those that programs provoke: the launch test three ID blocks that are wrong, snp_ap_test an RMPADJUST for
+    a VMPL that there is not."""
+    assert run.logs.host.differs(provoked_by(NAMES)) == "", "\n".join(run.logs.host.log[:15])
+    assert {kind: n for kind, n in run.data["host"]["errors"].items() if n} == {"firmware": 3, "guest-insn": 1}
+
+
+def test_no_rmp_entry_is_left(run: Run) -> None:
+    """None is a guest's or the firmware's at the end."""
+    statistics = run.data["host"]["statistics"]
+    assert (statistics["rmp-assigned"], statistics["rmp-firmware"]) == (0, 0)
+
+
+def test_host_did_what_a_launch_takes(run: Run) -> None:
+    """It counted RMP updates, firmware commands, and entries of guests."""
+    statistics = run.data["host"]["statistics"]
+    assert min(statistics[name] for name in ("rmpupdate", "commands", "vmrun-sev")) > 0
+
+
+# --- The quick programs --------------------------------------------------------------------------
+
+
+def test_quick() -> None:
+    """Without --test: the quick ones, in seconds once everything is built. A first run may have to build."""
+    for _ in range(2):
+        begin = time.monotonic()
+        done = run_snplab("run", timeout=BUILD_LIMIT)
+        took = time.monotonic() - begin
+        expect(done, 0, "^PASS: 6.12.y on linux .*: [0-9]+ passed, 0 failed, 0 skipped .*; no report .*, "
+                        "3 on the host, all asked for")
+        if took <= QUICK_LIMIT:
+            break
+    assert took <= QUICK_LIMIT, f"took {took:.0f} s, expected at most {QUICK_LIMIT}"
+    started = re.search(r"^# linux .*, init after ([0-9.]+) s", done.output, re.M)
+    assert started and float(started[1]) <= INIT_LIMIT, done.output[-2000:]
