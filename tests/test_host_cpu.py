@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The emulated host's CPUs, with no Linux between: host/tests/cpu, each instruction and each fault.
+
+A kernel under test uses few of the architecture's rules, and mostly the successful way. A host that permitted an access
+which the architecture forbids would let a wrong kernel pass; here each rule is broken on purpose, with SNP and on a
+machine without it. SNP checks that cost too much would slow every boot: a guest's loop must run about as fast with SNP
+as without.
+"""
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.front import TOP, run_command
+from tests.support.host_build import emulated_host
+from tests.support.recorder import Tap
+
+ABOUT = "the emulated host's CPUs: each instruction and each fault, with SNP and without; its speed"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "boot", "host", "hostsource")
+TAKES = 60
+
+RUN = TOP / "host" / "tests" / "cpu" / "run"
+LEAST_RATIO = 0.9
+# A machine that does much else makes even a median of several runs useless: a bad one is measured again.
+TRIES = 3
+RATIO = re.compile(r"^# ratio ([0-9.]+)", re.M)
+
+
+@pytest.fixture(scope="module")
+def qemu() -> Path:
+    return emulated_host()
+
+
+def test_built(qemu: Path) -> None:
+    assert os.access(qemu, os.X_OK)
+
+
+def test_with_snp(tap: Tap, qemu: Path) -> None:
+    tap.program("the test kernel ran to its end", RUN, qemu)
+
+
+def test_without_snp(tap: Tap, qemu: Path) -> None:
+    tap.program("the test kernel ran to its end without SNP", RUN, "--off", qemu)
+
+
+def test_speed(qemu: Path) -> None:
+    """A guest's loop runs with SNP at 0.9 of its speed without, or more."""
+    for _ in range(TRIES):
+        done = run_command(RUN, "--bench", qemu)
+        found = RATIO.search(done.output)
+        if found and float(found[1]) >= LEAST_RATIO:
+            return
+    pytest.fail(f"expected a ratio of {LEAST_RATIO}, found less or none, {TRIES} times:\n{done.output[-2000:]}")

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Boots and launches of an SNP guest with 8 vCPUs, without a flake, on both kernels.
+
+A race in the emulated host, or in a patch, shows in one boot of many. A few here; with SNPLAB_SOAK=200 that many boots,
+and as many launches in one boot. host/tests/soak does it by itself.
+"""
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.support.front import TOP, expect, run_command
+
+ABOUT = "boots in a row, and launches of 8 vCPUs in a row, without a flake, on both kernels"
+LANE = "long"
+NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
+TAKES = 300
+
+BOOTS = int(os.environ.get("SNPLAB_SOAK") or 5)
+# For what is built before, in seconds.
+BUILDS = 3600
+
+
+@pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
+def test_no_flake(tree: str) -> None:
+    done = run_command(TOP / "host/tests/soak", "-n", str(BOOTS), "--tree", tree, timeout=BUILDS + BOOTS * 200)
+    expect(done, 0, f"^{tree}: {BOOTS + 1} boots, {2 * BOOTS} of {2 * BOOTS} launches of 8 vCPUs, 0 flakes, ")
