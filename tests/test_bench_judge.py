@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The verdict of `bench` on made-up counts, good and bad. ./snplab bench counts.
 
-A count that does not repeat must not pass for a number, nor locks that are in both kernels for cheap ones; the turn that a
-tick interrupted must not count.
+A count that does not repeat must not pass for a number, nor locks that are in both kernels for cheap ones; the turn
+that a tick interrupted must not count.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Judge = Callable[..., BenchVerdict]
 
 
 def counts(fixed: int, each: int, more: int = 0) -> list[str]:
-    """A boot's log for 1, 2, 4 and 8 vCPUs: fixed + each for each vCPU; a tick in one turn of three; more for the last."""
+    """A boot's log for 1, 2, 4 and 8 vCPUs: fixed + each for each vCPU; a tick in one turn; more for the last."""
     return [f"# # bench: vcpus={n} turn={turn} "
             f"ticks={fixed + each * n + (30000 if turn == 2 else 0) + (more if n == 8 else 0)}"
             for n in (1, 2, 4, 8) for turn in range(4)]
@@ -60,8 +60,8 @@ def test_cheap_locks(judge: Judge, tmp_path: Path) -> None:
     given.write(tmp_path / "json")
     data = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
     assert next(iter(data)) == "version"
-    assert data["rows"][3] == {"vcpus": 8, "with": 8500, "without": 8460, "lock": 40, "each": 5, "share": 100 * 40 / 8500,
-                               "firmware": 0}
+    assert data["rows"][3] == {"vcpus": 8, "with": 8500, "without": 8460, "lock": 40, "each": 5,
+                               "share": 100 * 40 / 8500, "firmware": 0}
     line = data["line"]
     assert abs(line["slope"] - 1000) < 1e-6 and abs(line["intercept"] - 500) < 1e-6 and line["r2"] > 0.999999
     assert data["repeats"] == {"with": True, "without": True}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The verdict on boots with an SNP guest in them: made-up logs, right or wrong in one thing.
 
-`guest` passes only if L2 was launched, ran, found SEV-SNP active and all its CPUs, and showed a report that the platform
-has signed, that answers this boot's request and that has the measurement of the files it was launched from. Each of these
-is wrong here once. A hang is to be explained by lockdep's report, and nobody is to be named without one. A guest prints
-what it likes: its lines must decide nothing.
+`guest` passes only if L2 was launched, ran, found SEV-SNP active and all its CPUs, and showed a report that the
+platform has signed, that answers this boot's request and that has the measurement of the files it was launched from.
+Each of these is wrong here once. A hang is to be explained by lockdep's report, and nobody is to be named without one.
+A guest prints what it likes: its lines must decide nothing.
 """
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lab.judge.guest import GuestVerdict, judge_guest
 from lab.judge.verdict import BootQuestion
 from tests.attest import make
 from tests.support.judge import SNP_ENABLED, assert_line, assert_no_line, edit, without
-from tests.support.judge_guest import (APPEND, CASES, ELSEWHERE, LINUX, NONCE, QUIET, Files, hanging_ktap, ktap, lockdep,
-                                       write_boot)
+from tests.support.judge_guest import (APPEND, CASES, ELSEWHERE, LINUX, NONCE, QUIET, Files, hanging_ktap, ktap,
+                                       lockdep, write_boot)
 
 ABOUT = "the verdict on boots with an SNP guest: each case, its report, a hang, the host"
 LANE = "fast"
@@ -79,8 +79,10 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
     given.write(tmp_path / "json")
     data = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
     assert next(iter(data)) == "version"
-    assert (data["verb"], data["verdict"], data["exit"], data["tree"], data["problems"]) == ("guest", "pass", 0, "t", [])
-    assert [(c["name"], c["result"]) for c in data["tests"][0]["cases"]] == [(f"guest.{case}", "pass") for case in CASES]
+    assert (data["verb"], data["verdict"], data["exit"], data["tree"]) == ("guest", "pass", 0, "t")
+    assert data["problems"] == []
+    results = [(case["name"], case["result"]) for case in data["tests"][0]["cases"]]
+    assert results == [(f"guest.{case}", "pass") for case in CASES]
     assert len(data["times"]) == 9 and data["times"][-1]["until"] == 40.3 and data["shell_seconds"] == 33.2
     assert abs(sum(row["seconds"] for row in data["times"]) - 40.3) < .1
     attestation = data["attestation"]
@@ -204,8 +206,8 @@ def changed(lines: Sequence[str], pattern: str, replacement: str) -> list[str]:
 def test_report_is_short(judge: Judge, files: Files) -> None:
     """A byte less: fail."""
     check(judge(ktap(files.report()[:1183])), 1,
-          "expected an attestation report, found none: the 21 lines that the guest has printed have 1183 bytes, a report "
-          "has 1184", "^FAIL")
+          "expected an attestation report, found none: the 21 lines that the guest has printed have 1183 bytes, a "
+          "report has 1184", "^FAIL")
 
 
 def test_first_line_of_the_report_is_missing(judge: Judge, good: list[str]) -> None:
@@ -249,9 +251,9 @@ def test_no_digest(judge: Judge, good: list[str]) -> None:
 # --- The hang -------------------------------------------------------------------------------------------------------
 
 BLOCKED = (r"^ +blocked in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken: CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN$")
-NAMED = (r"^ +lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) released "
-         r'&kvm->lock \(task qemu-system-x86, after the event "finish"\): the caller of kvm_lock_all_vcpus\(\) there has '
-         "not unlocked$")
+NAMED = (r"^ +lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) "
+         r'released &kvm->lock \(task qemu-system-x86, after the event "finish"\): '
+         r"the caller of kvm_lock_all_vcpus\(\) there has not unlocked$")
 UNKNOWN = "^ +the holder is not known: lockdep has reported nothing, or is not in this kernel$"
 OTHER_FORM = "^ +lockdep's report has another form than expected: see the kernel's log$"
 STAMPS = {"as it is": "", "stamped": "[    9.312345] ", "stamped, by whom": "[    9.312345][  T416] "}
@@ -286,7 +288,8 @@ def test_hang_with_lockdep_off(judge: Judge) -> None:
 def test_hang_with_another_report(judge: Judge) -> None:
     """Another report of lockdep's is shown."""
     check(judge(hanging_ktap(), kernel=stamped(["WARNING: lock held when returning to user space!"])), 1, BLOCKED,
-          "^ +the holder is not known: lockdep has reported another thing: .*WARNING: lock held when returning to user space!$")
+          "^ +the holder is not known: lockdep has reported another thing: .*WARNING: lock held when returning to user "
+          "space!$")
 
 
 @pytest.mark.parametrize("part", ["is trying to lock", "&vcpu->mutex", "^&kvm->lock", "mutex_unlock"])
@@ -332,8 +335,8 @@ def test_report_of_the_kernel(judge: Judge, good: list[str]) -> None:
 
 def refused(entry: str) -> list[str]:
     """host.log after a refused VMRUN, with the RMP entry of its VMSA."""
-    return ["amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a validated 4 KB VMSA "
-            f"page of that ASID ({entry})"]
+    return ["amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a validated 4 KB "
+            f"VMSA page of that ASID ({entry})"]
 
 
 def test_destroyed_vmsa(judge: Judge, good: list[str]) -> None:

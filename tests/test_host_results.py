@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The parsers of a boot's logs, as the tests of the emulated host use them.
 
-Those tests want exactly the errors that their programs provoke, neither more nor fewer, and see each kind of failure: a
-report, a panic, an end that came too early. Made-up logs show that none goes unseen. And each failure that a tree is known
-to have says what the test prints then, and names a patch that proves the reason.
+Those tests want exactly the errors that their programs provoke, neither more nor fewer, and see each kind of failure:
+a report, a panic, an end that came too early. Made-up logs show that none goes unseen. And each failure that a tree is
+known to have says what the test prints then, and names a patch that proves the reason.
 """
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LANE = "fast"
 NEEDS = ()
 TAKES = 1
 
-KTAP = ["1..4", "ok 1 a", "ok 2 b # SKIP no SEV", "not ok 3 c # exit status 1", "not ok 4 d # TIMEOUT no end within 5 s",
-        "snplab: end of tests"]
+KTAP = ["1..4", "ok 1 a", "ok 2 b # SKIP no SEV", "not ok 3 c # exit status 1",
+        "not ok 4 d # TIMEOUT no end within 5 s", "snplab: end of tests"]
 CLEAN = '{"guest-errors": 0, "errors": {"rmp": 0}}'
 # snp_ap_test provokes these, by the list of programs.
 WANTED = provoked_by(["snp_ap_test"])

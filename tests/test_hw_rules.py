@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """lab/hw.sh judges as the lab's judges do.
 
-It has to stand alone on a machine without Python, so that it has rules of its own: what a report of the kernel is, which
-words no known failure says, and how the list of known failures is read. If one of the two changed without the other, a
-machine with the hardware would pass what the lab fails, or the other way round.
+It has to stand alone on a machine without Python, so that it has rules of its own: what a report of the kernel is,
+which words no known failure says, and how the list of known failures is read. If one of the two changed without the
+other, a machine with the hardware would pass what the lab fails, or the other way round.
 """
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_lists(tree: str) -> None:
 @pytest.mark.parametrize("known", [known for known in ENTRIES if known.says],
                          ids=[f"{known.program} {known.case}" for known in ENTRIES if known.says])
 def test_words_are_read_alike(known: Known, tmp_path: Path) -> None:
-    """An expression of the lists means to grep -E what it means to Python: it has no syntax that only one of them has."""
+    """An expression of the lists means the same to grep -E and to Python."""
     assert known.says
     line = f"# {sample(known.says)}"
     (tmp_path / "out").write_text(line + "\n", encoding="utf-8")

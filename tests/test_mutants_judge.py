@@ -2,8 +2,9 @@
 """Is a mutant judged by the logs of its boot? Made-up logs, no boot: which layer catches it, which does not, and what
 is no catch.
 
-It could go wrong in two ways. A catch that is none hides that the tests are blind: a case that fails without the mutant as
-well, a report of something else, a hang that the machine caused. And a catch that is missed makes a good test look bad.
+It could go wrong in two ways. A catch that is none hides that the tests are blind: a case that fails without the
+mutant as well, a report of something else, a hang that the machine caused. And a catch that is missed makes a good
+test look bad.
 """
 from __future__ import annotations
 
@@ -104,6 +105,7 @@ LATE = [line for line in edit(GOOD, "^ok 2.*", "not ok 2 sev_snp_launch_test:-w:
 SKIPPED = edit(GOOD, "^# ok 2 .*", r"\g<0> # SKIP not run: the processes of 3 cases are stuck in the kernel already")
 RELEASES = "Caught-by: sev_snp_launch_test:finish_releases_vcpus"
 SURVIVES = "m: survived: not caught by sev_snp_launch_test:"
+WAS_SKIPPED = SURVIVES + "finish_releases_vcpus, which its header names: it was skipped$"
 
 
 def left_out(*more: str) -> list[str]:
@@ -113,7 +115,8 @@ def left_out(*more: str) -> list[str]:
             f"{source}:697:finish_releases_vcpus:Expected MAX_LEFT_BEHIND (3) > READ_ONCE(shared->nr_left_behind) (3)",
             f"{source}:698:finish_releases_vcpus:not run: the processes of 3 cases are stuck in the kernel already",
             *(f"{source}:700:finish_releases_vcpus:{line}" for line in more),
-            "# # finish_releases_vcpus: Test terminated by assertion", "# #          FAIL  snp_launch.finish_releases_vcpus",
+            "# # finish_releases_vcpus: Test terminated by assertion",
+            "# #          FAIL  snp_launch.finish_releases_vcpus",
             "# not ok 2 "]
     return edit(edit(GOOD, "^# ok 2 ", "\n".join(said)), "^ok 2", "not ok 2")
 
@@ -155,12 +158,12 @@ BY_CASES = {
          "sev_snp_launch_test:finish_then_run: that program was not run"),
     "a program without an end, named": (("Caught-by: sev_snp_launch_test:timeout", NOT_KUNIT), LATE, 0, "^PASS"),
     "the case that it did not get to is no catch, and said to have no result":
-        ((RELEASES, NOT_KUNIT), LATE, 1, "not caught by sev_snp_launch_test:finish_releases_vcpus, which its header names: "
-         "it has no result in this boot$"),
+        ((RELEASES, NOT_KUNIT), LATE, 1, "not caught by sev_snp_launch_test:finish_releases_vcpus, which its header "
+         "names: it has no result in this boot$"),
     "a case that is skipped is no catch, and said to be skipped":
-        ((RELEASES, NOT_KUNIT), SKIPPED, 1, SURVIVES + "finish_releases_vcpus, which its header names: it was skipped$"),
+        ((RELEASES, NOT_KUNIT), SKIPPED, 1, WAS_SKIPPED),
     "nor is one that failed, as it was not run":
-        ((RELEASES, NOT_KUNIT), left_out(), 1, SURVIVES + "finish_releases_vcpus, which its header names: it was skipped$"),
+        ((RELEASES, NOT_KUNIT), left_out(), 1, WAS_SKIPPED),
     "of one that ran, and saw nothing, no more is said":
         ((RELEASES, NOT_KUNIT), GOOD, 1, SURVIVES + "finish_releases_vcpus, which its header names$"),
     "one variant of two was skipped":
@@ -194,7 +197,8 @@ def test_json(tree: Tree) -> None:
 
 def test_any_program_of_the_list(tmp_path: Path) -> None:
     """A header may name a program that mutants' boots do not run otherwise: it runs with and without the mutant."""
-    header = Header.read(Tree(tmp_path).patch("m", ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER)))
+    named = ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER)
+    header = Header.read(Tree(tmp_path).patch("m", named))
     assert mutants.tests_for(header, TESTS) == [*TESTS, "sev_smoke_test", "sync_regs_test"]
     assert mutants.tests_for_control([header, header], TESTS) == [*TESTS, "sev_smoke_test", "sync_regs_test"]
     more = ["# Subtest: sev_smoke_test", "ok 3 sev_smoke_test", "# Subtest: sync_regs_test", "# 1..1", "# ok 1 one.bad",
@@ -202,10 +206,11 @@ def test_any_program_of_the_list(tmp_path: Path) -> None:
     control = [*GOOD[:-1], *more, GOOD[-1]]
     tree = Tree(tmp_path, control=control)
     ktap = edit(edit(control, "^ok ([34])", r"not ok \1"), "^# ok 1 one.bad", "# not ok 1 one.bad")
-    tree.mutant("m", ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER), ktap)
+    tree.mutant("m", named, ktap)
     check(tree, 0, "^PASS")
-    assert_line(tree.judged().lines(), "t +kunit +sev_snp_launch_test +sev_smoke_test +sync_regs_test +kernel log +other")
-    tree.mutant("m", ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER), control)
+    assert_line(tree.judged().lines(),
+                "t +kunit +sev_snp_launch_test +sev_smoke_test +sync_regs_test +kernel log +other")
+    tree.mutant("m", named, control)
     check(tree, 1, "m: survived: not caught by sev_smoke_test, which its header names")
 
 
@@ -288,8 +293,8 @@ def test_by_reports(name: str, tree: Tree) -> None:
 
 def test_two_places_in_a_report(tree: Tree) -> None:
     """A report in the log, named by two of its lines."""
-    tree.mutant("m", ('Caught-by: lockdep "Nested lock was not taken"', 'Caught-by: lockdep "(&vcpu->mutex)"', *NEITHER),
-                GOOD, REPORT)
+    named = ('Caught-by: lockdep "Nested lock was not taken"', 'Caught-by: lockdep "(&vcpu->mutex)"', *NEITHER)
+    tree.mutant("m", named, GOOD, REPORT)
     check(tree, 0, PASS)
 
 
@@ -316,7 +321,7 @@ def test_panic_is_no_catch(tree: Tree) -> None:
 
 def test_panic_that_is_named(tree: Tree) -> None:
     """But where the header names it."""
-    tree.mutant("m", ("Caught-by: kunit:nothing_is_held", 'Caught-by: panic "stack is corrupt"', NOT_LAUNCH), HALF, PANIC)
+    tree.mutant("m", ('Caught-by: panic "stack is corrupt"', *BY_KUNIT), HALF, PANIC)
     check(tree, 0, PASS)
 
 
@@ -412,7 +417,8 @@ HEADERS: dict[str, list[str]] = {
 def test_header_without_an_end(name: str, tmp_path: Path) -> None:
     """A header without an end is refused."""
     (tmp_path / f"{name}.patch").write_text("\n".join(HEADERS[name]) + "\n", encoding="utf-8")
-    with pytest.raises(Stop, match=f'^{name}.patch: expected a line "---" between its header and its diff, found none') as e:
+    message = f'^{name}.patch: expected a line "---" between its header and its diff, found none'
+    with pytest.raises(Stop, match=message) as e:
         check_header_ends(tmp_path / f"{name}.patch")
     assert e.value.status == 3
 

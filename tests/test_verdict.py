@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The verdict follows from the logs: made-up logs of every end that L1 can come to, and the verdict on each.
 
-A judge that is too kind would hide what the lab exists for, so most cases are negatives: one thing is wrong in logs that
-pass otherwise, and the verdict must not be a pass. It could fail by a result that is read as another, by a rule that
-comes before one that should win (a panic is a panic, whatever passed), and by a failure that is taken for a known one.
+A judge that is too kind would hide what the lab exists for, so most cases are negatives: one thing is wrong in logs
+that pass otherwise, and the verdict must not be a pass. It could fail by a result that is read as another, by a rule
+that comes before one that should win (a panic is a panic, whatever passed), and by a failure that is taken for a known
+one.
 """
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ RESULTS = {
          "^ +not ok: one$"),
     "one skipped: pass": (Ask(edit(KTAP, "^ok 2.*", r"\g<0> # SKIP no SEV")), 0, "1 passed, 0 failed, 1 skipped"),
     "all skipped: skip": (Ask(edit(KTAP, "^ok .*", r"\g<0> # SKIP no SEV")), 4, "^SKIP: "),
-    "a test timed out": (Ask(edit(KTAP, "^ok 2.*", "not ok 2 state_test # TIMEOUT no end within 9 s")), 124, "^TIMEOUT: "),
+    "a test timed out":
+        (Ask(edit(KTAP, "^ok 2.*", "not ok 2 state_test # TIMEOUT no end within 9 s")), 124, "^TIMEOUT: "),
     "the boot timed out": (Ask(timed_out="9"), 124, "no end within 9 s"),
     "L1 ended early: fail, though nothing failed": (Ask(KTAP[:-1]), 1, "L1 ended before its tests did"),
     "no result at all: fail": (Ask([""]), 1, "expected results of 2 tests, found 0"),
@@ -167,7 +169,8 @@ WHOLE = "sev_snp_launch_test: known failure: all of it"
 CASES = {
     "all cases pass: pass, and counted": (ALL_PASS, (), 0, r"^PASS: .*the launch test: 3 of 3 cases passed\)"),
     "a case fails: fail, with what it said": (LAUNCH, (), 1, "^ *not ok: a.second: vCPU 1: said why"),
-    "a case that is known to fail: pass, and said": (LAUNCH, LISTED, 0, "^PASS: .*2 of 3 cases passed, 1 known to fail"),
+    "a case that is known to fail: pass, and said":
+        (LAUNCH, LISTED, 0, "^PASS: .*2 of 3 cases passed, 1 known to fail"),
     "with its reason": (LAUNCH, LISTED, 0, "^ *known failure: a.second: not backported"),
     "known to fail, and passes: fail": (ALL_PASS, LISTED, 1, "a.second: passes, and is known to fail"),
     "a known failure and another one: fail": (edit(LAUNCH, "^# ok 3", "# not ok 3"), LISTED, 1, "not ok: a.third"),
@@ -205,7 +208,8 @@ def test_tree_ahead_of_the_list(verdict: Callable[[Ask], Verdict]) -> None:
     check(verdict(Ask(ALL_PASS, wanted=LAUNCH_TEST, expect=LISTED, settings=asked(may_pass=True))), 0, "^PASS")
 
 
-@pytest.mark.parametrize("line", ["KVM_RUN did not return within 9 s: stuck", "process 7 cannot be killed, and is left behind:",
+@pytest.mark.parametrize("line", ["KVM_RUN did not return within 9 s: stuck",
+                                  "process 7 cannot be killed, and is left behind:",
                                   "not run: 3 are stuck", "its thread is gone, see the kernel's log",
                                   "expected it to block, but it returned", "stopped waiting after 9 s"])
 def test_never_known(line: str, verdict: Callable[[Ask], Verdict]) -> None:
@@ -238,12 +242,13 @@ def test_one_case_of_the_launch_test(verdict: Callable[[Ask], Verdict]) -> None:
 # --- The emulated host ----------------------------------------------------------------------------------------------
 
 NO_ERROR = counted(0, vmrun=0)
+UNUSABLE = "[ 2.4] kvm_amd: SEV-SNP unusable (ASIDs 0 - 0)"
 LEFT = NO_ERROR.replace('"rmp-assigned": 0', '"rmp-assigned": 3')
 UNCOUNTED = NO_ERROR.replace('"rmp-assigned": 0, ', "")
 CONTEXT = NO_ERROR.replace('"rmp-firmware": 0', '"rmp-firmware": 1')
 SKIPPED_CASE = edit(ALL_PASS, "^# ok 2 a.second", r"\g<0> # SKIP no SNP")
-SKIPPED_TEST = edit(edit(edit(without(ALL_PASS, r"^# ok|^# not ok|^# 1\.\."), "^ok 1.*", r"\g<0> # SKIP KVM has no SNP VMs"),
-                         r"^1\.\.1$", "1..2"), "^snplab: end", "ok 2 state_test\n\\g<0>")
+SKIPPED_ALONE = edit(without(ALL_PASS, r"^# ok|^# not ok|^# 1\.\."), "^ok 1.*", r"\g<0> # SKIP KVM has no SNP VMs")
+SKIPPED_TEST = edit(edit(SKIPPED_ALONE, r"^1\.\.1$", "1..2"), "^snplab: end", "ok 2 state_test\n\\g<0>")
 HOST_LOG = ("hpet: not this", "amd-snp: firmware: nor this", "amd-snp: vmrun: page 0x1234 is no VMSA")
 
 
@@ -254,7 +259,8 @@ def emulated(host: str | None, *, provoked: dict[str, int | None] | None = None,
 
 
 HOST = {
-    "no error on the emulated host: pass": (emulated(counted(0, firmware=0, vmrun=0)), 0, "^PASS: .*no error on the host"),
+    "no error on the emulated host: pass":
+        (emulated(counted(0, firmware=0, vmrun=0)), 0, "^PASS: .*no error on the host"),
     "an error that nobody asked for: fail, though all passed":
         (emulated(counted(2, firmware=2, vmrun=0)), 1, r"^ *2 error\(s\) on the emulated host"),
     "with its kind": (emulated(counted(2, firmware=2, vmrun=0)), 1, "^ *firmware: 2$"),
@@ -262,11 +268,13 @@ HOST = {
         (emulated(counted(3, vmrun=1, firmware=2), provoked={"firmware": None}, host_log=HOST_LOG), 1,
          r"host\.log:3: amd-snp: vmrun: page 0x1234 is no VMSA$"),
     "one that a test asks for: pass, and said":
-        (emulated(counted(2, firmware=2, vmrun=0), provoked={"firmware": None}), 0, "^PASS: .*2 on the host, all asked for"),
+        (emulated(counted(2, firmware=2, vmrun=0), provoked={"firmware": None}), 0,
+         "^PASS: .*2 on the host, all asked for"),
     "as many as a test asks for: pass":
         (emulated(counted(2, firmware=2), provoked={"firmware": 2}), 0, "^PASS: .*2 on the host, all asked for"),
     "more than it asks for: fail":
-        (emulated(counted(2, firmware=2), provoked={"vmrun": None, "firmware": 1}), 1, "firmware: 2, of which 1 may be"),
+        (emulated(counted(2, firmware=2), provoked={"vmrun": None, "firmware": 1}), 1,
+         "firmware: 2, of which 1 may be"),
     "another kind than it asks for: fail":
         (emulated(counted(2, firmware=1, vmrun=1), provoked={"firmware": None}), 1, "^ *vmrun: 1$"),
     "an error of no kind: fail":
@@ -279,9 +287,9 @@ HOST = {
     "half a count: fail": (emulated('{"guest-errors": 0'), 1, "host.json is not there, or not whole"),
     "a kernel that is no SNP host: fail": (emulated(NO_ERROR, kernel=(LINUX,)), 1, 'expected "SEV-SNP enabled"'),
     "SNP without an ASID is not enabled":
-        (emulated(NO_ERROR, kernel=(LINUX, "[ 2.4] kvm_amd: SEV-SNP unusable (ASIDs 0 - 0)")), 1, 'expected "SEV-SNP enabled"'),
+        (emulated(NO_ERROR, kernel=(LINUX, UNUSABLE)), 1, 'expected "SEV-SNP enabled"'),
     "its lines on SNP are shown":
-        (emulated(NO_ERROR, kernel=(LINUX, "[ 2.4] kvm_amd: SEV-SNP unusable (ASIDs 0 - 0)")), 1, r"^ +\[ 2.4\] kvm_amd: SEV"),
+        (emulated(NO_ERROR, kernel=(LINUX, UNUSABLE)), 1, r"^ +\[ 2.4\] kvm_amd: SEV"),
     "a kernel that cannot be one: not asked for":
         (emulated(NO_ERROR, kernel=(LINUX,), settings=asked(emulated=True)), 0, "^PASS"),
     "an RMP entry that stays a guest's: fail": (emulated(LEFT), 1, "found rmp-assigned 3, rmp-firmware 0"),
@@ -294,7 +302,8 @@ HOST = {
     "elsewhere it may be": (Ask(SKIPPED_CASE, wanted=LAUNCH_TEST), 0, "^PASS"),
     "a panic is a panic, counted or not":
         (emulated(None, kernel=["[ 1.0] Kernel panic - not syncing: no"]), 255, "errors on the host not known"),
-    "a time-out is a time-out, and tells the errors": (emulated(counted(1, vmrun=1), timed_out="9"), 124, "^ *vmrun: 1$"),
+    "a time-out is a time-out, and tells the errors":
+        (emulated(counted(1, vmrun=1), timed_out="9"), 124, "^ *vmrun: 1$"),
 }
 
 

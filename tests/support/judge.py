@@ -11,16 +11,16 @@ from pathlib import Path
 LINUX = "Linux version 6.12.0"
 SNP_ENABLED = "[    2.4] kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)"
 # Two programs that pass, the first of them KUnit.
-KTAP = ("KTAP version 1", "1..2", "# Subtest: kunit", "    KTAP version 1", "        ok 1 one", "    ok 1 suite", "ok 1 kunit",
-        "# x", "ok 2 state_test", "snplab: end of tests")
+KTAP = ("KTAP version 1", "1..2", "# Subtest: kunit", "    KTAP version 1", "        ok 1 one", "    ok 1 suite",
+        "ok 1 kunit", "# x", "ok 2 state_test", "snplab: end of tests")
 # A launch test with a case that fails, and says why.
 LAUNCH = ("KTAP version 1", "1..1", "# Subtest: sev_snp_launch_test", "# TAP version 13", "# 1..3", "# #  RUN  a.first",
-          "# ok 1 a.first", "# # vCPU 1: said why", "# not ok 2 a.second", "# ok 3 a.third", "# # Totals: pass:2 fail:1",
-          "not ok 1 sev_snp_launch_test # exit status 1", "snplab: end of tests")
+          "# ok 1 a.first", "# # vCPU 1: said why", "# not ok 2 a.second", "# ok 3 a.third",
+          "# # Totals: pass:2 fail:1", "not ok 1 sev_snp_launch_test # exit status 1", "snplab: end of tests")
 
 
 def edit(lines: Iterable[str], pattern: str, replacement: str) -> list[str]:
-    """The lines after s/pattern/replacement/ on each; a replacement may make several lines of one. Something must match."""
+    """The lines after s/pattern/replacement/ on each, which may make several lines of one. Something must match."""
     before = list(lines)
     after = [re.sub(pattern, replacement, line) for line in before]
     assert after != before, f"no line is changed by {pattern}"

@@ -84,8 +84,9 @@ def ktap(report: bytes) -> list[str]:
             "# Subtest: snp_guest", "# event begin 3.04", "# 1..7",
             "# | [3.10] qemu-system-x86_64: warning: host doesn't support requested feature: CPUID.01H:EDX.vme [bit 1]",
             "# | [3.56] kvm_sev_snp_launch_start policy 0x30000 gosvw (null)", "# event launch 3.56",
-            "# | [4.61] kvm_sev_snp_launch_finish id_block (null) id_auth (null) host_data (null)", "# event finish 4.61",
-            "# ok 1 guest.is_launched", "# | [32.38] snplab: shell after 8.22 s, linux 1.2.3-guest", "# event shell 32.38",
+            "# | [4.61] kvm_sev_snp_launch_finish id_block (null) id_auth (null) host_data (null)",
+            "# event finish 4.61", "# ok 1 guest.is_launched",
+            "# | [32.38] snplab: shell after 8.22 s, linux 1.2.3-guest", "# event shell 32.38",
             "# ok 2 guest.runs", "# ok 3 guest.has_a_shell", f"# | [32.89] check {NONCE}", "# | [32.90] ",
             f"# | [33.53] guest# check {NONCE}",
             "# | [33.78] snplab: log: [    1.605949] smp: Brought up 1 node, 2 CPUs",
@@ -97,9 +98,10 @@ def ktap(report: bytes) -> list[str]:
             "# ok 7 guest.powers_off", "# snp_guest took 36.6 s", "ok 1 snp_guest", "snplab: end of tests"]
 
 
-BLOCKED = ("state D, wchan kvm_vcpu_ioctl, in KVM_RUN, waits for vcpu->mutex", "stack: [<0>] kvm_vcpu_ioctl+0x9a/0x6c0 [kvm]",
-           "stack: [<0>] __x64_sys_ioctl+0x4d3/0xa80")
-ELSEWHERE = ("state S, wchan kvm_vcpu_block, system call 16 0xd 0xae80 0x0", "stack: [<0>] kvm_vcpu_block+0x9a/0x6c0 [kvm]")
+BLOCKED = ("state D, wchan kvm_vcpu_ioctl, in KVM_RUN, waits for vcpu->mutex",
+           "stack: [<0>] kvm_vcpu_ioctl+0x9a/0x6c0 [kvm]", "stack: [<0>] __x64_sys_ioctl+0x4d3/0xa80")
+ELSEWHERE = ("state S, wchan kvm_vcpu_block, system call 16 0xd 0xae80 0x0",
+             "stack: [<0>] kvm_vcpu_block+0x9a/0x6c0 [kvm]")
 
 
 def hanging_ktap(thread: Sequence[str] = BLOCKED) -> list[str]:
@@ -136,8 +138,9 @@ def lockdep(tree: str) -> list[str]:
             " __x64_sys_ioctl+0x4d3/0xa80", " do_syscall_64+0x54/0xf0", " </TASK>", ""]
 
 
-def write_boot(folder: Path, lines: Iterable[str], *, kernel: Sequence[str] = (LINUX, SNP_ENABLED), host: str | None = QUIET,
-               host_log: Sequence[str] = (), times: dict[str, float] | str | None = None, **marks: str) -> Path:
+def write_boot(folder: Path, lines: Iterable[str], *, kernel: Sequence[str] = (LINUX, SNP_ENABLED),
+               host: str | None = QUIET, host_log: Sequence[str] = (), times: dict[str, float] | str | None = None,
+               **marks: str) -> Path:
     """The folder that a boot leaves; times as a text are the file as it is."""
     write_logs(folder, list(lines), kernel, host=host, host_log=host_log, **marks)
     if times is None:

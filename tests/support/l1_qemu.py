@@ -1,0 +1,229 @@
+#!/usr/bin/python3 -IB
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stands in for QEMU, and for L2 in it, in tests/test_guest_l1.py: behaves as the name of its folder says.
+
+It is copied to FOLDER/bin; what it is asked goes to FOLDER/asked, and the threads that it pretends to have are in
+FOLDER/proc.
+"""
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent
+SHELL = "snplab: shell after 8.22 s, linux 1.2.3-guest"
+ACTIVE, CPUS = "snplab: memory encryption: AMD SEV SEV-ES SEV-SNP", "snplab: cpus 2"
+REPORT, REPORT_END = "snplab: report: | abc", "snplab: report: end"
+CHECKED = "snplab: checked"
+# Characters that a shell, printf or TAP could take for something else.
+ODD = r"""\n \\ 'x' "y" * ? [a] ~ $HOME $(date) `date` %s & | ; -n # SKIP"""
+BLOCKED, RUN = "kvm_vcpu_ioctl", "16 0xd 0xae80 0x0"
+
+
+def say(*lines: str, end: str = "\n") -> None:
+    """On L2's console, at once."""
+    for line in lines:
+        sys.stdout.write(line + end)
+    sys.stdout.flush()
+
+
+def launch(*, finish: bool = True) -> None:
+    """As QEMU's trace points say it."""
+    say("kvm_sev_snp_launch_start policy 0x30000")
+    if finish:
+        say("kvm_sev_snp_launch_finish id_block")
+
+
+def listen() -> None:
+    """Takes a line that the shell in L2 gets."""
+    asked = sys.stdin.readline()
+    with open(FOLDER / "asked", "a", encoding="utf-8") as f:
+        f.write(asked)
+
+
+def guest(active: str = ACTIVE, cpus: str = CPUS, report_end: str = REPORT_END, end: str = "\n") -> None:
+    """L2 from its shell on, right but for what is given."""
+    say(SHELL, end=end)
+    listen()
+    say(active, cpus, REPORT, *([report_end] if report_end else []), CHECKED, end=end)
+    listen()
+
+
+def whole() -> None:
+    """A launch and a guest that are right."""
+    launch()
+    guest()
+
+
+def threads(state: str, wchan: str, syscall: str) -> None:
+    """Two vCPUs of this QEMU, and its main thread, which is not a vCPU's."""
+    tasks = FOLDER / "proc" / str(os.getpid()) / "task"
+    for i in range(2):
+        files = {"comm": f"CPU {i}/KVM\n", "stat": f"10{i} (CPU {i}/KVM) {state} 1 1 0\n", "wchan": wchan,
+                 "syscall": f"{syscall}\n",
+                 "stack": f"[<0>] {wchan}+0x9a/0x6c0 [kvm]\n[<0>] __x64_sys_ioctl+0x4d3/0xa80\n"}
+        make_task(tasks / f"10{i}", files)
+    main = {"comm": "qemu-system-x86\n", "stat": f"{os.getpid()} (qemu-system-x86) D 1 1 0\n", "wchan": BLOCKED,
+            "syscall": f"{RUN}\n"}
+    make_task(tasks / str(os.getpid()), main)
+
+
+def make_task(folder: Path, files: dict[str, str]) -> None:
+    """As /proc has it. The folder gets its name last: a thread is there with all of its files."""
+    made = folder.parent.parent / f"made-{folder.name}"
+    made.mkdir(parents=True)
+    for name, text in files.items():
+        (made / name).write_text(text, encoding="utf-8")
+    folder.parent.mkdir(exist_ok=True)
+    made.rename(folder)
+
+
+def hang(state: str, wchan: str, syscall: str) -> None:
+    """A guest whose vCPUs have such threads, and that says no more."""
+    launch()
+    threads(state, wchan, syscall)
+    time.sleep(50)
+
+
+def error() -> None:
+    """QEMU does not start."""
+    sys.exit("qemu-system-x86_64: -object sev-snp-guest: no such thing")
+
+
+def killed() -> None:
+    """Somebody kills it after the launch."""
+    launch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def silent() -> None:
+    """It says nothing, and does not end."""
+    time.sleep(50)
+
+
+def unended() -> None:
+    """It ends in the middle of a line."""
+    launch()
+    (FOLDER / "tmp/serial").write_text("on the screen", encoding="utf-8")
+    say("guest# ", end="")
+
+
+def dangling() -> None:
+    """It stops in the middle of a line."""
+    launch()
+    say("guest# ", end="")
+    time.sleep(50)
+
+
+def odd() -> None:
+    """Lines that a shell would take apart, before L2's shell and after."""
+    launch()
+    say(ODD, "-n", r"-e a\tb", SHELL)
+    listen()
+    say(ODD, ACTIVE, CPUS, REPORT, REPORT_END, CHECKED)
+    listen()
+
+
+def returns() -> None:
+    """Lines that end as a terminal's do."""
+    launch()
+    guest(end="\r\n")
+
+
+def twice() -> None:
+    """The shell says again and again that it is there."""
+    launch()
+    say(SHELL, "snplab: shell after 9 s, linux 2")
+    listen()
+    say(ACTIVE, CPUS, REPORT, REPORT_END, CHECKED, "snplab: shell after 9 s, linux 2")
+    listen()
+
+
+def early() -> None:
+    """It ends after the first answer."""
+    launch()
+    say(SHELL)
+    listen()
+
+
+def late() -> None:
+    """It ends with an error, in the end."""
+    whole()
+    sys.exit(7)
+
+
+def untold() -> None:
+    """The end of the launch is not said."""
+    launch(finish=False)
+    guest()
+
+
+def halves() -> None:
+    """The first half of each line comes just before a second is over, wherever that begins."""
+    launch()
+    for i in range(1, 9):
+        time.sleep(0.4)
+        say("snpl", end="")
+        time.sleep(0.3)
+        say(f"ab: slow {i}")
+    say("snplab: she", end="")
+    time.sleep(2)
+    say("ll after 8.22 s, linux 1.2.3-guest")
+    listen()
+    say(ACTIVE, CPUS, REPORT, REPORT_END, CHECKED)
+    listen()
+
+
+def liar() -> None:
+    """L2 prints what only snp_guest may say."""
+    launch()
+    guest(active="\n".join(["qemu: ended with status 0", "snp_guest: look ()", "ok 4 guest.snp_is_active", "1..1",
+                            "# event end 1.0", ACTIVE]))
+
+
+def stuck() -> None:
+    """The vCPUs hang, in the middle of a line."""
+    launch()
+    threads("D", BLOCKED, f"{RUN} 0x1")
+    say("half a line", end="")
+    time.sleep(50)
+
+
+def console() -> None:
+    """On a terminal: nobody asks anything."""
+    launch()
+    say("a shell for you")
+    sys.exit(3)
+
+
+def with_guest(**wrong: str) -> Callable[[], None]:
+    """A guest that is wrong in this."""
+    def behave() -> None:
+        launch()
+        guest(**wrong)
+    return behave
+
+
+def hanging(state: str, wchan: str, syscall: str) -> Callable[[], None]:
+    """See hang()."""
+    return lambda: hang(state, wchan, syscall)
+
+
+BEHAVIOURS: dict[str, Callable[[], None]] = {
+    "good": whole, "error": error, "killed": killed, "silent": silent, "unended": unended, "dangling": dangling,
+    "odd": odd, "returns": returns, "twice": twice, "early": early, "late": late, "untold": untold, "halves": halves,
+    "liar": liar, "stuck": stuck, "console": console,
+    "fewer": with_guest(cpus="snplab: cpus 1"), "more": with_guest(cpus="snplab: cpus 3"),
+    "noreport": with_guest(report_end="snplab: no report: sev-guest: error -5"), "quiet": with_guest(report_end=""),
+    "plain": with_guest(active=ACTIVE.replace(" SEV-SNP", "")),
+    "halted": hanging("S", BLOCKED, RUN), "elsewhere": hanging("D", BLOCKED, "202 0xd 0xae80 0x0"),
+    "clock": hanging("D", BLOCKED, "16 0xd 0xaead 0x0"), "third": hanging("D", BLOCKED, "16 0xd 0xae9a 0x0"),
+    "faulting": hanging("D", "folio_wait_bit_common", RUN), "running": hanging("R", "0", "running"),
+}
+
+if __name__ == "__main__":
+    BEHAVIOURS[FOLDER.name]()

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The JSON outputs are as docs/json.md says.
+
+A program that reads them fails on a field that has gone, been renamed or changed its type, and nobody else notices.
+The outputs here are those of the judges on the made-up logs of the other tests, so that every end that a boot can come
+to is among them; each is held to its schema, which allows no field that is not documented.
+"""
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import]
+import pytest
+
+from lab.attest import attestation
+from lab.core.places import LAB, TOP
+from lab.core.session import Session
+from lab.judge.bench import BenchQuestion, judge_bench
+from lab.judge.files import read_json
+from lab.judge.guest import judge_guest
+from lab.judge.verdict import BootQuestion, judge
+from lab.status.report import Report
+from tests import test_bench_judge, test_mutants_judge, test_verdict
+from tests.support.judge import write_logs
+from tests.support.judge_guest import NONCE, Files, hanging_ktap, ktap, write_boot
+
+ABOUT = "every JSON output has the fields that docs/json.md documents, and no others"
+LANE = "fast"
+NEEDS = ("check", "guest")
+TAKES = 6
+
+DOCUMENT = TOP / "docs/json.md"
+Schema = dict[str, Any]
+Json = dict[str, Any]
+
+
+def schemas() -> dict[str, Schema]:
+    """The schemas in the document, by their names."""
+    blocks = re.findall(r"^```json-schema\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
+    found = [json.loads(block) for block in blocks]
+    return {schema["$id"]: schema for schema in found}
+
+
+SCHEMAS = schemas()
+OUTPUTS = [name for name in SCHEMAS if name != "shared"]
+
+
+def errors(name: str, data: Json) -> list[str]:
+    """What is wrong with an output."""
+    resolver = jsonschema.RefResolver(name, SCHEMAS[name], store=SCHEMAS)
+    validator = jsonschema.Draft202012Validator(SCHEMAS[name], resolver=resolver)
+    return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:300]}" for e in validator.iter_errors(data)]
+
+
+def hold(name: str, data: Json) -> None:
+    """An output, as it is written, has to be as documented."""
+    data = json.loads(json.dumps(data))
+    assert errors(name, data) == []
+    if "version" in SCHEMAS[name]["properties"]:
+        assert next(iter(data)) == "version"
+
+
+# --- The document ---------------------------------------------------------------------------------------------------
+
+
+def objects(schema: Any) -> Iterator[Schema]:
+    """Every description of an object with named fields."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            yield schema
+        for part in schema.values():
+            yield from objects(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from objects(part)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema(name: str) -> None:
+    """Each is a JSON Schema; its references lead somewhere."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
+    for reference in re.findall(r'"\$ref": "([^"]*)"', json.dumps(SCHEMAS[name])):
+        target, _, path = reference.partition("#")
+        part: Any = SCHEMAS[target or name]
+        for step in path.split("/")[1:]:
+            part = part[step]
+
+
+# Fields that are there only sometimes, which their descriptions say; and host.json, which is QEMU's.
+SOMETIMES = {"known", "caught", "not as named", "survived", "not judged", "ended", "guest-errors", "errors",
+             "statistics", "missing"}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_field_is_always_there(name: str) -> None:
+    """A field that is documented is required, but for few; one that is not is refused."""
+    for part in objects(SCHEMAS[name]):
+        assert set(part["properties"]) - set(part.get("required", ())) <= SOMETIMES
+        assert part.get("additionalProperties") is False or "guest-errors" in part["properties"]
+
+
+def test_the_table_names_all() -> None:
+    """The table at the top has a row for each output, and its links lead to sections."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| \[`(\w+)`\]", text, re.M))
+    assert rows == set(OUTPUTS) - {"mutant"}
+    sections = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.*)$", text, re.M)}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= sections
+
+
+# --- The outputs ----------------------------------------------------------------------------------------------------
+
+BOOTS: dict[str, test_verdict.Ask] = {
+    **{name: row[0] for name, row in test_verdict.RESULTS.items()},
+    **{name: row[0] for name, row in test_verdict.HOST.items()},
+    **{name: test_verdict.Ask(row[0], wanted=test_verdict.LAUNCH_TEST, expect=row[1])
+       for name, row in test_verdict.CASES.items()}}
+
+
+def run_output(ask: test_verdict.Ask, tmp_path: Path) -> Json:
+    """What `run` writes of such a boot."""
+    marks = {} if ask.timed_out is None else {"timed_out": ask.timed_out}
+    logs = write_logs(tmp_path / "logs", ask.ktap, ask.kernel, host=ask.host, host_log=ask.host_log, **marks)
+    (tmp_path / "expect").write_text("\n".join(ask.expect) + "\n", encoding="utf-8")
+    return judge(BootQuestion(logs, "t", "1.2.3", "10", ask.wanted, expect=tmp_path / "expect",
+                              stages=[(3, "build"), (4, "boot")], **dict(ask.settings))).to_json()
+
+
+@pytest.mark.parametrize("name", BOOTS)
+def test_run(name: str, tmp_path: Path) -> None:
+    """`run`, for every end of a boot."""
+    hold("run", run_output(BOOTS[name], tmp_path))
+
+
+GUESTS: dict[str, tuple[bool | None, dict[str, Any], dict[str, Any]]] = {
+    "good": (True, {}, {}), "hang": (False, {}, {}), "another kernel": (True, {"kernel": "kernel2"}, {}),
+    "no firmware": (True, {"firmware": "kernel"}, {}), "no report": (None, {}, {}),
+    "a time-out": (True, {}, {"timed_out": "9"}), "no times": (True, {}, {"times": ""})}
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_guest(name: str, tmp_path: Path) -> None:
+    """`guest`, with a report, without one, with one that is wrong, and without a guest."""
+    booted, launch, logs = GUESTS[name]
+    files = Files.make(tmp_path)
+    lines = hanging_ktap() if booted is False else ktap(files.report() if booted else b"")
+    folder = write_boot(tmp_path / "logs", lines, **logs)
+    asked = BootQuestion(folder, "t", "1.2.3", "10", ["snp_guest"], emulated=True, snp=True)
+    given = judge_guest(asked, files.launch(**launch))
+    given.write(tmp_path / "json")
+    hold("guest", read_json(tmp_path / "json"))
+    assert bool(given.to_json()["attestation"]) == (given.boot.status.exit == 0)
+
+
+def test_mutants(tmp_path: Path) -> None:
+    """`mutants`, with every result that there is, and each mutant's own file."""
+    made = test_mutants_judge
+    tree = made.Tree(tmp_path)
+    tree.mutant("caught", made.BY_KUNIT, made.KUNIT)
+    tree.mutant("survived", made.BY_KUNIT)
+    tree.mutant("not-as-named", ("Caught-by: sync_regs_test", "Not-run: kunit: why", *made.BY_KUNIT), made.LAUNCH)
+    tree.mutant("not-judged", made.BY_KUNIT, made.HALF, made.PANIC)
+    tree.lists(tree.tmp / "not-run.patch")
+    data = tree.judged().to_json()
+    hold("mutants", data)
+    assert set(data["counts"]) == {"mutants", "caught", "not as named", "survived", "not judged"}
+    for name in ("caught", "survived", "not-as-named", "not-judged"):
+        result = read_json(tree.folder / name / "result.json")
+        assert result.pop("version") == 1
+        hold("mutant", result)
+
+
+def test_mutants_without_a_control(tmp_path: Path) -> None:
+    """`mutants`, where the series itself left nothing."""
+    tree = test_mutants_judge.Tree(tmp_path)
+    (tree.folder / "control/verdict.json").unlink()
+    hold("mutants", tree.judged().to_json())
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+def test_bench(limit: int | None, tmp_path: Path) -> None:
+    """`bench`, good and bad."""
+    paths = []
+    for i, each in enumerate((1000, 1001, 900, 900)):
+        paths.append(tmp_path / str(i))
+        paths[-1].write_text("\n".join(test_bench_judge.counts(500, each)) + "\n", encoding="utf-8")
+    hold("bench", judge_bench(BenchQuestion("T", "1.2.3", 8, 3, paths[:2], paths[2:], limit)).to_json())
+    hold("bench", judge_bench(BenchQuestion("T", "1.2.3", 8, 3, paths[2:], paths[2:], limit)).to_json())
+
+
+PROGRAMS = {"passes": ("ok 1 a", 0), "fails": ("not ok 1 a", 1), "says odd things": ('ok 1 a # SKIP "no\\" \t', 4)}
+
+
+@pytest.mark.parametrize("name", ["--check", *PROGRAMS])
+def test_hw(name: str, tmp_path: Path) -> None:
+    """lab/hw.sh, which writes JSON by itself, on a machine that has nothing."""
+    (tmp_path / "root").mkdir()
+    program = tmp_path / "program"
+    result, status = PROGRAMS.get(name, ("", 0))
+    program.write_text(f"#!/usr/bin/python3\nprint('1..1')\nprint({result!r})\nraise SystemExit({status})\n",
+                       encoding="utf-8")
+    program.chmod(0o755)
+    words = ["--check"] if name == "--check" else ["--force", "--binary", str(program)]
+    subprocess.run(["sh", LAB / "hw.sh", "--json", tmp_path / "json", *words], stdin=subprocess.DEVNULL,
+                   env={"SNPLAB_HW_ROOT": str(tmp_path / "root")}, capture_output=True, check=False, timeout=60)
+    data = read_json(tmp_path / "json")
+    hold("hw", data)
+    assert data["missing"] > 0 and len(data["checks"]) > 5
+
+
+def test_status() -> None:
+    """`status`, of a tree that it has not looked at: the other verdicts' outputs come from the same function."""
+    hold("status", json.loads(Report("somewhere").json()))
+
+
+def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cache`, of one with a folder in it that nothing uses."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    root = Session("cache").cache.folder("work")
+    (root / "old").mkdir()
+    (root / "old/file").write_text("x" * 10000)
+    subprocess.run([sys.executable, "-I", "-B", LAB, "cache", "--json", tmp_path / "json"], check=True,
+                   capture_output=True, timeout=60)
+    hold("cache", read_json(tmp_path / "json"))
+
+
+def test_attestation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The checker of reports, as a program."""
+    files = Files.make(tmp_path)
+    for key in ("vcek", "stranger"):
+        (tmp_path / "report").write_bytes(files.report(key))
+        attestation.main(["--digest", files.digest, "--report-data", NONCE.encode().hex(),
+                          "--json", str(tmp_path / "json"), "--key", str(tmp_path / "vcek.pem"),
+                          str(tmp_path / "report")])
+        hold("attestation", read_json(tmp_path / "json"))
+    assert "FAIL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("status", "word"), [(2, "usage"), (3, "setup-failed"), (4, "skip"), (130, "interrupted")])
+def test_failure(status: int, word: str, tmp_path: Path) -> None:
+    """A verb that does not get to a verdict."""
+    session = Session("run")
+    session.json = tmp_path / "json"
+    session.json_of_failure(status)
+    data = read_json(tmp_path / "json")
+    hold("failure", data)
+    assert (data["verdict"], data["exit"]) == (word, status)
+
+
+# --- What would be found --------------------------------------------------------------------------------------------
+
+WRONG: dict[str, Callable[[Json], object]] = {
+    "a field is missing": lambda data: data.pop("known_failures"),
+    "the version is missing": lambda data: data.pop("version"),
+    "another version": lambda data: data.update(version=2),
+    "a field that is not documented": lambda data: data.update(more=1),
+    "another type": lambda data: data.update(passed="2"),
+    "another word": lambda data: data.update(verdict="good"),
+    "a field below that is not documented": lambda data: data["tests"][0].update(more=1),
+    "a field below is missing": lambda data: data["tests"][0].pop("reason"),
+    "another word below": lambda data: data["tests"][0].update(result="good"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_change_is_found(name: str, tmp_path: Path) -> None:
+    """An output that is wrong in one thing is refused."""
+    data = run_output(test_verdict.Ask(), tmp_path)
+    changed = copy.deepcopy(data)
+    WRONG[name](changed)
+    assert errors("run", data) == [] and len(errors("run", changed)) == 1
