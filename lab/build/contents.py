@@ -17,6 +17,7 @@ from lab.build.qemu import own_meson
 from lab.core import locks
 from lab.core.places import Cache
 from lab.core.session import RUNS_KEPT, Session
+from lab.patches.series import is_tree
 
 DAY = 24 * 3600
 
@@ -116,7 +117,7 @@ def lock_of_base(name: str) -> str:
     """The lock under which a source is fetched."""
     if name.startswith("linux-source-"):
         release = name.removeprefix("linux-source-").partition("_")[0]
-        return f"base-{release}.y" if release == "6.12" else "base-mainline"
+        return f"base-{release}.y" if is_tree(f"{release}.y") else "base-mainline"
     for prefix, lock in (("qemu-system", "base-guest-qemu"), ("qemu", "base-qemu"), ("ovmf", "base-guest-firmware"),
                          ("linux-image", "base-guest-kernel"), ("meson", "base-meson")):
         if name.startswith(prefix):
