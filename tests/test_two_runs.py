@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Two runs of one tree at once wait for each other, and neither judges the other's kernel.
 
-One has a wrong version on top, the other has not: the same work folder, two kernels. A run that lets go of the tree too early,
+One has a wrong version on top, the other has not: the same work folder, two kernels. A run that lets go of the tree early,
 or boots from it instead of from its own copy, passes the wrong one or fails the right one.
 """
 from __future__ import annotations
