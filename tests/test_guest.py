@@ -2,9 +2,8 @@
 """A Linux SNP guest boots on both trees and on Debian's own kernel, with Debian's own software.
 
 A launch that passes and a guest that then hangs was the first posting of the fix: only a whole guest shows it. So each
-boot must come to a shell, and what L2 was launched with must be what its attestation report says: another kernel, another
-command line and another number of CPUs must each give another measurement. And the first posting must be said as what it
-is.
+boot must come to a shell, and L2's attestation report must say what it was launched with: another kernel, another
+command line and another number of CPUs each give another measurement. And the first posting's hang must be named.
 """
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 
 tests/test_run.py boots both trees with all programs, and wants of each exactly the result that is expected. Two things
 it cannot see: that a SEV test of a newer kernel is not in the list of programs, and that a program which is known to
-fail fails because of the emulated host and not of the kernel. For the second each known failure has an evidence: a patch of
-the kernel with which the program passes.
+fail does so because of the emulated host and not of the kernel. So each known failure has an evidence: a patch of the
+kernel with which the program passes.
 """
 from __future__ import annotations
 

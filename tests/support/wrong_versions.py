@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`snplab mutants` as a user calls it, and what its JSON says of each wrong version."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.core.places import TOP
+from lab.patches.series import series_name
+from tests.support.front import Done, run_snplab
+from tests.support.l1 import BUILD_LIMIT
+
+CONTROL = "control"
+
+
+def names_of(tree: str) -> list[str]:
+    """The wrong versions of a tree."""
+    return sorted(path.stem for path in (TOP / "tests/mutants" / series_name(tree)).glob("*.patch"))
+
+
+@dataclass(frozen=True)
+class MutantsRun:
+    """One run of the verb on one tree."""
+
+    tree: str
+    done: Done
+    data: dict[str, Any]
+
+    def check(self, name: str) -> None:
+        """The wrong version was caught by every layer that its header names; the series itself passed."""
+        tree = self.data["trees"][self.tree]
+        if name == CONTROL:
+            assert tree["control"] == "pass", self.done.output[-4000:]
+            return
+        found = [mutant for mutant in tree["mutants"] if mutant["name"] == name]
+        assert [mutant["result"] for mutant in found] == ["caught"], [mutant["problems"] for mutant in found]
+
+
+def run_mutants(folder: Path, tree: str, names: tuple[str, ...] = ()) -> MutantsRun:
+    """Runs it to its verdict; without names, all."""
+    result = folder / "json"
+    done = run_snplab("mutants", "--tree", tree, "--json", result, *names, timeout=2 * BUILD_LIMIT)
+    data = json.loads(result.read_text(encoding="utf-8"))
+    assert "trees" in data, f"no verdict:\n{done.output[-4000:]}"
+    return MutantsRun(tree, done, data)

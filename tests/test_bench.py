@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The benchmark counts: two kernels, two boots of each, and a verdict on what they counted.
+
+What it says of counts that are given to it is tests/test_bench_judge.py's. Here it counts itself, up to 16 vCPUs on the
+kernel that run builds. It can fail because a boot does not repeat, because the program that counts does not fit the
+kernel, or because the kernel without the locks is the one with them.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.front import expect, run_snplab
+from tests.support.l1 import BUILD_LIMIT
+
+ABOUT = "bench --quick counts instructions: both boots of each kernel the same, a straight line, locks in one only"
+LANE = "long"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
+TAKES = 120
+
+
+def test_quick(tmp_path: Path) -> None:
+    """It passes, and its JSON has a row for each number of vCPUs."""
+    result = tmp_path / "json"
+    done = run_snplab("bench", "--quick", "--json", result, timeout=2 * BUILD_LIMIT)
+    expect(done, 0, "^PASS: bench of 6.12.y on linux ")
+    data = json.loads(result.read_text(encoding="utf-8"))
+    assert (data["version"], data["verdict"], data["exit"]) == (1, "pass", 0)
+    assert data["repeats"] == {"with": True, "without": True}
+    assert [row["vcpus"] for row in data["rows"]] == [1, 2, 4, 8, 16]
+    assert all(0 < row["lock"] < row["with"] for row in data["rows"])

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How `guest` ends when its boot does not: with a script in place of the emulated host.
+
+A run that fails must end with the right exit status and the same in its JSON, must leave nobody running, and must leave
+hundreds of MB less than while it ran: what was booted goes, however the run ends.
+"""
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.front import TOP, Done, changed_environment, expect, run_snplab
+from tests.support.l1 import BUILD_LIMIT
+
+ABOUT = "guest ends as it should when its boot does not: QEMU fails, L1 fails, Ctrl-C, a terminal"
+LANE = "boot"
+NEEDS = ("fetch", "boot", "shell", "guest", "check")
+TAKES = 60
+
+SCRIPT = TOP / "tests/support/qemu_script.py"
+GUEST = ("guest", "--tree", "debian")
+# The packages are the cache's; the folders of these runs are their own.
+SHARED = ("base", "apt", "locks", "programs")
+# What is larger was booted.
+LARGE = 4 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of a test: a cache, the script's count of boots, the JSON."""
+
+    folder: Path
+
+    @property
+    def runs(self) -> Path:
+        """Where the runs have their logs."""
+        return self.folder / "cache/snplab/v2/runs"
+
+    @property
+    def booted(self) -> str:
+        """A letter for each boot."""
+        path = self.folder / "booted"
+        return path.read_text(encoding="ascii") if path.exists() else ""
+
+    def env(self, turns: str) -> dict[str, str]:
+        """What the run has in its environment."""
+        return {"XDG_CACHE_HOME": str(self.folder / "cache"), "SNPLAB_QEMU": str(SCRIPT), "SNPLAB_TURNS": turns,
+                "SNPLAB_BOOTED": str(self.folder / "booted")}
+
+    def guest(self, turns: str, *words: str) -> Done:
+        """Runs the verb, with the JSON here."""
+        return run_snplab(*GUEST, "--json", self.folder / "json", *words, env=self.env(turns), cwd=self.folder,
+                          timeout=BUILD_LIMIT)
+
+    def check_json(self, verdict: str, status: int) -> None:
+        """It says how the run ended."""
+        data = json.loads((self.folder / "json").read_text(encoding="utf-8"))
+        assert (data["verdict"], data["exit"]) == (verdict, status)
+
+    def check_dropped(self) -> None:
+        """The run had a folder, and nothing that was booted is left in it."""
+        assert list(self.runs.glob("*-guest-*"))
+        left = [path for path in self.runs.rglob("*") if path.name in ("guest", "host")
+                or path.name.startswith(".root.") or (path.is_file() and path.stat().st_size > LARGE)]
+        assert left == []
+
+
+@pytest.fixture(name="place")
+def fixture_place(tmp_path: Path, cache: Path) -> Place:
+    """A cache with the packages that the user's own has, and nothing else."""
+    own = tmp_path / "cache/snplab" / cache.name
+    own.mkdir(parents=True)
+    for name in SHARED:
+        (cache / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(cache / name)
+    return Place(tmp_path)
+
+
+def test_qemu_fails_after_a_boot_that_failed(place: Place) -> None:
+    """The set-up's fault is what the run ends with; the JSON is not that of the first boot."""
+    expect(place.guest("pe", "--boots", "2"), 3, "QEMU ended with status 1")
+    assert place.booted == "xx"
+    place.check_json("setup-failed", 3)
+    place.check_dropped()
+
+
+def test_boots_fail(place: Place) -> None:
+    """Two L1s that power off at once."""
+    expect(place.guest("pp", "--boots", "2"), 1, "^FAIL: 0 of 2 boots")
+    assert place.booted == "xx"
+    place.check_json("fail", 1)
+    place.check_dropped()
+
+
+@pytest.fixture(name="sleeper")
+def fixture_sleeper(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """A run in a session of its own, whose second boot sleeps."""
+    words = [str(TOP / "snplab"), *GUEST, "--boots", "2", "--json", str(place.folder / "json")]
+    process = subprocess.Popen(words, cwd=place.folder, env=changed_environment(place.env("ps")), text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               start_new_session=True)
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_for_boots(place: Place, process: subprocess.Popen[str], count: int) -> None:
+    """Until so many have begun."""
+    end = time.monotonic() + BUILD_LIMIT
+    while len(place.booted) < count and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(place.booted) == count
+
+
+def left_in_session(number: int) -> list[str]:
+    """The processes of a session, zombies aside."""
+    found = subprocess.run(["ps", "-s", str(number), "-o", "pid=,stat=,args="], capture_output=True, text=True,
+                           check=False)
+    return [line for line in found.stdout.splitlines() if not line.split()[1].startswith("Z")]
+
+
+def test_interrupted(place: Place, sleeper: subprocess.Popen[str]) -> None:
+    """As a terminal does it, in the second boot: nobody is left, and the JSON says so."""
+    wait_for_boots(place, sleeper, 2)
+    os.killpg(sleeper.pid, signal.SIGINT)
+    output, _ = sleeper.communicate(timeout=60)
+    assert sleeper.returncode == 130, output[-4000:]
+    assert place.booted == "xx"
+    place.check_json("interrupted", 130)
+    assert left_in_session(sleeper.pid) == []
+    place.check_dropped()
+
+
+def on_terminal(place: Place, turns: str, *words: str) -> Done:
+    """The verb with a terminal as its standard input and output."""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        process = subprocess.Popen([str(TOP / "snplab"), *GUEST, *words], stdin=theirs, stdout=theirs, stderr=theirs,
+                                   cwd=place.folder, env=changed_environment(place.env(turns)), start_new_session=True)
+        os.close(theirs)
+        seen = b""
+        try:
+            while True:
+                seen += screen.read(65536)
+        except OSError:
+            # The last process has closed the terminal.
+            pass
+    return Done(process.wait(timeout=60), seen.decode("utf-8", "replace"), "")
+
+
+def test_qemu_fails_on_a_terminal(place: Place) -> None:
+    """There is no verdict there: that QEMU failed is said."""
+    done = on_terminal(place, "e")
+    expect(done, 1, "snplab: the guest did not end by itself, or QEMU failed")
+    assert place.booted == "x"
+    place.check_dropped()
+
+
+def test_no_limit_on_a_terminal(place: Place) -> None:
+    """Nobody is thrown out after the ten minutes of a test."""
+    done = on_terminal(place, "", "--dry-run")
+    assert done.status == 0
+    assert re.search(r"snplab\.timeout=1000000", done.output), done.output[-4000:]

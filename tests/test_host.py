@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The emulated host's build: what other tools get of it, and what an edit rebuilds.
+
+Another tool takes the printed line as it is, so QEMU must take all its arguments. An edit must rebuild what it must and
+nothing else. What does not fit QEMU's source must be named, and must leave the host that was there; the same source must
+be the same binary. A source tree of the user's is copied, and never written to.
+
+The tests are steps of one way: an edit in another clone, its faults, and back to what it was.
+"""
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.build.qemu import KIND, Host
+from lab.build.sources import Source
+from tests.support.front import TOP, Done, copy_repository, expect, listing, run_command, run_snplab
+from tests.support.l1 import BUILD_LIMIT, lab_session
+
+ABOUT = "the emulated host for other tools; an edit rebuilds what it must; what does not fit is named"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "host", "hostsource", "boot")
+TAKES = 120
+
+DEVICE = "host/qemu/hw/misc/amd-psp.c"
+COMPILED = re.compile(r"^\[\d+/\d+\] Compiling C object", re.M)
+
+
+def host(*words: str | Path, top: Path = TOP) -> Done:
+    """The verb, of this clone or of another."""
+    return run_snplab("host", *words, top=top, timeout=BUILD_LIMIT)
+
+
+def answer(*words: str) -> str:
+    """What the verb answers on standard output."""
+    done = host(*words)
+    expect(done, 0)
+    return done.stdout.rstrip("\n")
+
+
+def digest(path: Path) -> str:
+    """A file's sum."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Clone:
+    """Another clone, and the host as it was before anybody edited that."""
+
+    top: Path
+    binary: Path
+    before: str
+    runs: Path
+
+    def build(self, top: Path | None = None) -> int:
+        """Builds the clone's host. How many objects were compiled, as this run's own logs have it."""
+        had = set(self.runs.glob("*-host-*"))
+        expect(host("--print", "binary", top=top or self.top), 0)
+        logs = [log for run in set(self.runs.glob("*-host-*")) - had for log in run.glob("*.log")]
+        assert logs
+        return sum(len(COMPILED.findall(log.read_text(encoding="utf-8", errors="replace"))) for log in logs)
+
+
+@pytest.fixture(scope="module", name="clone")
+def fixture_clone(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Clone]:
+    """An unchanged clone. Afterwards the host is this clone's again."""
+    binary = Path(answer("--print", "binary"))
+    yield Clone(copy_repository(tmp_path_factory.mktemp("clone") / "copy"), binary, digest(binary), cache / "runs")
+    host("--print", "binary")
+
+
+def test_line_can_be_run() -> None:
+    """QEMU takes all its arguments: it is not started (-S), and told to quit."""
+    line = answer()
+    assert re.match("/.*/bin/qemu-system-x86_64 -accel tcg,thread=multi -machine q35,amd-snp-host=on -cpu ", line)
+    done = run_command("bash", "-c", f"exec {line} -S -nodefaults -display none -monitor stdio", stdin="quit\n",
+                       timeout=60)
+    expect(done, 0)
+
+
+def test_arguments_alone() -> None:
+    """The same as in the line, but for the accelerator."""
+    assert answer().endswith(f"-accel tcg,thread=multi {answer('--print', 'args')}")
+
+
+def test_file_for_kunit_py() -> None:
+    """It is Python."""
+    ast.parse(answer("--print", "kunit"))
+
+
+def test_binary_is_there(clone: Clone) -> None:
+    """For vng."""
+    assert subprocess.run([clone.binary, "--version"], check=False, capture_output=True).returncode == 0
+
+
+def test_unchanged_clone_compiles_nothing(clone: Clone) -> None:
+    """Another clone with the same files has the same host."""
+    assert clone.build() == 0
+
+
+def test_edited_file_is_all_that_is_compiled(clone: Clone) -> None:
+    """One object."""
+    with open(clone.top / DEVICE, "a", encoding="utf-8") as source:
+        source.write("/* a comment */\n")
+    assert clone.build() == 1
+
+
+def test_new_file_that_qemu_has(clone: Clone) -> None:
+    """Named, with QEMU's version."""
+    new = clone.top / "host/qemu/VERSION"
+    new.write_text("10.0.0\n", encoding="utf-8")
+    try:
+        expect(host(top=clone.top), 3, r"^snplab: host/qemu/VERSION is in QEMU 10\.0\.[0-9]+ already")
+    finally:
+        new.unlink()
+
+
+def test_patch_that_does_not_apply(clone: Clone) -> None:
+    """Named, with QEMU's version."""
+    patch = clone.top / "host/patches/9999-no.patch"
+    patch.write_text("--- a/VERSION\n+++ b/VERSION\n@@ -1 +1 @@\n-9.9.9\n+9.9.10\n", encoding="utf-8")
+    try:
+        expect(host(top=clone.top), 3, r"^snplab: host/patches/9999-no\.patch does not apply to QEMU 10\.0\.")
+    finally:
+        patch.unlink()
+
+
+def test_file_that_does_not_compile(clone: Clone) -> None:
+    """Said; the binary that was there still is. Back to what it was, it is the same binary."""
+    source = clone.top / DEVICE
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text + "int broken\n", encoding="utf-8")
+    try:
+        expect(host(top=clone.top), 3, "the emulated host does not build")
+    finally:
+        source.write_text(text, encoding="utf-8")
+    assert clone.binary.exists()
+    assert clone.build(TOP) >= 1
+    assert digest(clone.binary) == clone.before
+
+
+def test_source_tree_of_the_users(tmp_path: Path) -> None:
+    """A copy is built; nothing is written into what is there: neither names nor times nor sizes change."""
+    answer("--print", "binary")
+    with lab_session(tmp_path) as session:
+        theirs = tmp_path / "qemu"
+        shutil.copytree(Source(session, KIND).path, theirs, symlinks=True)
+        had, work = listing(theirs), Host(session, Source(session, KIND, theirs)).work
+        try:
+            expect(host("--qemu", theirs), 0, f"^{re.escape(str(work))}/host/bin/qemu-system-x86_64 ")
+            assert listing(theirs) == had
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(theirs)

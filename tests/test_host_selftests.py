@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every x86 KVM selftest of 7.x, on stock QEMU and on the emulated host: none is worse there.
+
+What a stock QEMU fails or hangs in tells nothing of the emulated host, and is listed. What it passes, the emulated host
+must pass as well: a change for SNP must not break virtualization for what is no SNP guest. Each boot runs all of them,
+each for at most a few seconds.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lab.core.errors import setup_error
+from lab.core.process import set_environment
+from lab.core.steps import side_by_side
+from lab.judge.ktap import Result
+from lab.judge.logs import BootLogs
+from tests.support.l1 import L1, lab_session, shown, upstream_selftests, why_no_end
+from tests.support.recorder import Tap
+
+ABOUT = "every x86 KVM selftest on stock QEMU and on the emulated host: none is worse there"
+LANE = "long"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
+TAKES = 600
+
+# The longest that passes takes 10 s on an idle machine.
+SECONDS = int(os.environ.get("SNPLAB_SELFTEST_SECONDS", "25"))
+TREE = os.environ.get("SNPLAB_SELFTEST_TREE", "mainline")
+# For a boot in which many of them hang.
+LIMIT = 1500
+STOCK, EMULATED = "stock", "emulated"
+SIDES = (STOCK, EMULATED)
+MANY = 50
+# From bad to good: what is at least as good is not worse.
+RANKS = (None, Result.TIMEOUT, Result.FAIL, Result.SKIP, Result.PASS)
+
+
+@dataclass(frozen=True)
+class Both:
+    """What both boots have left, and the tests that were to run."""
+
+    names: list[str]
+    logs: dict[str, BootLogs]
+
+
+@pytest.fixture(scope="module", name="both")
+def fixture_both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    """Both boots, at once."""
+    folder = tmp_path_factory.mktemp("selftests")
+    set_environment()
+    stock = shutil.which("qemu-system-x86_64")
+    if stock is None:
+        raise setup_error("expected a stock qemu-system-x86_64, found none")
+    with lab_session(folder) as session:
+        names = list(upstream_selftests(session, folder))
+        l1, logs = L1(session, folder / "l1", TREE, names), dict[str, BootLogs]()
+        # The kernel's command line has no room for all names.
+        l1.add_files({"tests/list": "".join(f"{name}\n" for name in names)})
+
+        def boot(side: str, qemu: str | None) -> None:
+            logs[side] = l1.boot(side, "@list", LIMIT, each=SECONDS, stock=qemu)
+        try:
+            side_by_side(lambda: boot(STOCK, stock), lambda: boot(EMULATED, None))
+            yield Both(names, logs)
+        finally:
+            l1.drop()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_end(side: str, both: Both) -> None:
+    """L1 ran to its end, through all tests."""
+    assert why_no_end(both.logs[side]) == ""
+    assert [test.name for test in both.logs[side].ktap.tests] == both.names
+    assert len(both.names) > MANY
+
+
+def test_no_report(both: Both) -> None:
+    """In the kernel's log on the emulated host."""
+    assert (both.logs[EMULATED].kernel.matches, both.logs[EMULATED].kernel.panic) == ([], None)
+
+
+def word(result: Result | None) -> str:
+    """For the user."""
+    return "none" if result is None else result.value
+
+
+def test_none_is_worse(both: Both, tap: Tap) -> None:
+    """Each selftest is a result."""
+    for name in both.names:
+        stock, emulated = (both.logs[side].result(name) for side in SIDES)
+        text = f"{name}: stock {word(stock)}, emulated {word(emulated)}"
+        if stock in (Result.FAIL, Result.TIMEOUT):
+            print(text)
+        tap.case(text, RANKS.index(emulated) >= RANKS.index(stock), shown(both.logs[EMULATED], name))

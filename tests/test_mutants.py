@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Would the tests have caught it? Some wrong versions, of each layer that catches one.
+
+A test that passes whatever the kernel does is worth nothing. So each wrong version of the series must be caught by each
+layer that its header names: the launch test, KUnit, lockdep, an oops. The first posting of the fix is among these.
+tests/test_mutants_all.py has all, on both trees.
+"""
+from __future__ import annotations
+
+import pytest
+
+from lab.judge.mutants import Header
+from lab.core.places import TOP
+from lab.patches.series import series_name
+from tests.support.front import expect
+from tests.support.wrong_versions import CONTROL, MutantsRun, names_of, run_mutants
+
+ABOUT = "some wrong versions of the series, of each layer that catches one, are caught by whom their headers name"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
+TAKES = 120
+
+TREE = "mainline"
+SOME = ("leak-on-success", "leak-on-kill", "reclaim-forgotten", "trylock", "fpu-state-left-open")
+
+
+@pytest.fixture(scope="module", name="run")
+def fixture_run(tmp_path_factory: pytest.TempPathFactory) -> MutantsRun:
+    """Builds and boots them."""
+    return run_mutants(tmp_path_factory.mktemp("mutants"), TREE, SOME)
+
+
+@pytest.mark.parametrize("name", (CONTROL, *SOME))
+def test_caught(name: str, run: MutantsRun) -> None:
+    """By every layer that its header names; the series itself passes."""
+    run.check(name)
+
+
+def test_verdict(run: MutantsRun) -> None:
+    """The verb says so itself."""
+    expect(run.done, 0, f"^PASS: {len(SOME)} mutants: {len(SOME)} caught, 0 survived; ")
+
+
+def layers(names: tuple[str, ...]) -> set[str]:
+    """The layers that catch some of these."""
+    headers = [Header.read(TOP / "tests/mutants" / series_name(TREE) / f"{name}.patch") for name in names]
+    return {catcher.layer for header in headers for catcher in header.named}
+
+
+def test_each_layer_is_among_them() -> None:
+    """Every layer that catches a wrong version of this tree has one here."""
+    assert layers(SOME) == layers(tuple(names_of(TREE)))

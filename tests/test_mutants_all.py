@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Would the tests have caught it? Every wrong version in tests/mutants must be, by whom its header names."""
+from __future__ import annotations
+
+import pytest
+
+from lab.patches.series import trees
+from tests.support.front import expect
+from tests.support.wrong_versions import CONTROL, MutantsRun, names_of, run_mutants
+
+ABOUT = "all wrong versions of the series on both trees are caught by whom their headers name"
+LANE = "long"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
+TAKES = 1500
+
+# At least.
+MANY = 20
+ALL = [(tree, name) for tree in trees() for name in (CONTROL, *names_of(tree))]
+
+
+@pytest.fixture(scope="module", name="runs")
+def fixture_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MutantsRun]:
+    """Builds and boots them, tree after tree."""
+    return {tree: run_mutants(tmp_path_factory.mktemp(tree), tree) for tree in trees()}
+
+
+@pytest.mark.parametrize(("tree", "name"), ALL, ids=[f"{tree}-{name}" for tree, name in ALL])
+def test_caught(tree: str, name: str, runs: dict[str, MutantsRun]) -> None:
+    """By every layer that its header names; the series itself passes."""
+    runs[tree].check(name)
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_verdict(tree: str, runs: dict[str, MutantsRun]) -> None:
+    """The verb says so itself."""
+    expect(runs[tree].done, 0, f"^PASS: {len(names_of(tree))} mutants: ")
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_there_are_many(tree: str) -> None:
+    """None is lost unseen."""
+    assert len(names_of(tree)) >= MANY
