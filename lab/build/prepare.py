@@ -82,7 +82,7 @@ class Preparation:
 
     def add_steps(self, plan: Plan) -> None:
         """Adds all steps, in the order in which they are shown."""
-        install = install_step(plan, "fetch", "overlay", "build", *self.purposes, *self.host.purposes)
+        install = install_step(plan, "overlay", "build", *self.purposes, *self.host.purposes)
         build = self.add_kernel(plan, install)
         tests: list[Step] = []
         if self.programs:

@@ -78,7 +78,7 @@ class Bench:
     def add_steps(self) -> None:
         """Fills the plan."""
         plan, prepared = self.plan, self.prepared
-        install = install_step(plan, "fetch", "overlay", "build", *prepared.purposes, *prepared.host.purposes)
+        install = install_step(plan, "overlay", "build", *prepared.purposes, *prepared.host.purposes)
         last: Step = prepared.source.add_fetch(plan, f"fetch linux for {self.tree}", (install,)) or install
         # The series last: it is what others expect in this folder.
         for kind in (WITHOUT, WITH):

@@ -41,7 +41,7 @@ def main(session: Session, given: Given) -> int:
         raise usage_error(f"--print wants line, binary, args or kunit, found '{what}'")
     host = HostPlan(session, qemu_of(given))
     plan = Plan(session)
-    install = install_step(plan, "fetch", "overlay", "boot", *host.purposes)
+    install = install_step(plan, "overlay", "boot", *host.purposes)
     host.add_steps(plan, None, (install,))
     plan.run()
     if not session.dry_run and not is_snp_host(host.binary):
