@@ -31,17 +31,7 @@ def cache() -> Path:
 @pytest.fixture
 def tap(request: pytest.FixtureRequest) -> Iterator[Tap]:
     """Records results besides the test's own: tap.case(name, ok), tap.program(text, command…). One that failed fails the
-    test."""
+    test, when the fixture ends."""
     recorder = Tap(request.node)
     yield recorder
     recorder.settle()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """A test that ends well although a TAP case of its own has failed fails here; at the latest its fixture fails."""
-    outcome = yield
-    recorder = pyfuncitem.funcargs.get("tap")
-    if isinstance(recorder, Tap):
-        outcome.get_result()
-        recorder.settle()

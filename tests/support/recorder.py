@@ -28,6 +28,17 @@ class Tap:
         self._item.user_properties.append(
             (TAP_CASE, {"case": name, "outcome": outcome, "reason": skip or "", "text": diagnostics}))
 
+    def program(self, text: str, *command: str | Path, timeout: float = 300,
+                env: Mapping[str, str] | None = None) -> TapRun:
+        """Runs a program that prints TAP: a result for each of its cases, and one, `text`, for the whole. The whole fails
+        unless the program ends with status 0 and with as many results as it has planned, and more than none."""
+        run = run_tap(command, timeout=timeout, env=env)
+        for case in run.cases:
+            self.case(case.name, case.ok, case.text, case.skip)
+        problem = run.problem
+        self.case(text, problem is None, f"{problem}\n{run.tail()}" if problem else "")
+        return run
+
     def settle(self) -> None:
         """Fails the test, once, if a case has failed."""
         failed, self._failed = self._failed, []
