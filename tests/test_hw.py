@@ -551,6 +551,8 @@ other b.c: known failure: of another program
 \tsays: nothing
 program bad: known failure: no regular expression
 \tsays: (
+my-program b.c: known failure: of a program with a longer name
+\tsays: nothing
 """
 FOUND = "# a.c:1:b.c:vCPU 0: found EFAULT (14)"     # b.c prints this where it fails as known
 A_PASSES = ("1..2", "#  RUN           a ...", "ok 1 a")
