@@ -25,8 +25,10 @@ from typing import Any
 
 import pytest
 
+from lab.core.places import SERIES
 from lab.judge.expect import read_known
 from lab.judge.ktap import Result, parse_ktap
+from lab.verbs.hw import expect_list
 from tests.support.front import TOP, Done, expect, run_command
 
 ABOUT = "lab/hw.sh sees each prerequisite that is missing, and judges what the test and the kernel say"
@@ -720,6 +722,13 @@ def test_usage(words: tuple[str, ...], pattern: str) -> None:
     done = run_command("sh", HW, *words)
     expect(done, 2, pattern)
     expect(done, 2, "^        hint: .")
+
+
+@pytest.mark.parametrize("release, name", [("6.12.48+deb13-amd64", "linux-6.12.y"), ("6.12", "linux-6.12.y"),
+                                           ("6.11.9", None), ("6.120.1", None), ("7.3.4", None), ("x", None)])
+def test_list_of_the_running_kernel(release: str, name: str | None) -> None:
+    """The verb hw gives the list of the series for the kernel that is running, if there is one."""
+    assert expect_list(release) == (SERIES / name / "expect" if name else None)
 
 
 def test_help() -> None:
