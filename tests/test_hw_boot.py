@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """lab/hw.sh in L1, with busybox alone: the script and the binary that a tester copies to a machine with the hardware.
 
-tests/test_hw.py makes up a kernel's messages; here a real kernel prints them. A message that another kernel words
-differently, a file in /sys that has moved, or a shell that lacks a builtin would make the script name the wrong thing, or
-nothing, on the one machine where it counts. Each part of the emulated host is taken away in turn, and then things inside
-L1.
+tests/test_hw.py makes up a kernel's messages; here a real kernel prints them. A message that another kernel words in
+another way, a file in /sys that has moved, or a shell that lacks a builtin would make the script name the wrong thing,
+or nothing, on the one machine where it counts. Each part of the emulated host is taken away in turn, and then things
+inside L1.
 """
 from __future__ import annotations
 
