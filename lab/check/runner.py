@@ -93,7 +93,7 @@ class Runner:
                     if watch.tally.closed:
                         running.remove(watch)
                         self.end_orphans(running)
-                if clock.due():
+                if running and clock.due():
                     self.terminal.progress(f"{time.monotonic() - begun:3.0f} s  {last}")
                 time.sleep(0.05)
         except BaseException:
