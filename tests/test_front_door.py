@@ -25,9 +25,14 @@ LINE = "hint: as root: apt-get update && apt-get install -y --no-install-recomme
 # What only asks, and a verb of each kind.
 ASKS = ("--help", "help", "run --dry-run", "status --help")
 ASKED = (*ASKS, "run", "hw --check", "check", "frob", "")
-# A made-up python3: too old, and new enough.
-OLD = "print('Python 3.9.2') if '-V' in sys.argv else sys.exit('-c' in sys.argv)"
-NEW = "if '-c' not in sys.argv: print('used:', *sys.argv[1:])"
+# A made-up python3: as Debian 11 has it, and as Debian 12 has it.
+PROGRAM = """
+if "-V" in sys.argv: sys.exit(print("Python {0}.{1}.2"))
+sys.version_info = ({0}, {1}, 2)
+if "-c" in sys.argv: exec(sys.argv[-1])
+else: print("used:", *sys.argv[1:])
+"""
+OLD, NEW = PROGRAM.format(3, 9), PROGRAM.format(3, 11)
 
 
 class Machine:
