@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Boots L1 and leaves in a folder what there is to be judged.
+"""Boots L1 and leaves the logs in a folder, for the judge.
 
 The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log.
-host.json has what the emulated host counted, host.log what it said of it, qemu.cmd QEMU's line, timed-out the limit if that
-was not enough, not-booted why QEMU ended by itself."""
+host.json has the emulated host's counts, host.log its messages, qemu.cmd QEMU's line. timed-out has the limit if it was not
+enough, not-booted the reason if QEMU ended by itself."""
 from __future__ import annotations
 
 import os
@@ -71,14 +71,14 @@ class Boot:
 
 
 def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:
-    """Hands each line on, as it comes. Other ends of lines may be in what L1 prints: no line of its own begins there."""
+    """Hands each line on, as it comes. Only a newline ends one: L1 may print other characters at which Python splits text."""
     with source:
         for raw in source:
             on_line(raw)
 
 
 class KtapLog:
-    """L1's report as ktap.log, and each line of it to somebody else."""
+    """Writes L1's report into ktap.log, and hands each line on."""
 
     def __init__(self, logs: Path, then: Callable[[str], None] = lambda line: None) -> None:
         logs.mkdir(parents=True, exist_ok=True)

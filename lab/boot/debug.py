@@ -12,16 +12,16 @@ from lab.boot.qmp import Qemu
 from lab.core.process import quote
 from lab.core.session import Session
 
-# Addresses are those that the files have; L1's init says where the modules are.
+# nokaslr: vmlinux's addresses are the kernel's. snplab.gdb: L1's init prints the modules' addresses.
 APPEND = "nokaslr snplab.gdb"
 READY = "# gdb: ready"
 SYMBOLS = "# gdb: add-symbol-file "
-# Nothing waits for a test that somebody looks at instruction by instruction.
+# A test that somebody steps through takes as long as it takes.
 PATIENCE = 100000
 
 
 class Debugger:
-    """What --gdb adds to a boot."""
+    """Everything that --gdb adds to a boot."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -56,7 +56,7 @@ class Debugger:
                       "-ex", f"target remote {self.socket}"])
 
     def on_start(self, qemu: Qemu) -> None:
-        """Remembers what is to be stopped."""
+        """Remembers the QEMU to stop."""
         self.qemu = qemu
 
     def watch(self, then: Callable[[str], None]) -> Callable[[str], None]:
@@ -71,7 +71,7 @@ class Debugger:
         return on_line
 
     def tell(self) -> None:
-        """What to type, and where."""
+        """Prints the line for gdb."""
         terminal = self.session.terminal
         terminal.note("L1 is stopped: its modules are loaded, no test has begun. In another terminal:")
         terminal.say(self.line())

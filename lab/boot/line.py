@@ -11,16 +11,16 @@ from pathlib import Path
 MACHINE, PROPERTY, PSP, OBJECT = "q35", "amd-snp-host", "amd-psp", "/machine/amd-snp"
 # SEV takes one of the address bits. A guest's firmware places devices below the 40 that its QEMU gives it by default.
 CPU = ("EPYC-Milan,-hypervisor,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,+lbrv,+sev,+sev-es,+sev-snp,phys-bits=41"
-       # What TCG has not is off in any case; named, QEMU does not warn of each for each CPU.
+       # TCG lacks these. Turned off by name, they cost no warning of QEMU's for each of them and each CPU.
        ",-pcid,-invpcid,-fxsr-opt,-misalignsse,-osvw,-topoext,-perfctr-core,-clzero,-ibpb,-ibrs,-amd-stibp,-amd-ssbd,-xsaves"
-       # What TCG has, and is slower than what a kernel does without it: REP STOSB clears a page byte by byte.
+       # TCG has these, but a kernel is faster without: REP STOSB clears a page byte by byte.
        ",-erms,-fsrm")
 # An SMT topology: 6.12 refuses every launch policy without the SMT bit, later tests set it only with SMT.
 SMP = "4,sockets=1,cores=2,threads=2"
 
 
 def _ask(qemu: str, *words: str) -> str:
-    """What QEMU says; nothing if it cannot be started."""
+    """QEMU's output; nothing if it cannot be started."""
     try:
         return subprocess.run([qemu, *words], capture_output=True, text=True, errors="replace", check=False,
                               stdin=subprocess.DEVNULL).stdout
@@ -56,8 +56,8 @@ class Machine:
     more: Sequence[str] = field(default_factory=tuple)
 
     def arguments(self) -> list[str]:
-        """What makes a QEMU that has the parts an SNP host. Without the hypervisor bit, as on the bare machine: kernels
-        believe in no RMP of a guest."""
+        """The arguments that make QEMU an SNP host, if it has the parts. L1's kernel sees no hypervisor bit, as on the bare
+        machine: a kernel that runs under a hypervisor sets up no RMP."""
         if not self.emulated:
             # max: Debian 12's and 13's QEMU name their SVM features differently, and it has all of them.
             return ["-machine", MACHINE, "-cpu", "max", "-smp", "2", "-m", self.memory]
@@ -65,8 +65,8 @@ class Machine:
                 "-device", "amd-iommu", "-device", PSP + self.psp]
 
     def line(self, kernel: Path, initrd: Path, append: str, *serial: str) -> list[str]:
-        """The whole line. No devices but what is asked for. panic=-1 and -no-reboot: a panic ends QEMU. no_timer_check: TCG
-        on a busy host can be too slow for the IO-APIC's timer test."""
+        """The whole line. No devices but those that are named. panic=-1 and -no-reboot: a panic ends QEMU. no_timer_check:
+        TCG on a busy L0 can be too slow for the IO-APIC's timer test."""
         repeats = ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"] if self.repeats else []
         return [self.qemu, "-accel", f"tcg,thread={'single' if self.repeats else 'multi'}", *self.arguments(),
                 "-nodefaults", "-display", "none", "-no-reboot", "-no-user-config", "-kernel", str(kernel),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs QEMU until L1 has ended, asks it what the emulated host has counted, and ends it.
+"""Runs QEMU until L1 has ended, reads the emulated host's counts, and ends QEMU.
 
 QEMU gets its QMP channel as an open file descriptor: there is no socket in any folder to find, to wait for or to clean up.
 An L1 that powers off, or panics and reboots, leaves QEMU paused and answering."""
@@ -17,7 +17,7 @@ from typing import Any
 from lab.core.errors import Exit
 from lab.core.process import Processes, command
 
-# For what a QEMU with a running main loop answers at once, and for its last writes to its logs.
+# A QEMU with a running main loop answers at once. It gets this long, and as long for its last writes to its logs.
 ANSWER = 5.0
 
 
@@ -106,7 +106,7 @@ class Channel:
 
 
 def counters(channel: Channel, path: str) -> Message:
-    """What the object at `path` has counted: {"guest-errors": n, "errors": {kind: n}, "statistics": {name: n}}."""
+    """The counts of the object at `path`: {"guest-errors": n, "errors": {kind: n}, "statistics": {name: n}}."""
     result: Message = {"guest-errors": None, "errors": {}, "statistics": {}}
     for listed in channel.command("qom-list", path=path):
         name = listed["name"]
@@ -157,7 +157,7 @@ class Ended:
 
     # 0: L1 has ended; 124: it had not after that many seconds; else QEMU's own, 3 if it was gone before it could say.
     status: int
-    # What the emulated host counted: "object", "ended", "reason", "guest-errors", "errors", "statistics", "missing".
+    # The emulated host's counts: "object", "ended", "reason", "guest-errors", "errors", "statistics", "missing".
     found: Message = field(default_factory=dict)
     # Why the status is another one than 0.
     why: str = ""
@@ -184,7 +184,7 @@ class Qemu:
         cannot be started."""
         deadline = None if timeout is None else time.monotonic() + timeout
         ours, theirs = socket.socketpair()
-        # Paused, not gone: there would be nobody left to ask. Not started before somebody listens for its end.
+        # Paused at L1's end, so that it can still answer. Not started (-S) before we listen for that end.
         line = [*self.line, "-S", "-action", "shutdown=pause", "-mon", "chardev=snplab-qmp,mode=control",
                 "-chardev", f"socket,id=snplab-qmp,fd={theirs.fileno()}"]
         passed = [theirs]
@@ -213,7 +213,7 @@ class Qemu:
                      f"QEMU ended before L1 did: {found.get('missing', 'no SHUTDOWN event')}")
 
     def watch(self, channel: Channel, deadline: float | None) -> tuple[Message, bool]:
-        """Lets L1 run to its end: what was found, and whether QEMU still answers."""
+        """Lets L1 run to its end. Returns the counts, and whether QEMU still answers."""
         found: Message = {"object": self.object_path, "ended": None, "reason": None, "guest-errors": None, "errors": {},
                           "statistics": {}}
         try:

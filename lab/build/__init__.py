@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From packages and source trees to kernels, the emulated host and what boots on it."""
+"""From packages and source trees to kernels, the emulated host and its images."""

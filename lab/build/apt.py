@@ -20,7 +20,7 @@ SUITES = ("trixie", "trixie-backports", "testing", "unstable", "bookworm-backpor
 SECURITY_SUITES = ("trixie-security", "bookworm-security")
 # Source packages: of the release whose QEMU it is.
 SOURCE_SUITES = ("trixie", "trixie-security")
-# The package lists, and what is newest in them, are looked at again after this many seconds.
+# The package lists, and the newest versions in them, are looked up again after this many seconds.
 LISTS_AGE = 720 * 60
 DEBIAN_SUITE = re.compile(r"(bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)(-updates|-backports)?")
 WHAT = "the sources of kernels and QEMU"
@@ -41,7 +41,7 @@ class Apt:
     def __init__(self, job: Job, what: str = WHAT, instead: str = ELSE) -> None:
         self.job = job
         self.folder = job.session.cache.folder("apt")
-        # For whom the packages are, and what can be done without them: for messages.
+        # What the packages are, and what the user can do without them: for messages.
         self.what = what
         self.instead = instead
 
@@ -98,7 +98,7 @@ class Apt:
             self.job.tell("not every package list could be refreshed: going on with what is there")
 
     def refresh_or(self, there: str | None) -> bool:
-        """Refreshes the lists; False where that is not possible and what is `there` will do."""
+        """Refreshes the lists; False if that is not possible but something is `there` that will do."""
         try:
             self.refresh()
             return True
@@ -147,7 +147,7 @@ def mirrors(job: Job, instead: str) -> tuple[str, str | None]:
 
 
 def version_key(text: str) -> list[tuple[int, int | str]]:
-    """For sorting names with numbers in them, as sort -V does for what Debian calls its kernels."""
+    """For sorting names with numbers in them, as sort -V does: for Debian's names of kernels."""
     return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text) if part]
 
 

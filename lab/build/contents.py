@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is in the cache, by kind and size; what the newest versions do not use; and how that goes away.
+"""The contents of the cache by kind and size, the parts that the newest versions do not use, and their removal.
 
 A folder goes only under its lock, and one that another run uses stays."""
 from __future__ import annotations
@@ -146,7 +146,7 @@ def newest_change(path: Path) -> float:
 
 
 def half_made(cache: Cache) -> Iterable[Removable]:
-    """What a run that was killed has left."""
+    """Leftovers of runs that were killed."""
     for path in sorted((cache.root / "base").glob(".*")):
         name = path.name.lstrip(".")
         yield Removable(path, "left by a run that was killed", lock_of_base(name))
@@ -174,7 +174,7 @@ def old_runs(cache: Cache) -> Iterable[Removable]:
 
 
 def prune(session: Session, tell: Callable[[str], None]) -> tuple[int, int]:
-    """Removes what can go, each under its lock. (bytes that are free now, folders that another run uses)."""
+    """Removes each unused folder under its lock. Returns the bytes that are free now, and how many folders are in use."""
     freed = busy = 0
     for item in removable(session.cache):
         file = session.cache.folder("locks") / item.lock

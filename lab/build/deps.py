@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs that the lab needs: looked for first; what is missing is installed where that is possible (Debian, root),
-named together with its package where it is not. deps.list says what each purpose needs."""
+"""Looks for the programs that the lab needs. Installs the missing ones where that is possible (Debian, root), and names
+them with their packages where it is not. deps.list has the programs of each purpose."""
 from __future__ import annotations
 
 import glob
@@ -19,7 +19,7 @@ from lab.core.steps import Job, Plan, Step
 DEPS_LIST = LAB / "build" / "deps.list"
 # A program's first page names the loader of its libraries.
 LOADER = re.compile(rb"/lib(64)?/ld-[A-Za-z0-9._-]+\.so")
-# Longer than what dpkg takes for a package: Ctrl-C does not leave one half-configured.
+# Longer than dpkg takes for a package: Ctrl-C does not leave one half-configured.
 DPKG_GRACE = 30.0
 
 
@@ -75,7 +75,7 @@ def is_here(what: str) -> bool:
 
 
 def missing(purposes: Iterable[str], path: Path = DEPS_LIST) -> list[Missing]:
-    """What these purposes need and the machine lacks."""
+    """The programs and files that these purposes need and the machine lacks."""
     wanted = set(purposes)
     return sorted({Missing(n.what, n.package) for n in read_needs(path) if n.purpose in wanted and not is_here(n.what)})
 
@@ -107,7 +107,7 @@ def packages_of(lacking: Iterable[Missing]) -> list[str]:
 
 
 def install(job: Job, purposes: Sequence[str]) -> None:
-    """Installs what is missing, or says what that is."""
+    """Installs the missing packages, or fails and names them."""
     lacking = missing(purposes)
     if not lacking:
         return
@@ -118,7 +118,7 @@ def install(job: Job, purposes: Sequence[str]) -> None:
     job.tell("installing " + " ".join(packages))
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     with job.lock("apt-install"):
-        # What an earlier, interrupted installation left half-configured.
+        # An earlier, interrupted installation may have left packages half-configured.
         job.status(command("dpkg", "--configure", "-a"))
         # A machine's own lists may be empty or old: refreshed when they do not give the packages.
         if job.status(install_command(packages)):

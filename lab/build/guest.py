@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What L1 has besides its init and modules to launch L2: QEMU with its libraries, L2's firmware, kernel and initrd.
+"""The part of L1's image that launches L2: QEMU with its libraries, L2's firmware, kernel and initrd.
 
 It is a part of L1's initrd, uncompressed: L1's kernel would take seconds to inflate it."""
 from __future__ import annotations

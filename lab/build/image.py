@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What L1 and L2 boot with: initial RAM disks, made of a few programs and modules. Small: no compression worth a step."""
+"""The initial RAM disks of L1 and L2, made of a few programs and modules. They are small: fast compression is enough."""
 from __future__ import annotations
 
 import gzip
@@ -34,7 +34,7 @@ def archive(job: Job, root: Path, compressed: bool = True) -> bytes:
 
 
 def compile_static(job: Job, source: Path, out: Path, *flags: str) -> None:
-    """A static program of ours, kept in the cache by what it is made of."""
+    """A static program of ours, kept in the cache under a digest of its source, compiler and flags."""
     cmd = compile_command(source, out, *flags)
     digest = hashlib.sha256("\0".join([compiler_version(), *flags]).encode() + source.read_bytes())
     for header in sorted(source.parent.glob("*.h")):
@@ -61,7 +61,7 @@ def find_module(folder: Path, name: str) -> Path | None:
 
 def modules_with_needs(job: Job, folder: Path, names: Iterable[str]) -> list[Path]:
     """These modules' files below a folder, those that a module needs before it. One that is built in, or not in this
-    configuration, is left out: what needs it says so when it is loaded."""
+    configuration, is left out: loading a module that needs it fails with a message."""
     found: list[Path] = []
     for name in names:
         path = find_module(folder, name)
@@ -75,7 +75,7 @@ def modules_with_needs(job: Job, folder: Path, names: Iterable[str]) -> list[Pat
 
 
 def copy_modules(job: Job, folder: Path, out: Path, *names: str) -> list[str]:
-    """Them and what they need, uncompressed, and their names in OUT/order: init loads them so."""
+    """Copies the modules and those that they need, uncompressed; OUT/order lists them in the order of loading."""
     order = []
     for path in modules_with_needs(job, folder, names):
         target = out / path.name.removesuffix(".xz")

@@ -17,12 +17,12 @@ from lab.core.steps import Job
 
 CONFIGS = LAB / "config"
 # The fragments that a kernel is configured from: as `run` tests it, as it is used (bench, guest --without-lockdep),
-# with what a debugger wants to know.
+# with debug information.
 TESTED = ("base", "kvm", "debug", "kunit")
 PLAIN = ("base", "kvm", "bench")
 DEBUGGED = (*TESTED, "gdb")
 TARGETS = ("bzImage", "modules")
-# A build of the tested configuration makes about so many objects; what a build really made is kept in the cache.
+# A build of the tested configuration makes about so many objects; the cache keeps the number of the last build.
 OBJECTS = 1500
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
 TRUNCATED = (".o", ".a", ".ko", "vmlinux", "bzImage")
@@ -39,7 +39,7 @@ def compiler() -> str:
 
 
 def ccache_env(cache: Cache) -> dict[str, str]:
-    """Paths in the cache are written relative to it, so that what one folder compiled serves the next. Depend mode: the
+    """Paths in the cache are written relative to it, so that objects compiled in one folder serve the next. Depend mode: the
     compiler's own list of headers, instead of one more run of the preprocessor for each file."""
     return {"CCACHE_DIR": str(cache.root / "ccache"), "CCACHE_BASEDIR": str(cache.root), "CCACHE_NOHASHDIR": "1",
             "CCACHE_DEPEND": "1", "CCACHE_SLOPPINESS": "time_macros", "CCACHE_MAXSIZE": "4G"}
@@ -70,7 +70,7 @@ class Kernel:
         return self.obj / "arch/x86/boot/bzImage"
 
     def commands(self, targets: Sequence[str] = TARGETS) -> list[Command]:
-        """What a build from nothing runs."""
+        """The commands of a build from nothing."""
         return [self.configure_command(), kmake(self.cache, self.tree.work, *targets)]
 
     def configure_command(self) -> Command:
@@ -105,7 +105,7 @@ class Kernel:
         job.write(f"this tree has no {symbol}")
 
     def state(self, targets: Sequence[str]) -> str:
-        """What the objects follow from besides the files of the tree."""
+        """A digest of everything that the objects depend on besides the files of the tree."""
         words = [compiler_version(), *targets, str(self.tree.source)]
         return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
@@ -134,7 +134,7 @@ class Kernel:
 
 
 def compiler_version() -> str:
-    """Which compiler it is: what it has built is not what another one builds."""
+    """Which compiler it is: another one's objects are not the same."""
     path = shutil.which("gcc")
     if path is None:
         return "none"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The modules of wrong versions: built one after the other in the series' own tree, and kept in the cache by what they are
-made of: the kernel, its source, and the patch below its header, so that a header can be edited.
+"""The modules of wrong versions, built one after the other in the series' own tree. The cache keeps them under a digest of
+the kernel, its source, and the patch below its header, so that a header can be edited.
 
 Only KVM's modules are built of a mutant. They are appended to the initrd of a kernel without it: the later file counts."""
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Store:
         self._scratch: list[Path] = []
 
     def take_plain(self, job: Job) -> None:
-        """Notes what the modules of a mutant follow from besides the mutant, and keeps the modules without one. The tree is
-        locked."""
+        """Digests everything that a mutant's modules depend on besides the mutant, and keeps the modules without one. The
+        caller holds the tree's lock."""
         obj, src = self.prepared.kernel_build().obj, self.prepared.work / "src"
         digest = hashlib.sha256()
         files = [obj / ".config", obj / "arch/x86/boot/bzImage", *(obj / KVM / f"{name}.ko" for name in NAMES)]
@@ -79,7 +79,7 @@ class Store:
         return all(self.path(patch).is_dir() for patch in patches)
 
     def build_all(self, job: Job, patches: Sequence[Path]) -> None:
-        """Builds what the cache lacks. A mutant that does not build leaves "not-built" in its logs, for its boot to see."""
+        """Builds the modules that the cache lacks. For a mutant that does not build, "not-built" in its logs tells its boot."""
         work = self.prepared.work
         # Leftovers of runs that were killed; we hold the tree's lock.
         for old in self.folder.glob(f".{work.name}.*"):
@@ -133,7 +133,7 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
     def drop_half_built(self) -> None:
-        """What an interrupted build has left. Not what another run is making."""
+        """Removes the folders of our own interrupted build; another run's stay."""
         for path in self._scratch:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -21,7 +21,7 @@ from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job
 
 RENAMES = re.compile(r"^rename (?:from|to) (.+)$", re.M)
-# What a build inside the tree left there would make kbuild refuse a build outside it.
+# kbuild refuses a build outside the tree if it finds the files of one inside it.
 PRUNED = {".git", "obj", "build", "include/config", "include/generated"}
 ARCH_GENERATED = re.compile(r"arch/[^/]+/include/generated")
 BUILT = (".o", ".ko", ".a", ".cmd")
@@ -29,7 +29,7 @@ BUILT = (".o", ".ko", ".a", ".cmd")
 
 @dataclass
 class Tree:
-    """What is put together: a source, patches, and new files, in the folder `src` of a work folder."""
+    """A tree to be put together from a source, patches and new files, in the folder `src` of a work folder."""
 
     source: Path
     work: Path
@@ -38,7 +38,7 @@ class Tree:
     is_base: bool
     # A folder of files that the source does not have.
     new_files: Path | None = None
-    # What the source is called in messages.
+    # The source's name in messages.
     name: str = ""
     # The patches are a series of ours, which can be rebased.
     is_kernel: bool = True
@@ -81,7 +81,7 @@ def touched(job: Job, patches: Sequence[Path]) -> set[str]:
     """The files that the patches change, a renamed file's old name among them."""
     if not patches:
         return set()
-    # Asked where no git repository is in the way: git apply leaves out what is outside its own.
+    # Run outside of any git repository: inside one, git apply leaves out files that are not in it.
     root = job.session.cache.root
     text = job.output(command("git", "apply", "--numstat", *patches, cwd=root,
                               env={"GIT_CEILING_DIRECTORIES": str(root.parent)}))
@@ -130,7 +130,7 @@ def make_patched(job: Job, tree: Tree, files: Iterable[str], new: Path) -> None:
 
 
 def place_patched(tree: Tree, files: set[str], new: Path) -> None:
-    """Puts patched files where they belong, and back to the source's what no patch changes any more."""
+    """Puts patched files where they belong, and takes the source's version of files that no patch changes any more."""
     for name in sorted(files | set(read(tree.work / "patched").splitlines())):
         target = tree.work / "src" / name
         if (new / name).exists():
@@ -232,13 +232,13 @@ def manifest(source: Path) -> dict[str, str]:
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """What write_manifest() wrote."""
+    """The manifest of the last copy."""
     return {name: rest for name, _, rest in (line.partition("\t") for line in read(path).splitlines())}
 
 
 def copy_changed(job: Job, tree: Tree, files: set[str]) -> None:
-    """Copies what has another size or time than when it was last looked at. The copies get the time of copying: a file that
-    goes back to what it was, old time stamp and all, is as new to make as any other change."""
+    """Copies the files whose size or time has changed since the last copy. A copy gets the time of copying: to make, a file
+    that got its old content and time stamp back is as new as any other change."""
     now = manifest(tree.source)
     if not (tree.work / "manifest").exists():
         remove(tree.work / "src")

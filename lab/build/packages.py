@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's binary packages, unpacked in the cache and never installed: what a user of SEV-SNP boots a guest with.
+"""Debian's binary packages, unpacked in the cache and never installed: the software with which a user of SEV-SNP boots
+a guest.
 
 By the same private apt configuration as the sources, and with the same rules: the newest that can be had."""
 from __future__ import annotations
@@ -30,7 +31,7 @@ KERNEL_PATTERN = r"^linux-image-6\.12\.[0-9]+\+deb1[23]-amd64$"
 
 
 def _qemu_candidates(apt: Apt) -> list[tuple[str, str]]:
-    """Of the release whose packages have what it depends on in the lists: a backport has not."""
+    """Only of the release whose lists have all packages that it depends on: a backport's do not."""
     found: list[tuple[str, str]] = []
     for row in apt.madison("qemu-system-x86"):
         suite = row[2].split()[1] if len(row[2].split()) > 1 else ""
@@ -52,7 +53,7 @@ def _get_closure(apt: Apt, package: str, version: str, folder: Path) -> None:
 
 def _unpack_closure(job: Job, package: str, folder: Path) -> None:
     src = folder / "src"
-    # What base-files has.
+    # As the package base-files has them.
     for name in ("bin", "lib", "lib64"):
         (src / "usr" / name).mkdir(parents=True)
     for name in ("lib", "lib64"):
@@ -121,7 +122,7 @@ def kinds() -> tuple[Kind, Kind, Kind]:
 
 
 class GuestPackages:
-    """What L2 consists of, and the QEMU that launches it in L1."""
+    """L2's firmware and kernel, and the QEMU that launches it in L1."""
 
     def __init__(self, session: Session) -> None:
         self.qemu, self.firmware_package, self.kernel = (Source(session, kind) for kind in kinds())

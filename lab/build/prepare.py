@@ -29,7 +29,7 @@ from lab.core.steps import Job, Plan, Step
 
 @dataclass
 class Preparation:
-    """What is to be prepared. add_steps() fills a plan; afterwards `kernel` and `initrd` are there."""
+    """Everything that a boot of L1 needs. add_steps() fills a plan; once that has run, `kernel` and `initrd` are there."""
 
     session: Session
     target: Target
@@ -39,7 +39,7 @@ class Preparation:
     extra: Sequence[Path] = ()
     # The programs that L1 gets, besides KUnit.
     programs: Sequence[str] = ()
-    # What deps.list has for the verb.
+    # The verb's purposes in deps.list.
     purposes: Sequence[str] = ("boot",)
     fragments: Sequence[str] = TESTED
     suffix: str = ""
@@ -65,7 +65,7 @@ class Preparation:
 
     @property
     def tree(self) -> Tree:
-        """What is put together; the same object from the patches to the build."""
+        """The tree that is built; the same object from the patches to the build."""
         if self._tree is None:
             self._tree = self.target.tree(self.source, self.session.cache, self.extra, self.suffix)
         return self._tree
@@ -89,7 +89,7 @@ class Preparation:
             selftests = selftests_for(self.session, self.target.name, self.target.linux, self.selftests_dir)
             tests = selftests.add_steps(plan, self.programs, self.out / "tests", (install,))
         plan.add("build L1's image: init, modules, tests", self.build_image, self.image_commands, (build, *tests[-1:]))
-        # Last in the list: a patch that does not apply or compile is said before minutes go into QEMU.
+        # Last in the list: a patch that does not apply or compile fails before minutes go into QEMU.
         self.host.add_steps(plan, self.out / "host", (install,))
 
     def add_kernel(self, plan: Plan, install: Step) -> Step:
@@ -170,7 +170,7 @@ class Preparation:
         return Machine(self.host.binary, self.emulated, memory, more=more)
 
     def has_kunit(self) -> bool:
-        """Does the tree, or what the lab put on it, have a KUnit test of ours?"""
+        """Does the tree, with the patches that the lab put on it, have a KUnit test of ours?"""
         return self.session.dry_run or (self.work / "src" / KUNIT).exists()
 
     def can_be_snp_host(self) -> bool:
@@ -178,7 +178,7 @@ class Preparation:
         return (self.work / "src/arch/x86/virt/svm/sev.c").exists()
 
     def drop(self) -> None:
-        """Removes what was made to be booted: the run's folder keeps the logs."""
+        """Removes the images: the run's folder keeps the logs."""
         for path in (self.kernel, self.initrd):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.out / "host", ignore_errors=True)

@@ -31,7 +31,7 @@ NEW_FILES = HOST / "qemu"
 BIOSES = (Path("/usr/share/seabios/bios-256k.bin"), Path("/usr/share/qemu/bios-256k.bin"))
 NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
 OPTION_ROMS = "TOPSRC_DIR=../../..\nCC=gcc\nOBJCOPY=objcopy\nPYTHON=python3\n"
-# The kernel under test is built first: what is wrong with a patch is said before minutes go into QEMU.
+# The kernel under test is built first: a patch that does not compile fails before minutes go into QEMU.
 NICE = ("nice", "-n", "10")
 
 
@@ -58,7 +58,7 @@ def _get(apt: Apt, package: str, version: str, folder: Path) -> None:
 
 def _unpack(job: Job, package: str, folder: Path) -> None:
     job.run(command("dpkg-source", "--no-check", "--no-copy", "-x", next(folder.glob("*.dsc")).name, "src", cwd=folder))
-    # What quilt leaves for undoing Debian's patches.
+    # quilt's copies, for undoing Debian's patches.
     shutil.rmtree(folder / "src/.pc", ignore_errors=True)
 
 
@@ -93,7 +93,7 @@ def own_meson(cache: Cache) -> Path:
 
 
 def fetch_meson(job: Job) -> None:
-    """Debian's package, unpacked and not installed. The oldest that will do: what QEMU's release was made with."""
+    """Debian's package, unpacked and not installed. The oldest that will do, as this QEMU was made with it."""
     target, base = own_meson(job.session.cache), job.session.cache.folder("base")
     found = meson_version(job)
     if new_enough(found) or target.is_dir():
@@ -156,7 +156,7 @@ class Host:
                  "--enable-tcg", "--without-default-features", "--without-default-devices", "--with-devices-x86_64=snplab",
                  "--enable-gnutls", "--enable-attr", "--enable-virtfs", "--disable-fdt", "--disable-docs",
                  "--disable-install-blobs", "--disable-download", "--disable-debug-info", f"--cc={compiler()}"]
-        # What a sanitizer reports has line numbers with -g1.
+        # With -g1 a sanitizer's reports have line numbers.
         return flags + (["--enable-asan", "--enable-ubsan", "--extra-cflags=-O1 -g1"] if self.sanitize
                         else ["--extra-cflags=-O2"])
 
@@ -235,7 +235,7 @@ class Host:
             raise setup_error("the emulated host does not build", "the compiler said why, in the log") from e
 
     def build_tests(self, job: Job) -> None:
-        """The qtests of what is in host/, in the build folder of a host that is built already."""
+        """The qtests of host/, in the build folder of a host that is built already."""
         with job.lock(f"work-{self.work.name}"):
             self.compile(job, "tests/qtest/amd-psp-test", "tests/qtest/amd-psp-fuzz")
 
@@ -296,7 +296,7 @@ class HostPlan:
 
     @property
     def purposes(self) -> Sequence[str]:
-        """What deps.list has for it."""
+        """Its purposes in deps.list."""
         if self.named is not None:
             return ()
         return ("host",) if self.host.source.given is not None else ("host", "hostsource")

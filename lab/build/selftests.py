@@ -43,7 +43,7 @@ class Selftests:
 
     @property
     def work(self) -> Path:
-        """What was made of a base is not mixed with what somebody edits."""
+        """A base and each tree that somebody edits have work folders of their own."""
         path = self.source.path
         name = "selftests" if self.source.is_base or self.source.given is None else \
             f"selftests-{slug(path.name)}-{short_digest(str(path))}"
@@ -76,7 +76,7 @@ class Selftests:
                 self.build_command(upstream or LIBRARY), *([self.own_command()] if own else [])]
 
     def state(self) -> str:
-        """What the binaries follow from, if nobody edits the source."""
+        """A digest of everything that the binaries depend on, if nobody edits the source."""
         digest = hashlib.sha256("\0".join([str(self.source.path), compiler_version()]).encode())
         for path in [*selftest_patches(), *sorted(OWN.glob("*.[ch]")), OWN / "Makefile", LAB / "build/selftests.py",
                      LAB / "build/kernel.py"]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Source trees: of a kernel, of QEMU, from the user or from Debian's newest package, unpacked in the cache's folder base.
 
-base/NAME.newest names what was newest when it was last looked up; a tree gets its name there when it is whole."""
+base/NAME.newest names the newest version at the time of the last look-up. A tree gets its name when it is whole."""
 from __future__ import annotations
 
 import os
@@ -28,16 +28,16 @@ class Kind:
     # The folder's names: NAME.newest, and for messages.
     name: str
     newest: str
-    # What is looked for, in words.
+    # What to look for, in words for messages.
     wanted: str
     # MiB that unpacking and building take.
     space: int
     # (package, version), the best first.
     candidates: Callable[[Apt], list[tuple[str, str]]]
-    # Downloads into a folder; unpacks what is there into its folder src.
+    # Downloads into a folder; unpacks the download into the folder's src.
     get: Callable[[Apt, str, str, Path], None]
     unpack: Callable[[Job, str, Path], None]
-    # What the unpacked tree says that it is, or None if it is none.
+    # The version of the unpacked tree; None if it is no such tree.
     version: Callable[[Path], str | None]
     suites: Sequence[str] = (*SUITES, *SECURITY_SUITES)
     hint: str = ""
@@ -48,7 +48,7 @@ class Kind:
 
 
 def newest_path(cache: Cache, name: str) -> Path | None:
-    """What base/NAME.newest names, if it is there."""
+    """The folder that base/NAME.newest names, if it is there."""
     try:
         folder = (cache.root / "base" / f"{name}.newest").read_text(encoding="utf-8").strip()
     except OSError:
@@ -105,7 +105,7 @@ def fetch_one(job: Job, apt: Apt, kind: Kind, package: str, version: str) -> boo
                 kind.get(apt, package, version, folder)
             except CommandFailed:
                 out_of_space(folder)
-                # An index can list what is gone from the archive.
+                # An index can list a package that is gone from the archive.
                 job.tell(f"{package} {version} cannot be downloaded: trying the next older one")
                 return False
             try:
@@ -168,7 +168,7 @@ def package_pattern(tree: str) -> str:
 
 
 def newest_of(tree: str) -> str:
-    """What is newest of a tree, for placeholders: "6.12" or "7.x"."""
+    """The release behind a tree's "newest", for placeholders: "6.12" or "7.x"."""
     return "7.x" if tree == "mainline" else tree.removesuffix(".y")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What --tree names: a series on its base, or a folder with a kernel source tree of the user's."""
+"""The kernel that --tree names: a series on its base, or a folder with a kernel source tree of the user's."""
 from __future__ import annotations
 
 import re
@@ -61,8 +61,8 @@ class Target:
         return [*self.series(), *kunit, *extra]
 
     def expect(self, version: str) -> tuple[Path | None, bool]:
-        """The list of what is known to fail there, and whether it may be outrun: a tree of the user's is judged by the list
-        for its release, and may be ahead of that."""
+        """The list of failures that are known there, and whether a listed case may pass: a tree of the user's is judged by
+        the list for its release, and may be ahead of that."""
         if self.folder is None:
             path = series_dir(self.name) / "expect"
         else:
@@ -70,13 +70,13 @@ class Target:
         return (path if path.is_file() else None), self.folder is not None
 
     def tree(self, source: Source, cache: Cache, extra: Sequence[Path] = (), suffix: str = "") -> Tree:
-        """What is put together to be built."""
+        """The tree to be put together and built."""
         return Tree(source.path, self.work(cache, suffix), self.patches(source, extra),
                     source.is_base or source.given is None, name=f"linux {source.version}")
 
 
 def target_of(given: Given, more: str = "") -> Target:
-    """From --tree and --linux. `more` is what else the verb takes, for the message."""
+    """From --tree and --linux. `more` is another name that the verb takes, for the message."""
     name, linux = given.value("--tree") or DEFAULT_TREE, linux_of(given)
     if is_tree(name):
         return Target(name, linux=linux)

@@ -21,7 +21,7 @@ class Lock:
         processes.keep(descriptor)
 
     def release(self) -> None:
-        """Others may have it. Releasing it twice does no harm."""
+        """Lets others have it. Releasing it twice does no harm."""
         if self._descriptor < 0:
             return
         # Children have the same lock: closing our descriptor alone would leave it theirs.
@@ -37,7 +37,7 @@ class Lock:
 
 
 def take(file: Path, processes: Processes, tell: Callable[[str], None]) -> Lock:
-    """Waits for the lock; `tell` is told once if another run holds it."""
+    """Waits for the lock. If another run holds it, tell() gets one line about that."""
     descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
     told = False
     while True:
@@ -55,7 +55,7 @@ def take(file: Path, processes: Processes, tell: Callable[[str], None]) -> Lock:
 
 
 def is_held(file: Path) -> bool:
-    """Does somebody hold it now? Asked without changing anything."""
+    """Does another process hold it now? Changes nothing."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A verb's options: a table of what there is, and what was given."""
+"""A verb's options: the table of them, and the words of the command line read by it."""
 from __future__ import annotations
 
 import re
@@ -12,7 +12,7 @@ from lab.core.errors import usage_error
 
 @dataclass(frozen=True)
 class Option:
-    """One option; with `value`, what it wants ("FILE"), without, a flag."""
+    """One option. `value` names the value that it takes ("FILE"); a flag has none."""
 
     name: str
     value: str | None = None
@@ -20,12 +20,12 @@ class Option:
 
 @dataclass
 class Given:
-    """What was on the command line."""
+    """The command line, read."""
 
     arguments: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
-    # What follows "--".
+    # The words behind "--".
     rest: list[str] = field(default_factory=list)
 
     def flag(self, name: str) -> bool:
@@ -81,7 +81,7 @@ DRY_RUN = Option("--dry-run")
 
 
 def parse(verb: str, options: Sequence[Option], words: Sequence[str], takes_rest: bool = False) -> Given:
-    """Reads a verb's words. An option is no other option's value; --OPTION=--VALUE says that it is meant."""
+    """Reads a verb's words. A word that begins with -- is no option's value, unless written --OPTION=--VALUE."""
     table = {option.name: option for option in options}
     given, left = Given(), list(words)
     while left:

@@ -69,13 +69,13 @@ def cache_root() -> Path:
 
 
 def older_parts() -> list[Path]:
-    """What older versions have left beside it."""
+    """Folders that older versions have left beside it."""
     top = cache_top()
     return sorted(p for p in top.iterdir() if p.name in OLD_LAYOUT) if top.is_dir() else []
 
 
 class Cache:
-    """What is fetched and built. Everything in it can be deleted at any time."""
+    """The folder of everything that is fetched and built. All of it can be deleted at any time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

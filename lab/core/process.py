@@ -19,7 +19,7 @@ PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 # Build output must not depend on somebody's habits, nor git on somebody's repository.
 HABITS = ("MAKEFLAGS", "MFLAGS", "CDPATH", "GREP_OPTIONS", "KBUILD_OUTPUT", "ARCH", "CROSS_COMPILE",
           "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-# What apt installs is what is meant: a pyenv's python, first on somebody's PATH, lacks the packages that kernels want.
+# First the programs that apt installs: a pyenv's python, first on somebody's PATH, lacks packages that kernels want.
 SYSTEM_PATH = "/usr/bin:/usr/sbin:/bin:/sbin"
 
 
@@ -38,7 +38,7 @@ def quote(words: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line; its folder, and what it has in its environment besides ours."""
+    """A command line, its folder, and the variables that it has besides our environment."""
 
     argv: tuple[str, ...]
     cwd: Path | None = None
@@ -141,7 +141,7 @@ class Processes:
 
     @staticmethod
     def _alive(process: subprocess.Popen[bytes]) -> bool:
-        """Is anything of its group there, zombies of ours that nobody has waited for aside?"""
+        """Does any process of its group still run? Our own zombies do not count."""
         if process.poll() is None:
             return True
         try:

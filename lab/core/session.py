@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One run of snplab: what every part of it needs to know, and what must be cleaned up at its end."""
+"""One run of snplab: the state that every part of it shares, and the cleaning up at its end."""
 from __future__ import annotations
 
 import json
@@ -32,7 +32,7 @@ class Session:
         # A verb that answers on standard output says everything else on standard error.
         self.terminal = Terminal(sys.stderr if answers else sys.stdout)
         self.processes = Processes()
-        # How long what is stopped may take; dpkg in the middle of unpacking is given its time.
+        # How many seconds a stopped process may take to end; dpkg, in the middle of unpacking, gets more.
         self.grace = 3.0
         self.json: Path | None = None
         # The verb has written its JSON itself.
@@ -72,7 +72,7 @@ class Session:
         self.json = path
 
     def clean_up(self) -> None:
-        """Runs what at_exit() has collected; a failure of one does not keep the others from running."""
+        """Runs the functions given to at_exit(); one that fails does not keep the others from running."""
         while self._at_exit:
             try:
                 self._at_exit.pop()()

@@ -31,7 +31,7 @@ DULL = ("+ ", "== ", "make: ", "make[")
 
 
 class Job:
-    """What a running step's body gets. Everything it starts is logged, and ends with the step."""
+    """The argument of a running step's body. Everything that the body starts by it is logged, and ends with the step."""
 
     def __init__(self, session: Session, log: Path) -> None:
         self.session = session
@@ -57,7 +57,7 @@ class Job:
             self._told.append(text)
 
     def take_told(self) -> list[str]:
-        """What the user has not seen yet."""
+        """The lines that the user has not seen yet."""
         with self._lock:
             told, self._told = self._told, []
         return told
@@ -98,14 +98,14 @@ class Job:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """What is done inside is done, or not begun: a Ctrl-C waits."""
+        """The block inside runs whole or not at all: a Ctrl-C waits."""
         with self.session.processes.whole:
             self.check()
             yield
 
 
 def side_by_side(*functions: Callable[[], None]) -> None:
-    """Runs functions at once, each in a thread; raises what the first that failed has raised, after all have ended."""
+    """Runs functions at once, each in a thread; raises the first one's exception after all have ended."""
     errors: list[BaseException] = []
 
     def work(function: Callable[[], None]) -> None:
@@ -131,7 +131,7 @@ class Step:
     shown: Shown
     # None: after the step before it in the plan; (): after nothing.
     after: tuple[Step, ...] | None = None
-    # What a Ctrl-C leaves it to end by itself, in seconds.
+    # How many seconds it has to end by itself after a Ctrl-C.
     grace: float = 3.0
     job: Job | None = field(default=None, repr=False)
     begun: float = 0.0
@@ -220,7 +220,7 @@ class Plan:
                 self._changed.notify_all()
 
     def _show_until_done(self, index: int) -> None:
-        """Shows the step at that index until it has ended; keeps starting what has become ready."""
+        """Shows the step at that index until it has ended; keeps starting steps that have become ready."""
         step, terminal = self.steps[index], self.session.terminal
         head = self.head(index + 1, step.text())
         terminal.begin(head)
@@ -314,7 +314,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 class Tail:
-    """What a step's log says of how far it is."""
+    """How far a step is, from its log."""
 
     def __init__(self, step: Step) -> None:
         self._step = step

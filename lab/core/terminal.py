@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the user sees: lines of steps, notes below them, and progress."""
+"""The user's view: lines of steps, notes below them, and progress."""
 from __future__ import annotations
 
 import os

@@ -54,7 +54,7 @@ class Bench:
         self.session = session
         self.tree = need_series(given.value("--tree") or DEFAULT_TREE)
         self.quick = given.flag("--quick")
-        # Lockdep is not what anybody runs, and costs more than what it watches.
+        # Nobody uses a kernel with lockdep, which costs more than the locks that it watches.
         self.prepared = Preparation(session, Target(self.tree, linux=linux_of(given)), qemu_of(given),
                                     fragments=TESTED if self.quick else PLAIN, suffix="" if self.quick else "-bench")
         self.without = TOP / "tests/mutants" / series_name(self.tree) / "no-lock.patch"
@@ -70,7 +70,7 @@ class Bench:
         return self.prepared.target.patches(self.prepared.source, [self.without] if kind == WITHOUT else [])
 
     def overlay_tree(self, kind: str) -> overlay.Tree:
-        """What is put together for it."""
+        """The tree that it is built from."""
         prepared = self.prepared
         return prepared.target.tree(prepared.source, self.session.cache, [self.without] if kind == WITHOUT else [],
                                     prepared.suffix)
@@ -80,7 +80,7 @@ class Bench:
         plan, prepared = self.plan, self.prepared
         install = install_step(plan, "overlay", "build", *prepared.purposes, *prepared.host.purposes)
         last: Step = prepared.source.add_fetch(plan, f"fetch linux for {self.tree}", (install,)) or install
-        # The series last: it is what others expect in this folder.
+        # The series last: other runs expect to find it in this folder.
         for kind in (WITHOUT, WITH):
             last = self.add_kernel(kind, last)
         host = prepared.host.add_steps(plan, prepared.out / "host", (install,))
@@ -154,7 +154,7 @@ class Bench:
             raise setup_error(f"the boot has not ended within {BOOT_LIMIT} s, or QEMU has failed", "its log says which")
 
     def drop(self) -> None:
-        """What was made to be booted."""
+        """Removes the images."""
         for kind in (WITH, WITHOUT):
             for suffix in ("gz", "bzImage"):
                 (self.prepared.out / f"{kind}.{suffix}").unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb cache: what the cache holds, and what of it can go."""
+"""The verb cache: prints the contents of the cache, and removes the parts that are no longer used."""
 from __future__ import annotations
 
 from lab.build.contents import prune, removable, shown_size, size, sizes
@@ -15,10 +15,10 @@ OPTIONS = (Option("--prune"), Option("--json", "FILE"))
 USAGE = """\
 usage: ./snplab cache [--prune] [--json FILE] [--dry-run]
 
-Says what is in the cache, by kind and size, and what of it the newest versions do not use. All of the cache can be
-deleted at any time: the next run makes again what it needs.
+Lists what is in the cache, by kind and size, and the folders that the newest versions do not use. All of the cache
+can be deleted at any time: the next run makes again what it needs.
 
-  --prune         remove what the newest versions do not use, under the locks: what another run uses stays
+  --prune         remove the folders that the newest versions do not use, under the locks: a folder in use stays
   --json FILE     the same, machine-readable
   --dry-run       with --prune: print what would be removed, as commands
   --help          this text

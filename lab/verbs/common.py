@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What several verbs' --help and dry runs share."""
+"""Parts that several verbs share: lines of --help, the dry run's boot, the word about an older cache."""
 from __future__ import annotations
 
 import os
@@ -13,7 +13,7 @@ from lab.core.places import cache_top, older_parts, tilde
 from lab.core.process import Command, quote
 from lab.core.session import Session
 
-# To count the size of an old cache may take so long.
+# Counting the size of an old cache may take this long.
 SECONDS = 1.0
 
 OPTIONS = """\
@@ -31,7 +31,7 @@ def boot_command(boot: Boot) -> Command:
 
 
 def say_old_cache(session: Session) -> None:
-    """A word about what an older snplab left beside this one's cache, which nobody reads any more."""
+    """Tells the user of files that an older snplab left beside this one's cache, and that nobody reads any more."""
     parts = older_parts()
     if not parts or session.dry_run:
         return

@@ -67,7 +67,7 @@ is the one that is computed here from firmware, kernel, initrd and command line.
                   L1's kernel as it is used, not as it is tested: boots twice as fast
   --patch FILE    one more patch on top of L1's kernel, such as one of tests/mutants/
   --check         judge, even on a terminal; so do --boots and --json
-  --boots N       so often (default 1)
+  --boots N       boot N times (default 1)
   --gdb           an L1 kernel with debug information; L1 stops when its modules are loaded, before the launch, and the
                   line for gdb is printed (docs/debugging.md)
   --timeout SEC   for each boot, 30 at least (default {LIMIT}; with the guest's console on your terminal: none)
@@ -96,7 +96,7 @@ class Asked:
 
 
 def check_usage(session: Session, given: Given) -> Asked:
-    """What can be said before minutes go into a build."""
+    """Refuses a wrong command line before minutes go into a build."""
     given.no_arguments("guest", "a tree is named with --tree")
     smp, memory = given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory)
     boots, limit = given.number("--boots", 1, 10000, 1), given.seconds("--timeout")
@@ -168,7 +168,7 @@ class GuestRun:
         return self.packages.kernel.version if self.asked.is_debian else self.prepared.version
 
     def add_steps(self) -> None:
-        """Fills the plan. What is fetched besides comes early: what cannot be had is said before minutes of building."""
+        """Fills the plan. All fetches come early: a package that cannot be had fails before minutes of building."""
         prepared, plan = self.prepared, self.plan
         install = install_step(plan, "fetch", "overlay", "build", *prepared.purposes, *prepared.host.purposes)
         if self.asked.is_debian:
@@ -199,7 +199,7 @@ class GuestRun:
                     self.debugger.on_start if self.debugger else None)
 
     def settings(self, nonce: str, limit: int) -> Sequence[str]:
-        """What L1's program reads."""
+        """The settings that L1's program reads."""
         guest = self.asked.guest
         return (f"smp={guest.smp}", f"memory={guest.memory}", f"nonce={nonce}", f"limit={limit - 20}", f"stuck={STUCK}")
 
@@ -244,14 +244,14 @@ class GuestRun:
         return verdict.status.exit
 
     def on_line(self, shown: Show) -> Callable[[bytes], None]:
-        """What gets each line of L1's report."""
+        """The function that gets each line of L1's report."""
         if self.debugger is None:
             return shown.line
         watch = self.debugger.watch(lambda line: shown.line(line.encode()))
         return lambda raw: watch(raw.decode("utf-8", "replace").rstrip("\r\n"))
 
     def question(self, logs: Path) -> BootQuestion:
-        """What the judge is asked of L1."""
+        """The question to the judge about L1."""
         debian = self.asked.is_debian
         expect, may_pass = (None, False) if debian else self.asked.target.expect(self.version)
         return BootQuestion(logs, self.name, self.version, self.prepared.qemu_version, ["snp_guest"], expect, may_pass,
@@ -284,7 +284,7 @@ class GuestRun:
         raise Stop(Exit.FAIL, f"the guest did not end by itself, or QEMU failed: {''.join(said)}; logs: {tilde(logs)}")
 
     def drop_images(self) -> None:
-        """What was made to be booted, hundreds of MB: however the run ends, its folder keeps the logs and L2's initrd."""
+        """Removes the images, hundreds of MB: however the run ends, its folder keeps the logs and L2's initrd."""
         if not self.session.has_run_dir:
             return
         run_dir = self.session.run_dir

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb host: the emulated SNP host for other tools. The kernel is theirs, so are its console and what it boots from."""
+"""The verb host: the emulated SNP host for other tools, which bring the kernel, its console and its disks."""
 from __future__ import annotations
 
 from lab.boot.line import PROPERTY, PSP, Machine, is_snp_host
@@ -21,7 +21,7 @@ USAGE = f"""\
 usage: ./snplab host [--print line|binary|args|kunit] [--qemu DIR] [--dry-run]
 
 Builds the emulated SNP host and prints, on standard output, how another tool starts it
-(docs/using-the-host.md). What boots on it, and its console, are the tool's.
+(docs/using-the-host.md). The tool brings the kernel, its console and its disks.
 
   --print line    the binary and its arguments, for a shell (the default)
           binary  the binary alone

@@ -43,8 +43,8 @@ usage: ./snplab mutants [--tree TREE] [--json FILE] [--linux DIR] [--selftests D
                         [--dry-run] [GLOB...]
 
 Builds every wrong version of the series (tests/mutants), boots it on the emulated SNP host, runs KUnit, the launch
-test and what else its header names, and prints which of them caught what. Fails for one that survives, and for one
-that a layer which its header names does not catch. The series itself is run first, and must pass.
+test and the other programs that its header names, and prints which layers caught it. Each mutant must be caught by
+every layer that its header names. The series itself is run first, and must pass.
 
 lab/judge/mutants.py says what a header may name: PROGRAM:CASE as in `run --test`, words of lockdep, oops, stall and
 panic, kinds of host errors.
@@ -67,7 +67,7 @@ def mutants_of(tree: str, globs: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Waits:
-    """How long the launch test waits for what should happen at once, and the limits that follow.
+    """How long the launch test waits for events that should happen at once, and the limits that follow.
 
     A mutant that hangs makes it wait in most of its cases, a busy machine makes everything slow: the pace counts, which is
     how long the boot without a mutant took."""
@@ -92,7 +92,7 @@ class Waits:
 
     @property
     def tests(self) -> list[str]:
-        """What each boot runs. The largest launch has other things to show than that it can be wrong."""
+        """The programs of each boot, without the launch test's case of 64 vCPUs: it is about size, and takes longest."""
         return ["kunit", f"{LAUNCH_TEST}:-w:{self.wait}:-V:64_vcpus"]
 
 
@@ -171,7 +171,7 @@ class TreeRun:
             job.tell(line.strip())
 
     def boot(self, logs: Path, initrd: Path, tests: Sequence[str]) -> None:
-        """A time-out, or a QEMU that ends by itself, is what the logs say."""
+        """Boots once. The logs tell the judge of a time-out, or of a QEMU that ended by itself."""
         boot = self.boot_of(logs, initrd, tests)
         with KtapLog(logs) as log:
             ended = boot.run(self.session, self.waits.limit, log.line)
@@ -192,7 +192,7 @@ class TreeRun:
         return verdict.lines()
 
     def judge_all(self, job: Job) -> None:
-        """Builds what the cache lacks, and boots meanwhile."""
+        """Builds the modules that the cache lacks, and boots meanwhile."""
         assert self.store is not None
         store = self.store
         (self.folder / "mutants").write_text("".join(f"{patch}\n" for patch in self.patches), encoding="utf-8")
@@ -266,7 +266,7 @@ class TreeRun:
 
 
 def programs_of(headers: Sequence[Header]) -> list[str]:
-    """The programs that L1 gets: the launch test, and what headers name."""
+    """The programs that L1 gets: the launch test, and those that headers name."""
     names = [LAUNCH_TEST, *(name for header in headers for name in header.programs())]
     wanted = [p.name for p in map(program_named, names) if p is not None and p.origin is not Origin.KUNIT]
     return list(dict.fromkeys(wanted))

@@ -32,7 +32,7 @@ usage: ./snplab run [--tree TREE] [--test GLOB] [--patch FILE] [--timeout SEC] [
                     [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run] [--json FILE] [-- QEMU ARGS]
 
 Fetches a kernel, applies the series, builds, boots it on the emulated SNP host (lockdep on), runs its
-tests and prints one line that says pass or fail. What is fetched and built stays in
+tests and prints one line that says pass or fail. Sources and builds stay in
 ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
 
   --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree, which
@@ -51,8 +51,8 @@ ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
 {common.OPTIONS_SELFTESTS}
 {common.OPTIONS}
 
-SNPLAB_QEMU, in the environment, names another QEMU binary. Without an emulated host in it, what needs
-one is skipped.
+SNPLAB_QEMU, in the environment, names another QEMU binary. If it is no emulated host, the tests that need
+one are skipped.
 """
 
 
@@ -91,7 +91,7 @@ def main(session: Session, given: Given) -> int:
 
 
 def append_of(picked: Sequence[Picked], given: Given, debugger: Debugger | None) -> str:
-    """What L1's kernel and init read."""
+    """The words on the command line that L1's kernel and init read."""
     words = [f"snplab.tests={','.join(p.word for p in picked)}",
              f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
     words += [word for p in picked for word in p.parameters]
@@ -141,7 +141,7 @@ def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked
 
 def question_of(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
                 stages: Sequence[tuple[int, str]], logs: Path) -> BootQuestion:
-    """What the judge is asked of a boot."""
+    """The question to the judge: what to expect of the boot, and where its logs are."""
     expect, may_pass = prepared.target.expect(prepared.version)
     emulated = prepared.emulated
     return BootQuestion(
