@@ -71,7 +71,7 @@ class Boot:
 
 
 def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:
-    """Hands each line on, as it comes. Only a newline ends one: L1 may print other characters at which Python splits text."""
+    """Hands each line on, as it comes. Only a newline ends one: L1 may print other characters where Python splits text."""
     with source:
         for raw in source:
             on_line(raw)

@@ -79,7 +79,7 @@ class Store:
         return all(self.path(patch).is_dir() for patch in patches)
 
     def build_all(self, job: Job, patches: Sequence[Path]) -> None:
-        """Builds the modules that the cache lacks. For a mutant that does not build, "not-built" in its logs tells its boot."""
+        """Builds the modules that the cache lacks. A mutant that does not build leaves "not-built" in its logs."""
         work = self.prepared.work
         # Leftovers of runs that were killed; we hold the tree's lock.
         for old in self.folder.glob(f".{work.name}.*"):
