@@ -56,21 +56,18 @@ class Apt:
                    "APT::Sandbox::User=root"]
         return command(tool, *(word for option in options for word in ("-o", option)), *words, cwd=cwd)
 
-    def madison(self, package: str) -> list[list[str]]:
+    def madison(self, *packages: str) -> list[list[str]]:
         """The rows of apt-cache madison, newest first: package, version, the source's words."""
-        text = self.job.output(self.tool("apt-cache", "madison", package))
+        text = self.job.output(self.tool("apt-cache", "madison", *packages))
         return [[part.strip() for part in line.split("|")] for line in text.splitlines()]
 
     def candidates(self, pattern: str) -> list[tuple[str, str]]:
         """(package, version) of all packages whose name matches, newest first."""
         text = self.job.output(self.tool("apt-cache", "search", "--names-only", pattern))
         names = sort_versions({line.split()[0] for line in text.splitlines() if line.strip()})
-        found: list[tuple[str, str]] = []
-        for name in names:
-            for row in self.madison(name):
-                if (name, row[1]) not in found:
-                    found.append((name, row[1]))
-        return found
+        # All at once: apt-cache reads the package lists each time, which takes seconds.
+        rows = self.madison(*names) if names else []
+        return list(dict.fromkeys((name, row[1]) for name in names for row in rows if row[0] == name))
 
     def refresh(self) -> None:
         """Reads the package lists if they are old. Not being able to is an error only if there are none at all."""
