@@ -144,10 +144,10 @@ def test_times_are_not_whole(judge: Judge, good: list[str]) -> None:
           "^PASS: .*: no shell in the guest")
 
 
-def test_line_within_a_line(judge: Judge, good: list[str]) -> None:
-    """A line of the guest's with other ends of lines in it is one line."""
-    case = "# ok 5 guest.has_all_cpus"
-    lines = edit(without(good, "^# ok 5"), "snplab: cpus 2", rf"\g<0>\r{case}\f{case}" + f"\u2028{case}")
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"], ids=ascii)
+def test_line_within_a_line(end: str, judge: Judge, good: list[str]) -> None:
+    """A line of the guest's with another end of a line in it is one line."""
+    lines = edit(without(good, "^# ok 5"), "snplab: cpus 2", f"\\g<0>{end}# ok 5 guest.has_all_cpus")
     check(judge(lines), 1, "expected results of 7 cases, found 6")
 
 

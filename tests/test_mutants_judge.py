@@ -47,6 +47,7 @@ COUNTED = ('{"ended": "shutdown", "guest-errors": 0, "errors": {"vmrun": 0}, "st
            '"rmp-firmware": 0}}')
 KUNIT = edit(edit(edit(GOOD, "^        ok 1", "        not ok 1"), "^    ok", "    not ok"), "^ok 1", "not ok 1")
 LAUNCH = edit(edit(GOOD, "^# ok 1", "# not ok 1"), "^ok 2", "not ok 2")
+BOTH = edit(edit(KUNIT, "^# ok 1", "# not ok 1"), "^ok 2", "not ok 2")
 TESTS = ("kunit", "sev_snp_launch_test:-w:3")
 NOT_KUNIT, NOT_LAUNCH = "Not-seen-by: kunit: why", "Not-seen-by: sev_snp_launch_test: why"
 NEITHER = (NOT_KUNIT, NOT_LAUNCH)
@@ -144,6 +145,10 @@ BY_CASES = {
         (("Caught-by: sev_snp_launch_test:known_to_fail",), GOOD, 1, SURVIVES + "known_to_fail"),
     "a layer that sees nothing is to be named":
         (("Caught-by: kunit:nothing_is_held",), KUNIT, 1, 'has no "Not-seen-by: sev_snp_launch_test: why"'),
+    "caught by a layer that it does not name as well: shown":
+        (("Caught-by: kunit:nothing_is_held",), BOTH, 0, r"^ *m +caught +\(caught\) +- +-$"),
+    "caught by another case than it names: shown":
+        (("Caught-by: kunit:nothing_is_held", RELEASES), BOTH, 1, r"^ *m +caught +\(caught\) +- +- +NOT AS NAMED$"),
     "no layer is named: fails": ((NOT_LAUNCH,), KUNIT, 1, "its header names no layer"),
     "an unknown layer is named: fails": (("Caught-by: luck it", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: luck it'),
     "a program that there is not is named: fails":
@@ -237,6 +242,20 @@ def test_every_header_of_the_list_is_read(tree: Tree) -> None:
         assert header.errors == []
 
 
+def test_skipped_without_the_mutant(tmp_path: Path) -> None:
+    """A case that is skipped without the mutant, and fails with it, catches nothing: it has never passed."""
+    tree = Tree(tmp_path, control=edit(GOOD, "^# ok 1 .*", r"\g<0> # SKIP no"))
+    tree.mutant("m", ("Caught-by: sev_snp_launch_test:finish_then_run", NOT_KUNIT), LAUNCH)
+    check(tree, 1, SURVIVES + "finish_then_run")
+
+
+def test_time_out_without_the_mutant(tmp_path: Path) -> None:
+    """A program that has no end without the mutant either catches nothing by that."""
+    tree = Tree(tmp_path, control=LATE)
+    tree.mutant("m", ("Caught-by: sev_snp_launch_test:timeout", NOT_KUNIT), LATE)
+    check(tree, 1, SURVIVES + "timeout")
+
+
 # --- Reports --------------------------------------------------------------------------------------------------------
 
 REPORT = ["[ 1.0] WARNING: Nested lock was not taken", "[ 1.0] test/1 is trying to lock:",
@@ -270,10 +289,13 @@ BY_REPORTS = {
     "lockdep off is no report of lockdep's": ("m: survived", "lockdep", "turned off", ["INFO: lockdep is turned off."]),
     "an assertion, where it is": (PASS, "lockdep", SYNC, ASSERTION + TRACE),
     "and as mainline says it": (PASS, "lockdep", SYNC, NEW_ASSERTION),
+    "the line above it is no report of its own": ("not caught by oops cut here", "oops", "cut here", ASSERTION),
     "but not what led to it": ("not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, ASSERTION + TRACE),
     "a WARN() that says why is no assertion": ("not caught by lockdep sev_es_sync_vmsa", "lockdep", SYNC, ODD),
     "but an oops": (PASS, "oops", "it is odd", ODD),
     "or lockdep's, by its message": (PASS, "lockdep", IOCTL, DEPTH),
+    "a WARN() that comes after lockdep's report is not a part of it":
+        ("not caught by lockdep it is odd", "lockdep", "it is odd", REPORT + ODD),
     **{f"not in: {line}": ("m: survived: not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, [line, *TRACE])
        for line in STALLS},
     **{f"nor as an oops: {line}": ("m: survived: not caught by oops sev_mem_enc_ioctl", "oops", IOCTL, [line, *TRACE])
@@ -401,6 +423,14 @@ def test_one_without_a_result(tree: Tree) -> None:
     check(tree, 1, "t/c: not judged: it was not run")
 
 
+def test_result_of_another(tree: Tree) -> None:
+    """Nor is one whose result is another mutant's."""
+    tree.mutant("a", BY_KUNIT, KUNIT)
+    (tree.folder / "a").rename(tree.folder / "c")
+    tree.lists(tree.tmp / "c.patch")
+    check(tree, 1, "t/c: not judged: it was not run")
+
+
 def test_none_at_all(tree: Tree) -> None:
     """No mutant, no pass."""
     check(tree, 1, "t: expected mutants, found none")
@@ -409,6 +439,7 @@ def test_none_at_all(tree: Tree) -> None:
 HEADERS: dict[str, list[str]] = {
     "no-end": ["It is wrong.", "", "Caught-by: kunit:nothing_is_held", ""],
     "late": ["It is wrong.", "diff --git a/x b/x", "--- a/x", "+++ b/x", "@@ -1 +1 @@", "---", "+x"],
+    "only-a-diff": ["It is wrong.", "--- a/x", "+++ b/x", "@@ -1 +1 @@", "---", "+x"],
     "empty": [],
 }
 

@@ -176,6 +176,8 @@ CASES = {
     "a known failure and another one: fail": (edit(LAUNCH, "^# ok 3", "# not ok 3"), LISTED, 1, "not ok: a.third"),
     "a known failure for another reason: fail":
         (edit(LAUNCH, "said why", "did other things"), LISTED, 1, "known to fail, but to say"),
+    "a known failure, and its words before its beginning: fail":
+        (edit(LAUNCH, "^# not ok 2", r"# #  RUN  a.second\n\g<0>"), LISTED, 1, "known to fail, but to say"),
     "a known failure whose entry says nothing: fail, as in lab/hw.sh":
         (LAUNCH, (SECOND,), 1, "known to fail, but the list has no \"says:\" for it: vCPU 1: said why"),
     "a known failure, then killed: fail":
