@@ -23,10 +23,10 @@ usage: ./snplab VERB [OPTION]...
 
   run [--tree 6.12.y|mainline|DIR] [--test GLOB]
                       fetch a kernel, apply the series, build, boot, test, print a verdict
-  check [GLOB]        the tests of this repository
+  check [GLOB]        the tests of this repository, in lanes
   status DIR          is this kernel tree fixed, open, leaking, or not affected?
   guest [--tree ...]  a Linux SNP guest on that kernel, with Debian's own QEMU, firmware and guest
-  mutants [GLOB...]   wrong versions of the series: who catches which?
+  mutants [GLOB...]   wrong versions of the series, and the layers that catch each
   shell [--tree ...]  a shell in L1, the kernel under test on the emulated host
   bench [--tree ...]  what the locks cost, in instructions
   host                the emulated SNP host for other tools: QEMU's path and command line
@@ -43,7 +43,7 @@ VERBS = ("run", "check", "status", "guest", "mutants", "shell", "bench", "host",
 
 
 class Verb(Protocol):
-    """What a module in lab/verbs has."""
+    """A module in lab/verbs."""
 
     USAGE: str
     OPTIONS: Sequence[Option]
