@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The front door's Python part in a fork of this process: a run of its own for each command line, without the start of an
+interpreter, which would be most of the time. tests/test_front_door.py has the way through ./snplab itself."""
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import cli
+from tests.support.front import Done, changed_environment
+
+
+def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None) -> Done:
+    """What ./snplab with these words says, and its status; its standard input is empty."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            status = 99
+            try:
+                become(out.fileno(), err.fileno(), changed_environment(env), cwd)
+                status = cli.main([str(word) for word in words])
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                # Nothing of pytest's runs in the child.
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "replace"))
+    return Done(os.waitstatus_to_exitcode(ended), *texts)
+
+
+def become(out: int, err: int, environment: dict[str, str], cwd: Path | None) -> None:
+    """Makes this process look like one that a shell has started."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", closefd=False), open(2, "w", closefd=False)
+    os.environ.clear()
+    os.environ.update(environment)
+    if cwd is not None:
+        os.chdir(cwd)

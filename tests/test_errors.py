@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bad input, no network, a missing program: the exit status, what was expected and found, and a hint; and nothing half-made
+is left behind. Each case is a command line that a user mistypes, or a machine that lacks something.
+"""
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pty
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab import cli
+from lab.build import deps
+from lab.core.options import Option
+from lab.core.places import LAYOUT
+from tests.support.forked import run_forked
+from tests.support.front import TOP, changed_environment, copy_repository, expect, run_command, run_snplab
+
+ABOUT = "bad input and machines that lack something: status, message, hint, nothing half-made"
+LANE = "fast"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest")
+TAKES = 12
+
+S = "./snplab"
+HW = "lab/hw.sh"
+NO_LOCK = TOP / "tests/mutants/linux-6.12.y/no-lock.patch"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line, how it is to end, and a line that it is to print. {tmp} is the test's folder."""
+
+    words: str | Sequence[str]
+    status: int
+    pattern: str = ""
+    env: Mapping[str, str | None] | None = None
+
+
+CASES = {
+    "no verb: usage": Case("", 2, r"^usage: ./snplab VERB"),
+    "--help": Case("--help", 0, r"^usage: ./snplab VERB"),
+    "an unknown verb": Case("frobnicate", 2, r"no such verb: 'frobnicate'"),
+    **{f"{verb} --help": Case(f"{verb} --help", 0, rf"^usage: ./snplab {verb}") for verb in cli.VERBS},
+    "run: an unknown option": Case("run --frob x", 2, r"run has no option --frob"),
+    "run: an option without its value": Case("run --tree", 2, r"--tree wants a value"),
+    "run: an unknown tree names the known ones": Case(
+        "run --tree 5.4.y", 2, r"expected 6\.12\.y, mainline or a directory, found '5\.4\.y'"),
+    "run: a directory that is no kernel": Case("run --tree {tmp}", 3, "is no kernel source tree: expected a Makefile"),
+    "run: --linux that is no kernel": Case("run --linux {tmp}", 3, "is no kernel source tree"),
+    "run: --linux that is not there": Case("run --linux {tmp}/no", 2, "no such directory"),
+    "run: --linux with a directory": Case("run --tree {tmp}/k --linux {tmp}/k", 2, "does not go with --tree DIR"),
+    "run: --qemu that is not there": Case("run --qemu {tmp}/no", 2, "--qemu: no such directory"),
+    "run: --qemu that is no QEMU": Case("run --qemu {tmp}", 3, "is no QEMU source tree: expected a VERSION"),
+    "run: --selftests that is not there": Case("run --selftests {tmp}/no", 2, "--selftests: no such directory"),
+    "run: --selftests without KVM's": Case("run --selftests {tmp}/k", 3, "expected the KVM selftests of a 7.x kernel"),
+    "host: what it can print": Case("host --print x", 2, "--print wants line, binary, args or kunit, found 'x'"),
+    "host: an argument": Case("host x", 2, "host takes no argument: 'x'"),
+    "host --dry-run prints the build and the line": Case("host --dry-run", 0, r"ninja .*qemu-system-x86_64$"),
+    "a QEMU that is not there": Case(
+        "run --dry-run", 3, "SNPLAB_QEMU: expected a QEMU that can be executed, found /nope", {"SNPLAB_QEMU": "/nope"}),
+    "two of them": Case("host --qemu {tmp}/q", 2, "give one of them", {"SNPLAB_QEMU": "/bin/true"}),
+    "host: a QEMU that is no SNP host": Case("host", 3, "expected .*/true to be an SNP host, found no ",
+                                             {"SNPLAB_QEMU": "/bin/true"}),
+    "run: a glob that matches no test names the tests": Case("run --test zz*", 2, "there are: kunit sev_snp_launch_test"),
+    "run: a time-out that is no number": Case("run --timeout soon", 2, "--timeout wants seconds, found 'soon'"),
+    "run: a patch that is not there": Case("run --patch no.patch", 2, "--patch: no such file"),
+    "run: a JSON file that cannot be written": Case("run --json no/such/file", 2, "--json: cannot write"),
+    "run: an argument": Case("run mainline", 2, "run takes no argument: 'mainline'"),
+    "run: an option is no value": Case("run --json --dry-run", 2, "--json wants a value"),
+    "HOME and XDG_CACHE_HOME unset": Case(
+        "run", 3, r"the cache cannot be in '/\.cache/snplab", {"HOME": None, "XDG_CACHE_HOME": None}),
+    "a cache folder with a space": Case("run", 3, "without spaces", {"XDG_CACHE_HOME": "{tmp}/a b"}),
+    "hw: an argument": Case("hw x", 2, "hw takes no argument: 'x'"),
+    "hw: a binary that is not there": Case("hw --binary /nope", 2, "--binary: no such file: /nope"),
+    "hw: a time-out that is no number": Case("hw --timeout soon", 2, "--timeout wants seconds, found 'soon'"),
+    "run: an option of hw": Case("run --force", 2, "run has no option --force"),
+    "hw --dry-run prints the checks, the build and the run": Case(
+        "hw --dry-run", 0, "lab/hw.sh .*--brief --binary .*/sev_snp_launch_test.?$"),
+    "check: a second glob": Case("check a b", 2, "found a second: 'b'"),
+    "check: a glob that matches nothing": Case("check zz", 2, "no test matches 'zz'"),
+    "status: no directory given": Case("status", 2, "."),
+    "status: a directory that is not there": Case("status {tmp}/no", 2, "."),
+    "status: a directory that is no kernel": Case("status {tmp}", 3, "."),
+    "mutants: a name that no mutant has": Case(["mutants", "leak-*", "no-such"], 2, "no mutant matches 'no-such'"),
+    "mutants: an unknown tree": Case("mutants --tree 5.4.y", 2,
+                                     r"no such tree: expected 6\.12\.y, mainline, found '5\.4\.y'"),
+    "mutants: --linux is for one tree": Case("mutants --linux {tmp}/k", 2, "it goes with --tree"),
+    "mutants --dry-run prints a patch for each": Case(
+        "mutants --dry-run leak-on-success", 0, r"patch .*/linux-6\.12\.y/leak-on-success\.patch$"),
+    "mutants --dry-run prints the QEMU line": Case(
+        "mutants --dry-run --tree mainline leak-on-success", 0, r"snplab\.tests=kunit,sev_snp_launch_test"),
+    "guest --dry-run prints the packages": Case("guest --dry-run", 0, "apt-get download ovmf-amdsev "),
+    "guest --dry-run prints the QEMU line": Case(
+        "guest --tree debian --dry-run", 0, r"-machine q35,amd-snp-host=on .*snplab\.tests=snp_guest"),
+    "tree: no tree given": Case("tree", 2, r"which tree\? expected 6\.12\.y, mainline"),
+    "refresh: an unknown tree": Case("refresh 5.4.y", 2, "no such tree"),
+    "mail: an unknown tree": Case("mail 5.4.y", 2, "no such tree"),
+    "shell without a terminal": Case("shell", 2, "shell wants a terminal"),
+    "run --dry-run prints the QEMU build": Case("run --dry-run", 0, "^ *env -C .* ninja .*qemu-system-x86_64$"),
+    "run --dry-run prints the QEMU line": Case("run --dry-run", 0,
+                                               "/bin/qemu-system-x86_64.* -machine q35,amd-snp-host=on .*-append "),
+    "with a QEMU that is no SNP host, that is said": Case(
+        "run --dry-run", 0, "/bin/true has no emulated SNP host: what needs one will be skipped",
+        {"SNPLAB_QEMU": "/bin/true"}),
+    "cache: an argument": Case("cache x", 2, "cache takes no argument: 'x'"),
+}
+# Of a guest: what was expected and found, and a hint, before anything is fetched or built.
+GUEST = {
+    **{f"--smp '{n}'": Case(["--smp", n], 2, f"--smp wants a number from 1 to 16, found '{n}'$")
+       for n in ("0", "17", "x", "", "-1", "2.5", "1000000")},
+    **{f"--memory {n}": Case(["--memory", n], 2, f"--memory wants a number from 256 to 2048, found '{n}'$")
+       for n in ("255", "2049", "512M")},
+    **{f"--boots {n}": Case(["--boots", n], 2, f"--boots wants a number from 1 to 10000, found '{n}'$")
+       for n in ("0", "10001", "many")},
+    **{f"--timeout {n}": Case(["--timeout", n], 2, f"--timeout wants seconds, found '{n}'$") for n in ("0", "soon")},
+    "a time-out in which nothing boots": Case("--timeout 29", 2, "--timeout wants 30 seconds at least, found '29'$"),
+    "a kernel that is not there": Case("--kernel no/kernel", 2, "--kernel: no such file: no/kernel$"),
+    "a kernel that is none": Case(["--kernel", str(TOP / "README.md")], 2,
+                                  "--kernel: expected a bzImage that can be read, found none in .*/README.md$"),
+    "a command line of two lines": Case(["--append", "a\nb"], 2, "--append: expected one line, found several$"),
+    "no value": Case("--append", 2, "--append wants a value$"),
+    "an unknown tree": Case("--tree nonsense", 2,
+                            r"no such tree: expected 6\.12\.y, mainline, debian or a directory, found 'nonsense'$"),
+    "an argument": Case("mainline", 2, "guest takes no argument: 'mainline'$"),
+    "an option of another verb": Case("--selftests {tmp}", 2, "guest has no option --selftests$"),
+    "a package and a patch": Case(["--tree", "debian", "--patch", str(NO_LOCK)], 2,
+                                  "--tree debian is a package as it is: it goes with neither --patch nor --linux"),
+    "a package and a source": Case("--tree debian --linux {tmp}/k", 2, "it goes with neither --patch nor --linux"),
+    "a package, and lockdep": Case("--tree debian --without-lockdep", 2, "it does not go with --without-lockdep$"),
+    "on a QEMU that is no SNP host": Case("--check", 4, "/bin/true has no emulated SNP host: nothing can be launched$",
+                                          {"SNPLAB_QEMU": "/bin/true"}),
+}
+HW_CASES = {
+    "without anything": Case("", 2, r"what is to be run\? expected --binary FILE, or --check"),
+    "an unknown option": Case("--frob", 2, "hw has no option --frob"),
+    "an option without its value": Case("--binary", 2, "--binary wants a value"),
+}
+
+
+def words_of(case: Case, tmp: Path) -> list[str]:
+    """The command line."""
+    words = case.words.split() if isinstance(case.words, str) else case.words
+    return [word.replace("{tmp}", str(tmp)) for word in words]
+
+
+def env_of(case: Case, tmp: Path) -> dict[str, str | None]:
+    """Its environment."""
+    return {name: value and value.replace("{tmp}", str(tmp)) for name, value in (case.env or {}).items()}
+
+
+def make_kernel(folder: Path, sublevel: int = 1) -> Path:
+    """As little as a kernel source tree is known by."""
+    folder.mkdir(parents=True)
+    (folder / "Makefile").write_text(f"VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = {sublevel}\n", encoding="utf-8")
+    (folder / "Kbuild").touch()
+    return folder
+
+
+@pytest.fixture
+def tmp(tmp_path: Path) -> Path:
+    """A folder with a kernel tree k and a QEMU tree q."""
+    make_kernel(tmp_path / "k")
+    (tmp_path / "q" / "include" / "qemu").mkdir(parents=True)
+    (tmp_path / "q" / "VERSION").write_text("10.0.99\n", encoding="utf-8")
+    (tmp_path / "q" / "include" / "qemu" / "osdep.h").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_says_so(tmp: Path, name: str) -> None:
+    case = CASES[name]
+    before = sorted(tmp.rglob("*"))
+    expect(run_forked(*words_of(case, tmp), env=env_of(case, tmp), cwd=tmp), case.status, case.pattern)
+    # No file --dry-run, no half-written JSON.
+    assert sorted(tmp.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", GUEST)
+def test_guest_says_so_before_anything_is_built(tmp: Path, name: str) -> None:
+    case = GUEST[name]
+    done = run_forked("guest", *words_of(case, tmp), cwd=tmp,
+                      env={"XDG_CACHE_HOME": str(tmp / "guest-cache"), **env_of(case, tmp)})
+    expect(done, case.status, f"^snplab: .*{case.pattern}")
+    lines = done.output.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("        hint: "), done.output
+    assert not (tmp / "guest-cache").exists()
+
+
+@pytest.mark.parametrize("name", HW_CASES)
+def test_hw_sh_says_so(name: str) -> None:
+    case = HW_CASES[name]
+    expect(run_command("sh", TOP / "lab" / "hw.sh", *words_of(case, Path())), case.status, case.pattern)
+
+
+def test_a_reader_that_goes_away_ends_no_run() -> None:
+    with subprocess.Popen([str(TOP / "snplab"), "run", "--dry-run", "--tree", "6.12.y"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("words", ("run", "guest --tree debian", "mutants", "bench", "host", "hw"))
+def test_a_dry_run_says_nothing_else_and_leaves_no_cache(tmp: Path, words: str) -> None:
+    done = run_snplab(*words.split(), "--dry-run", env={"XDG_CACHE_HOME": str(tmp / "none")}, cwd=tmp)
+    assert done.status == 0, done.output
+    steps = done.stderr if words == "host" else done.stdout
+    assert steps.count("\n") >= 5 and (words == "host" or done.stderr == ""), done.output
+    assert not (tmp / "none").exists()
+
+
+def test_shell_on_a_terminal_is_not_refused(tmp: Path) -> None:
+    """What test "shell without a terminal" would also say if shell refused everybody: here it gets to its first step."""
+    leader, follower = pty.openpty()
+    # The cache cannot be made: it ends there.
+    with subprocess.Popen([str(TOP / "snplab"), "shell"], stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, env=changed_environment({"XDG_CACHE_HOME": "/dev/null/no"})) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+    for descriptor in (leader, follower):
+        os.close(descriptor)
+    assert process.returncode == 3 and "cannot create /dev/null/no" in output, output
+
+
+# --- Without a network ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def offline(tmp: Path) -> dict[str, str | None]:
+    """A proxy that nobody listens at: port 9 of the loopback is discard's, and closed. In the environment, and for a machine
+    whose apt has a proxy of its own, in apt's configuration."""
+    nobody = "http://127.0.0.1:9"
+    conf = tmp / "apt.conf"
+    conf.write_text("".join(f'Acquire::{kind}::Proxy "{nobody}";\n' for kind in ("http", "https")), encoding="utf-8")
+    return {"http_proxy": nobody, "https_proxy": nobody, "APT_CONFIG": str(conf), "XDG_CACHE_HOME": str(tmp / "cache")}
+
+
+def bases(tmp: Path) -> list[Path]:
+    """What is in the cache's folder of sources."""
+    folder = tmp / "cache" / "snplab" / LAYOUT / "base"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_no_network_and_nothing_cached(tmp: Path, offline: dict[str, str | None]) -> None:
+    done = run_snplab("run", "--json", tmp / "verdict.json", env=offline)
+    expect(done, 3, "no package lists could be read: the network or the mirror")
+    found = json.loads((tmp / "verdict.json").read_text(encoding="utf-8"))
+    assert found == {"version": 1, "verb": "run", "verdict": "setup-failed", "exit": 3}
+    assert list(found)[0] == "version"
+    assert not bases(tmp)
+
+
+def test_no_network_no_option_stands_for_a_guests_packages(tmp: Path, offline: dict[str, str | None]) -> None:
+    expect(run_snplab("guest", "--tree", "debian", env=offline), 3,
+           "hint: without a network: copy .*/base from a machine that has them")
+    assert not bases(tmp)
+
+
+def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None]) -> None:
+    """What is there is used. It is a tree that the series is not for: the patch that does not apply is named."""
+    base = tmp / "cache" / "snplab" / LAYOUT / "base"
+    kernel = make_kernel(base / "linux-source-6.12_6.12.999", 999)
+    (kernel / "kernel" / "locking").mkdir(parents=True)
+    (kernel / "include" / "linux").mkdir(parents=True)
+    (kernel / "include" / "linux" / "mutex.h").touch()
+    newest = base / "6.12.y.newest"
+    newest.write_text("linux-source-6.12_6.12.999\n", encoding="utf-8")
+    days_ago = newest.stat().st_mtime - 3 * 86400
+    os.utime(newest, (days_ago, days_ago))
+    done = run_snplab("run", env=offline)
+    expect(done, 3, "no network: going on with linux-source-6.12_6.12.999")
+    expect(done, 3, r"series/linux-6.12.y/.*\.patch does not apply to linux 6\.12\.999")
+    assert not (tmp / "cache" / "snplab" / LAYOUT / "work" / "6.12.y" / "src").exists()
+
+
+# --- What is missing -------------------------------------------------------------------------------
+
+
+def test_a_program_that_cannot_be_installed_is_named(tmp: Path, offline: dict[str, str | None]) -> None:
+    """In a copy of the repository whose list asks for one that no package brings."""
+    copy = copy_repository(tmp / "copy")
+    with open(copy / "lab" / "build" / "deps.list", "a", encoding="utf-8") as f:
+        f.write("build\tno-such-program\tno-such-package-at-all\n")
+    expect(run_snplab("run", top=copy, env=offline), 3, "no-such-p(rogram|ackage)")
+
+
+def test_a_program_with_libraries_is_none_without(tmp: Path) -> None:
+    """It is of no use in an initrd: Debian's busybox is not busybox-static."""
+    needs = tmp / "list"
+    needs.write_text("".join(f"x\t{what}\tpackage-of-{what[7:]}\n" for what in (
+        "static:ls", "static:busybox", "static:no-such")), encoding="utf-8")
+    assert [m.what for m in deps.missing(["x"], needs)] == ["static:ls", "static:no-such"]
+    assert [m.package for m in deps.missing(["x"], needs)] == ["package-of-ls", "package-of-no-such"]
+
+
+# --- Options ---------------------------------------------------------------------------------------
+
+
+def options_of(verb: str) -> Sequence[Option]:
+    """What the verb's module says that it takes."""
+    found: Sequence[Option] = importlib.import_module(f"lab.verbs.{verb}").OPTIONS
+    return found
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_options_are_in_the_help(verb: str) -> None:
+    """Each option is in its verb's --help, and the other way round."""
+    usage = run_forked(verb, "--help").stdout
+    in_help = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage.partition("\n\n")[0]))
+    in_table = {option.name for option in options_of(verb)}
+    described = set(re.findall(r"^  (--?[a-z][a-z-]*)", usage, re.M))
+    assert in_table <= in_help | described, f"not in the help: {in_table - in_help - described}"
+    assert in_help | described <= in_table | {"--dry-run", "--help", "-h"}, f"not taken: {(in_help | described) - in_table}"
+
+
+@pytest.mark.parametrize("verb", [verb for verb in cli.VERBS if options_of(verb)])
+def test_options_are_used(verb: str) -> None:
+    """Each option that a verb takes is asked for somewhere in lab/: none is ignored."""
+    sources = "".join(path.read_text(encoding="utf-8") for folder in ("verbs", "build", "patches", "check", "status")
+                      for path in (TOP / "lab" / folder).glob("*.py")) + inspect.getsource(cli)
+    for option in options_of(verb):
+        ask = "(flag" if option.value is None else "(value|file|folder|number|seconds"
+        asked = re.search(rf'{ask})\((given, )?"{option.name}"', sources)
+        looped = re.search(rf'for flag in \([^()]*"{option.name}"[^()]*\) if given\.flag', sources)
+        assert asked or looped, f"expected somebody to ask for {option.name}"
+
+
+def test_every_verb_is_in_the_help() -> None:
+    done = run_forked("--help")
+    for verb in cli.VERBS:
+        assert re.search(rf"^  {verb}( |$)", done.stdout, re.M), verb
