@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""However L1 and its QEMU end, the lab learns of it in bounded time, with what the emulated host has counted where that can
+be had, and leaves no QEMU behind. tests/qmp/fake is a QEMU that ends as it is told to.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.boot.line import OBJECT
+from lab.boot.qmp import Ended, Qemu, write_whole
+from lab.core.errors import Cancelled
+from lab.core.process import Processes
+
+ABOUT = "QEMU's end: L1 powers off, panics, hangs; QEMU fails, dies, does not answer"
+LANE = "fast"
+NEEDS = ("check",)
+TAKES = 14
+
+FAKE = Path(__file__).resolve().parent / "qmp" / "fake"
+
+
+def is_alive(pid: int) -> bool:
+    """Is there a process of that number?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def qmp(tmp_path: Path) -> Callable[..., Ended]:
+    """qmp(how, timeout): runs the fake, and sees to it that none is left."""
+    def run(how: str, timeout: float = 20, monitor: bool = False) -> Ended:
+        pid = tmp_path / "pid"
+        ended = Qemu(Processes(), [str(FAKE), how, str(pid), "-m", "1G"], OBJECT, monitor).run(timeout, None, None)
+        assert not is_alive(int(pid.read_text(encoding="utf-8"))), "expected no QEMU to be left"
+        return ended
+    return run
+
+
+def test_it_powers_off(qmp: Callable[..., Ended]) -> None:
+    ended = qmp("ends")
+    assert (ended.status, ended.why) == (0, "")
+    assert ended.found == {"object": OBJECT, "ended": "shutdown", "reason": "guest-shutdown", "guest-errors": 3,
+                           "errors": {"vmrun": 1, "firmware": 2}, "statistics": {"rmpupdate": 40}}
+
+
+def test_it_panics_and_reboots(qmp: Callable[..., Ended]) -> None:
+    """An end like any other; its reason is told."""
+    ended = qmp("panics")
+    assert (ended.status, ended.found["reason"], ended.found["guest-errors"]) == (0, "guest-reset", 3)
+
+
+@pytest.mark.parametrize(("how", "missing"), (("no-object", "not found"), ("uncounted", "has no guest-errors")))
+def test_counts_that_are_missing_are_told(qmp: Callable[..., Ended], how: str, missing: str) -> None:
+    ended = qmp(how)
+    assert ended.status == 0
+    assert missing in ended.found["missing"]
+    assert (ended.found["guest-errors"], ended.found["errors"]) == (None, {})
+
+
+def test_qemu_dies_while_it_is_asked(qmp: Callable[..., Ended]) -> None:
+    """L1 had ended: that counts. What is missing is told."""
+    ended = qmp("dies")
+    assert (ended.status, ended.found["ended"]) == (0, "shutdown")
+    assert "missing" in ended.found
+
+
+def test_a_monitor_for_l1(qmp: Callable[..., Ended]) -> None:
+    ended = qmp("monitor", monitor=True)
+    assert (ended.status, ended.found["guest-errors"]) == (0, 3)
+
+
+def test_no_monitor_that_was_not_asked_for(qmp: Callable[..., Ended]) -> None:
+    ended = qmp("monitor")
+    assert ended.status == 1
+    assert "QEMU ended before L1 did" in ended.why
+
+
+@pytest.mark.parametrize(("how", "status"), (("fails", 7), ("leaves", 3), ("killed", 137)), ids=(
+    "QEMU fails at start: its own status", "QEMU leaves with status 0: set-up failed", "QEMU is killed"))
+def test_qemu_ends_first(qmp: Callable[..., Ended], how: str, status: int) -> None:
+    ended = qmp(how)
+    assert ended.status == status
+    assert "QEMU ended before L1 did" in ended.why
+
+
+def test_no_program_of_that_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Qemu(Processes(), [str(tmp_path / "no-such")], OBJECT).run(20, None, None)
+
+
+def test_l1_does_not_end(qmp: Callable[..., Ended]) -> None:
+    """What it has counted so far is told."""
+    begin = time.monotonic()
+    ended = qmp("hangs", 1)
+    assert (ended.status, ended.found["ended"], ended.found["guest-errors"]) == (124, "timeout", 3)
+    assert time.monotonic() - begin < 15
+
+
+def test_qemu_neither_answers_nor_leaves(qmp: Callable[..., Ended]) -> None:
+    begin = time.monotonic()
+    assert qmp("mute", 1).status == 124
+    assert time.monotonic() - begin < 25
+
+
+def test_a_run_that_is_stopped_ends_it(tmp_path: Path) -> None:
+    """As Ctrl-C and SIGTERM do, while another thread waits for L1."""
+    pid, processes, raised = tmp_path / "pid", Processes(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            Qemu(processes, [str(FAKE), "hangs", str(pid), "-m", "1G"], OBJECT).run(60, None, None)
+        except BaseException as e:
+            raised.append(e)
+    thread = threading.Thread(target=run)
+    thread.start()
+    limit = time.monotonic() + 30
+    while not (pid.exists() and pid.read_text(encoding="utf-8")) and time.monotonic() < limit:
+        time.sleep(0.05)
+    processes.stop_all(5)
+    thread.join(20)
+    assert not thread.is_alive() and [type(e) for e in raised] == [Cancelled]
+    assert not is_alive(int(pid.read_text(encoding="utf-8")))
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    write_whole(tmp_path / "host.json", {"a": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["host.json"]
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64")
+def test_a_real_qemu() -> None:
+    line = ["qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults"]
+    ended = Qemu(Processes(), line, OBJECT).run(2, None, None)
+    assert (ended.status, ended.found["ended"]) == (124, "timeout")
+    assert "amd-snp" in ended.found["missing"]
