@@ -227,7 +227,7 @@ class GuestRun:
             return Exit.PASS
         logs.mkdir()
         # Until this boot has its verdict, there is none: not that of the boot before.
-        session.json_done = keep_json
+        session.json_done = False
         self.make_initrd(logs, nonce, limit)
         with Show(logs, session.terminal.say) as shown:
             ended = boot.run(session, None if self.debugger else limit, self.on_line(shown))
