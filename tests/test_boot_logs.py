@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests that boot read out of a boot's logs, on logs that are made up.
+
+Such a test is green for months; if it reads the logs wrongly, it stays green when the kernel breaks. So each way in which
+a boot of the fault walk can be wrong must fail its check, and the one way in which it may end early must be known.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from lab.judge.logs import BootLogs
+from tests.support.fault_walk import PAGE, WARNED, Walk, Walked, walks_of
+from tests.support.judge import counted, edit, without, write_logs
+from tests.support.l1 import reports_of, said_by, why_no_end
+
+ABOUT = "the tests that boot see each kind of fault in a boot's logs"
+LANE = "fast"
+NEEDS = ()
+TAKES = 1
+
+WARN = ("------------[ cut here ]------------", "WARNING: CPU: 1 PID: 70 at {}+0x9/0x20 [kvm_amd], CPU#1: x/70")
+LEAK = "SEV: Leaking PFN range 0x1-0x2"
+TAKEN = "SEV: Failed to reclaim PFN 0x1"
+MET = ("BUG: unable to handle page fault for address: ffff888000001000", "#PF: supervisor write access in kernel mode",
+       "#PF: error_code(0x80000003) - RMP violation", "Oops: Oops: 8003 [#1] SMP NOPTI")
+KERNEL = ("Linux version 7.3.4", "kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)")
+
+
+def warning(function: str) -> list[str]:
+    """A warning of that function's."""
+    return [line.format(function) for line in WARN]
+
+
+def ktap(word: str) -> list[str]:
+    """A boot that ran the program with two cases, to its end."""
+    return ["KTAP version 1", "1..1", f"# Subtest: {word}", "# TAP version 13", "# 1..2", "# ok 1 first_launch",
+            "# ok 2 b", f"# {word} took 1.0 s", f"ok 1 {word}", "snplab: end of tests"]
+
+
+REPORTS = {
+    WARNED: [*warning("snp_decommission_context"), LEAK, LEAK],
+    PAGE: [TAKEN, *warning("snp_page_reclaim"), LEAK, *warning("sev_gmem_make_shared")],
+}
+
+
+def walked(folder: Path, walk: Walk, lines: Sequence[str], kernel: Sequence[str], errors: int | None = None) -> Walked:
+    """What such a boot has left."""
+    host = counted(walk.errors if errors is None else errors)
+    return Walked(walk, BootLogs.read(write_logs(folder / "logs", lines, [*KERNEL, *kernel], host=host)))
+
+
+def test_reports(tmp_path: Path) -> None:
+    """A word for each: the function of a warning, a leak, a page that did not come back."""
+    kernel = [*warning("snp_page_reclaim"), LEAK, TAKEN, *MET, "Kernel panic - not syncing: x"]
+    logs = BootLogs.read(write_logs(tmp_path / "logs", [], kernel))
+    assert reports_of(logs.kernel) == ["snp_page_reclaim", "leak", "not-reclaimed", MET[0], MET[2], MET[3],
+                                       "Kernel panic - not syncing: x"]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_walk_passes(name: str, tmp_path: Path) -> None:
+    """What is known of these boots."""
+    walk = walks_of("mainline")[name]
+    walked(tmp_path, walk, ktap(walk.word), REPORTS[name]).check()
+
+
+WRONG: dict[str, Callable[[list[str]], list[str]]] = {
+    "no result": lambda lines: without(lines, "^ok 1 "),
+    "a failure": lambda lines: edit(lines, "^ok 1 (.*)", r"not ok 1 \1 # exit status 1"),
+    "a skip": lambda lines: edit(lines, "^ok 1 (.*)", r"ok 1 \1 # SKIP no SNP"),
+    "no end": lambda lines: without(lines, "^snplab: end"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_walk_fails(name: str, tmp_path: Path) -> None:
+    """The program's result, and L1's end."""
+    walk = walks_of("mainline")[WARNED]
+    with pytest.raises(AssertionError):
+        walked(tmp_path, walk, WRONG[name](ktap(walk.word)), REPORTS[WARNED]).check()
+
+
+@pytest.mark.parametrize("kernel", ([], [LEAK], [*REPORTS[WARNED], LEAK], [*REPORTS[WARNED], *MET]),
+                         ids=["none", "another", "one more", "an oops"])
+def test_walk_with_other_reports(kernel: Sequence[str], tmp_path: Path) -> None:
+    """Neither fewer nor more reports than are known."""
+    walk = walks_of("mainline")[WARNED]
+    found = walked(tmp_path, walk, ktap(walk.word), kernel)
+    with pytest.raises(AssertionError):
+        found.check()
+
+
+def test_walk_with_errors_on_the_host(tmp_path: Path) -> None:
+    """Exactly as many as are known."""
+    walk = walks_of("mainline")[WARNED]
+    with pytest.raises(AssertionError):
+        walked(tmp_path, walk, ktap(walk.word), REPORTS[WARNED], walk.errors + 1).check()
+
+
+def test_next_owner_meets_the_page(tmp_path: Path) -> None:
+    """The page that was freed too early: an RMP fault behind the known reports, and only there."""
+    walk = walks_of("mainline")[PAGE]
+    assert walked(tmp_path, walk, [], [*REPORTS[PAGE], *MET]).next_owner_met_the_page()
+    assert not walked(tmp_path, walk, [], REPORTS[PAGE]).next_owner_met_the_page()
+    assert not walked(tmp_path, walk, [], [*REPORTS[PAGE][1:], *MET]).next_owner_met_the_page()
+    assert not walked(tmp_path, walk, [], [*REPORTS[PAGE], MET[0]]).next_owner_met_the_page()
+
+
+def test_lines_of_a_program(tmp_path: Path) -> None:
+    """From its begin to its result."""
+    lines = ["1..2", "# Subtest: a", "# x", "ok 1 a", "# Subtest: a_b", "# y", "not ok 2 a_b # exit status 1"]
+    logs = BootLogs.read(write_logs(tmp_path / "logs", lines, []))
+    assert said_by(logs, "a") == lines[1:4]
+    assert said_by(logs, "a_b") == lines[4:]
+    assert said_by(logs, "c") == []
+
+
+def test_why_there_is_no_end(tmp_path: Path) -> None:
+    """A time-out, an early end, a QEMU that did not boot."""
+    lines = ktap("x")
+    assert why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL))) == ""
+    assert "no end within 9 s" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL, timed_out="9")))
+    assert "ended before" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines[:-1], KERNEL)))
+    assert "status 1" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL, not_booted="status 1")))
