@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the tests that boot read out of a boot's logs, on logs that are made up.
 
-Such a test is green for months; if it reads the logs wrongly, it stays green when the kernel breaks. So each way in which
-a boot of the fault walk can be wrong must fail its check, and the one way in which it may end early must be known.
+Such a test is green for months; if it reads the logs wrongly, it stays green when the kernel breaks. So each way in
+which a boot of the fault walk can be wrong must fail its check, and the one way in which it may end early is known.
 """
 from __future__ import annotations
 
