@@ -62,6 +62,7 @@ class Preparation:
         self.initrd = self.out / "initrd.gz"
         self._tree: Tree | None = None
         self._emulated: bool | None = None
+        self._qemu_version: str | None = None
 
     @property
     def tree(self) -> Tree:
@@ -162,8 +163,10 @@ class Preparation:
 
     @property
     def qemu_version(self) -> str:
-        """QEMU's version; the release that is built, in a dry run."""
-        return RELEASE if self.session.dry_run else qemu_version(self.host.binary) or RELEASE
+        """QEMU's version; the release that is built, in a dry run. Asked once: the binary goes before the verdict comes."""
+        if self._qemu_version is None:
+            self._qemu_version = RELEASE if self.session.dry_run else qemu_version(self.host.binary) or RELEASE
+        return self._qemu_version
 
     def machine(self, memory: str = "1G", more: Sequence[str] = ()) -> Machine:
         """The machine that boots L1."""
