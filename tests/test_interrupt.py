@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Ctrl-C in a download, in unpacking and in a build: nothing goes on running, nothing half-made counts as made, and the next
+run works. So does a disk that fills up in a build.
+
+The cache is empty at first, and in memory if there is enough of it. The tests of this file go on where the one before ended.
+"""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.core.places import LAYOUT
+from tests.support.front import TOP, changed_environment, expect, run_command, run_snplab
+
+ABOUT = "Ctrl-C in a download, in unpacking and in a build; a disk that fills up in a build; the next run works"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
+TAKES = 240
+
+# To get that far, on a busy machine.
+PATIENCE = 300
+GIB = 1 << 30
+
+
+@dataclass
+class Cold:
+    """An empty cache."""
+
+    folder: Path
+    mounted: bool
+
+    @property
+    def root(self) -> Path:
+        """The lab's part of it."""
+        return self.folder / "snplab" / LAYOUT
+
+    @property
+    def env(self) -> dict[str, str | None]:
+        """What makes a run use it."""
+        return {"XDG_CACHE_HOME": str(self.folder)}
+
+    def bases(self) -> list[str]:
+        """The sources that count as whole."""
+        return [path.name for path in self.root.glob("base/*") if not path.name.startswith(".")]
+
+    def has(self, pattern: str) -> Callable[[], bool]:
+        """Is there a file or folder like that?"""
+        return lambda: next(self.root.glob(pattern), None) is not None
+
+    def start(self, log: Path) -> subprocess.Popen[bytes]:
+        """A run in a session of its own, as a terminal has it."""
+        with open(log, "wb") as out:
+            return subprocess.Popen([str(TOP / "snplab"), "run", "--test", "kunit"], stdin=subprocess.DEVNULL, stdout=out,
+                                    stderr=out, env=changed_environment(self.env), start_new_session=True)
+
+
+def available_memory() -> int:
+    """In bytes."""
+    found = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.M)
+    return int(found[1]) * 1024 if found else 0
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Cold]:
+    """The cache that this file's tests share."""
+    folder = tmp_path_factory.mktemp("interrupt") / "cache"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and available_memory() >= 12 * GIB and (
+        run_command("mount", "-t", "tmpfs", "-o", "size=7g", "none", folder).status == 0)
+    cold = Cold(folder, mounted)
+    cold.root.mkdir(parents=True)
+    # What has been compiled before need not be again: the time is the interrupts', not the compiler's.
+    (cache / "ccache").mkdir(parents=True, exist_ok=True)
+    (cold.root / "ccache").symlink_to(cache / "ccache")
+    yield cold
+    if mounted:
+        expect(run_command("umount", folder), 0)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits until a run has got that far."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None and time.monotonic() < limit, (
+            f"expected the run to get that far, found:\n{log.read_text(encoding='utf-8')[-3000:]}")
+        time.sleep(0.05)
+
+
+def left(*words: str) -> str:
+    """The processes that pgrep finds."""
+    return run_command("pgrep", "-a", *words).stdout
+
+
+def interrupt(cold: Cold, log: Path, condition: Callable[[], bool]) -> None:
+    """Starts a run, interrupts it as a terminal does when it has got that far, and looks at what it leaves."""
+    process = cold.start(log)
+    try:
+        wait_for(condition, process, log)
+        begin = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        # A user in a hurry presses it twice.
+        time.sleep(0.3)
+        try:
+            os.killpg(process.pid, signal.SIGINT)
+        except ProcessLookupError:
+            pass
+        status, took = process.wait(60), time.monotonic() - begin
+    finally:
+        process.kill()
+        process.wait()
+    said = log.read_text(encoding="utf-8")
+    assert status == 130, f"expected status 130, found {status}:\n{said[-3000:]}"
+    assert took <= 5, f"expected an end at once, found it after {took:.1f} s"
+    assert "interrupted" in said
+    assert left("-s", str(process.pid)) == "", "expected nothing to go on running"
+    # A process group that left the session would still work in the cache.
+    assert left("-f", str(cold.folder)) == "", "expected nobody to work in the cache"
+
+
+def test_in_a_download(cold: Cold, tmp_path: Path) -> None:
+    interrupt(cold, tmp_path / "log", cold.has("base/.linux-source-6.12*"))
+    assert cold.bases() == []
+
+
+def test_in_unpacking(cold: Cold, tmp_path: Path) -> None:
+    interrupt(cold, tmp_path / "log", cold.has("base/.linux-source-6.12*/src/kernel"))
+    assert cold.bases() == []
+
+
+def test_in_a_build(cold: Cold, tmp_path: Path) -> None:
+    interrupt(cold, tmp_path / "log", cold.has("work/6.12.y/src/obj/kernel/*.o"))
+
+
+def test_a_disk_that_fills_up_in_a_build(cold: Cold, tmp_path: Path) -> None:
+    """It is said. With room again, the next run works."""
+    if not cold.mounted:
+        pytest.skip("needs root, mount(2) and 12 GiB of memory")
+    log, filler = tmp_path / "log", cold.folder / "filler"
+    process = cold.start(log)
+    try:
+        wait_for(cold.has("work/6.12.y/src/obj/mm/*.o"), process, log)
+        # Again and again: the build goes on meanwhile, and may free something.
+        while process.poll() is None:
+            with open(filler, "ab", buffering=0) as f:
+                try:
+                    while True:
+                        f.write(bytes(1 << 20))
+                except OSError:
+                    time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+        filler.unlink(missing_ok=True)
+    said = log.read_text(encoding="utf-8")
+    assert process.returncode == 3, said[-3000:]
+    assert re.search(r"no space left in .*: [0-9]+ MiB are free", said), said[-3000:]
+
+
+def test_the_next_run_works(cold: Cold) -> None:
+    expect(run_snplab("run", "--test", "kunit", env=cold.env, timeout=1800), 0, "^PASS: ")
+    assert [path.name for path in cold.root.glob("base/.*")] == [], "expected what the first runs have left to be cleared"
