@@ -108,8 +108,10 @@ class Examination:
         function = around.locked_above or launch.function
         step = launch.function if around.locked_above else launch.helper
         ask = launch.question
-        questions = {rule: ask(rule, function)
-                     for rule in ("understood", "leak", "notheld", "conditional", "creation", "unlock", "foreign")}
+        rules = ["notheld", "understood", "leak", "conditional", "creation", "unlock"]
+        # Asked already of the function that encrypts.
+        rules += ["foreign"] if around.locked_above else []
+        questions = {rule: ask(rule, function) for rule in rules}
         questions["unlocked"] = ask("unlocked", function, step)
         if launch.helper:
             questions["foreign.helper"] = ask("foreign", launch.helper)
@@ -124,7 +126,8 @@ class Examination:
         return shapes.WithLock(
             launch, function, lock=lock, unlock=marks["unlock"], unlocked=marks["unlocked"],
             understood=marks["understood"], leak=marks["leak"], not_held=marks["notheld"],
-            conditional=marks["conditional"], foreign=marks["foreign"] + marks.get("foreign.helper", Marks()),
+            conditional=marks["conditional"],
+            foreign=marks.get("foreign", launch.foreign) + marks.get("foreign.helper", Marks()),
             if_lines=conditional_lines(launch.code.text, starts))
 
     def main_with_lock(self) -> str:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`status` on real kernels, and its verdict beside the one of a boot.
+
+Fixtures are as small as their author thought; a real sev.c is not. Debian's 6.12 is open, its 7.x fixed, its 6.1 not
+affected, and our series fix theirs. In our work tree one line of sev.c is then taken out and put back: status and
+run --tree DIR must both follow the edit, although the file that is put back is older than all objects, and neither may
+write a file into the tree.
+"""
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.build.deps import install_step
+from lab.build.sources import kernel_source
+from lab.core.process import set_environment
+from lab.core.session import Session
+from lab.core.steps import Plan
+from tests.support.front import Done, expect, run_command, run_snplab
+from tests.support.status_trees import SEV
+
+ABOUT = "status on Debian's kernels and on our work trees; run --tree DIR follows an edit of one line"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "build", "host", "boot", "status")
+TAKES = 240
+
+# A kernel of a new folder is built from nothing, though with ccache.
+BUILD_LIMIT = 3600
+FUNCTION = re.compile(r"^static int snp_launch_update_vmsa\(.*?^}", re.M | re.S)
+OLD = 1577836800  # 2020-01-01
+
+WorkTree = Callable[[str], Done]
+
+
+@pytest.fixture(scope="module", name="session")
+def fixture_session() -> Iterator[Session]:
+    """A session of the lab. What it runs ends with it."""
+    set_environment()
+    session = Session("check")
+    yield session
+    session.processes.stop_all(session.grace)
+    session.clean_up()
+
+
+@pytest.fixture(scope="module", name="work_tree")
+def fixture_work_tree(tmp_path_factory: pytest.TempPathFactory) -> WorkTree:
+    """work_tree(name): `snplab tree`, run once for each; its folder is the only line on standard output."""
+    made: dict[str, Done] = {}
+
+    def make(name: str) -> Done:
+        if name not in made:
+            made[name] = run_snplab("tree", name, tmp_path_factory.mktemp("trees") / name, timeout=BUILD_LIMIT)
+        return made[name]
+    return make
+
+
+@pytest.mark.parametrize("tree, status, word", [("6.12.y", 1, "open"), ("mainline", 0, "fixed"), ("6.1", 0, "not affected")])
+def test_debian(tree: str, status: int, word: str, session: Session) -> None:
+    """Debian's own kernels."""
+    source = kernel_source(session, tree, None)
+    plan = Plan(session)
+    install_step(plan, "fetch")
+    source.add_fetch(plan, f"fetch linux for {tree}")
+    plan.run()
+    expect(run_snplab("status", source.path), status, f"^{word}: ")
+
+
+@pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
+def test_tree_prints_its_path(tree: str, work_tree: WorkTree) -> None:
+    """And nothing else on standard output."""
+    done = work_tree(tree)
+    expect(done, 0)
+    assert re.fullmatch(rf"/.*/{re.escape(tree)}\n", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
+def test_work_tree_is_fixed(tree: str, work_tree: WorkTree) -> None:
+    """Our series fix their kernels."""
+    expect(run_snplab("status", work_tree(tree).stdout.strip()), 0, "^fixed: ")
+
+
+@dataclass
+class Loop:
+    """What was said while one line of sev.c was taken out and put back."""
+
+    before: Done
+    status: Done
+    run: Done
+    took: float
+    changed: str
+    after: Done
+
+
+@pytest.fixture(scope="module", name="loop")
+def fixture_loop(work_tree: WorkTree) -> Loop:
+    """The edit, and all verdicts."""
+    path = Path(work_tree("6.12.y").stdout.strip())
+    sev = path / SEV
+    good = sev.read_text(encoding="utf-8")
+
+    def run() -> Done:
+        return run_snplab("run", "--tree", path, "--test", "kunit", timeout=BUILD_LIMIT)
+    before = run()
+    bad = FUNCTION.sub(lambda found: found[0].replace("kvm_unlock_all_vcpus(kvm);", ";"), good)
+    assert bad != good, "expected an unlock in snp_launch_update_vmsa(), found none"
+    sev.write_text(bad, encoding="utf-8")
+    status = run_snplab("status", path)
+    begin = time.monotonic()
+    edited = run()
+    took = time.monotonic() - begin
+    changed = run_command("git", "-C", path, "status", "--porcelain", "--ignored").stdout
+    # An editor's backup moved back: an old time stamp on a file that is new to the build.
+    sev.write_text(good, encoding="utf-8")
+    os.utime(sev, (OLD, OLD))
+    return Loop(before, status, edited, took, changed, run())
+
+
+def test_run_of_the_work_tree(loop: Loop) -> None:
+    """run --tree DIR passes."""
+    expect(loop.before, 0, "^PASS: ")
+
+
+def test_status_without_the_unlock(loop: Loop) -> None:
+    """The tree is leaking once the unlock is taken out."""
+    expect(loop.status, 1, "^leaking: ")
+
+
+def test_run_without_the_unlock(loop: Loop) -> None:
+    """run --tree DIR fails."""
+    print(f"{loop.took:.1f} s from the edited line to the verdict")
+    expect(loop.run, 1, "^FAIL: ")
+
+
+def test_nothing_is_written_into_the_tree(loop: Loop) -> None:
+    """The edit is all that git sees."""
+    assert loop.changed == f" M {SEV}\n"
+
+
+def test_run_of_the_old_file(loop: Loop) -> None:
+    """The file that was put back passes, old time stamp and all."""
+    expect(loop.after, 0, "^PASS: ")
