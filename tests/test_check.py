@@ -213,8 +213,7 @@ def test_a_users_python_is_not_ours(top: Path, tmp_path: Path) -> None:
     """Neither a user's modules, nor his options of pytest, nor another python3 first on PATH."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "json.py").write_text("raise SystemExit('theirs')\n", encoding="utf-8")
-    (tmp_path / "theirs" / "python3").write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
-    (tmp_path / "theirs" / "python3").chmod(0o755)
+    (tmp_path / "theirs" / "python3").symlink_to("/bin/false")
     theirs = str(tmp_path / "theirs")
     done = check(top, env={"PYTHONPATH": theirs, "PYTHONHOME": theirs, "PYTEST_ADDOPTS": "--frob", "PYTEST_PLUGINS": "frob",
                            "PATH": f"{theirs}:{os.environ['PATH']}"})

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Type checker, linter, shell checker and compiler have nothing to say about what is ours."""
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.core.places import TOP
+from tests.support.front import run_command
+
+ABOUT = "mypy --strict, flake8, shellcheck, and a C compiler with all warnings"
+LANE = "fast"
+NEEDS = ("check", "build", "mail")
+TAKES = 22
+
+
+def listed(*patterns: str) -> list[str]:
+    """The repository's files that match git's patterns."""
+    words = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    names = subprocess.run(words, cwd=TOP, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [name for name in names if (TOP / name).is_file()]
+
+
+def first_line(name: str) -> str:
+    """A script's says what runs it."""
+    with open(TOP / name, "rb") as f:
+        return f.readline().decode("utf-8", "replace")
+
+
+def shell_files() -> list[str]:
+    """All that a shell runs, whatever its name."""
+    return [name for name in listed() if name.endswith(".sh") or re.match(r"#!.*\b(ba|da)?sh\b", first_line(name))]
+
+
+def python_files() -> list[str]:
+    """All that Python runs, whatever its name."""
+    return [name for name in listed("lab", "tests", "host/tests")
+            if name.endswith(".py") or re.match(r"#!.*python3", first_line(name))]
+
+
+def clean(*words: str | Path) -> None:
+    """Fails with what the program says."""
+    done = run_command(*words, cwd=TOP)
+    assert done.status == 0, done.output
+
+
+@pytest.mark.parametrize("name", shell_files())
+def test_shellcheck(name: str) -> None:
+    """busybox's shell knows `local` as well, as dash does."""
+    in_busybox = name.startswith(("lab/l1/", "lab/l2/"))
+    clean("shellcheck", *(["-s", "dash"] if in_busybox else []), "-x", name)
+
+
+def test_there_is_shell_to_look_at() -> None:
+    assert {"snplab", "lab/hw.sh"} <= set(shell_files())
+
+
+def test_mypy(tmp_path: Path) -> None:
+    """Strict, of all packages and of each script that stands alone."""
+    scripts = [name for name in python_files() if name.startswith("host/") and name.endswith(".py")]
+    clean("mypy", "--strict", "--cache-dir", tmp_path, "--config-file", TOP / "setup.cfg", "lab", "tests", *scripts)
+
+
+def test_flake8() -> None:
+    clean("flake8", "--config", TOP / "setup.cfg", *python_files())
+
+
+@pytest.mark.parametrize("name", ["lab/l1/init.c"])
+def test_programs_of_l1_have_no_warning(name: str) -> None:
+    """finish.c needs the headers of the kernel under test, which bench compiles it with."""
+    clean("gcc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-O2", name)
