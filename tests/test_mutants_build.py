@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Mutants are built and booted at once: who waits for whom, and which modules stay in the cache.
 
-No build and no boot: both are replaced. A lane that waits for a builder that is gone hangs the run. A lane that does not wait
+No build and no boot: both are replaced. A lane that waits for a builder that is gone hangs the run; one that does not wait
 judges a kernel without its mutant; a cache that drops modules which this run is about to boot makes the mutant "not built".
 """
 from __future__ import annotations
