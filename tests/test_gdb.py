@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""run --gdb: the line that it prints starts a gdb in which a breakpoint in KVM's module is hit, with source and arguments.
+
+The addresses of modules are known only once L1 has loaded them. A line with wrong ones sets breakpoints that are never hit,
+or in the middle of an instruction; an L1 that does not wait has run its tests before anybody could type.
+"""
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.core.places import TOP
+
+ABOUT = "run --gdb: a breakpoint in sev_mem_enc_ioctl() and in snp_launch_update_vmsa() is hit"
+LANE = "long"
+NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource", "gdb")
+TAKES = 900
+CASE = "sev_snp_launch_test:2_vcpus.finish_then_run"
+
+
+def wait_for_line(log: Path, run: subprocess.Popen[bytes], limit: float) -> str:
+    """The line for gdb, as the run prints it."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        found = re.search(r"^gdb .*target remote .*$", log.read_text(errors="replace"), re.M)
+        if found:
+            return found[0]
+        assert run.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.5)
+    raise AssertionError(f"no line for gdb within {limit} s: {log.read_text()[-3000:]}")
+
+
+@pytest.mark.parametrize("tree,function", [("6.12.y", "sev_mem_enc_ioctl"), ("mainline", "snp_launch_update_vmsa")])
+def test_a_breakpoint_in_the_module_is_hit(tmp_path: Path, tree: str, function: str) -> None:
+    log = tmp_path / "run"
+    with open(log, "wb") as out:
+        run = subprocess.Popen([str(TOP / "snplab"), "run", "--tree", tree, "--gdb", "--test", CASE, "--timeout", "1800"],
+                               stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        line = wait_for_line(log, run, 3000)
+        script = tmp_path / "gdb"
+        script.write_text(f"break {function}\ncontinue\nbacktrace 4\ninfo args\ndelete\ndetach\n")
+        # As a shell takes the line apart.
+        words = [*shlex.split(line), "-batch", "-nx", "-x", str(script)]
+        gdb = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, stdin=subprocess.DEVNULL)
+        said = gdb.stdout + gdb.stderr
+        print(said)
+        assert re.search(rf"^Breakpoint 1, {function} \(", gdb.stdout, re.M), said
+        assert re.search(rf"^#0 +{function} \(.*\) at .*sev\.c:\d+", gdb.stdout, re.M), said
+        assert "kvm_vm_ioctl" in gdb.stdout or "kvm_arch_vm_ioctl" in gdb.stdout, said
+        # The run goes on from there, to its verdict.
+        assert run.wait(1200) == 0, log.read_text()[-3000:]
+        assert "\nPASS: " in log.read_text()
+    finally:
+        if run.poll() is None:
+            run.terminate()
+            run.wait(60)
