@@ -131,7 +131,7 @@ def test_in_a_download(cold: Cold, tmp_path: Path) -> None:
 
 
 def test_in_unpacking(cold: Cold, tmp_path: Path) -> None:
-    interrupt(cold, tmp_path / "log", cold.has("base/.linux-source-6.12*/src/kernel"))
+    interrupt(cold, tmp_path / "log", cold.has("base/.linux-source-6.12*/linux-source-6.12/kernel"))
     assert cold.bases() == []
 
 
