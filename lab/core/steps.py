@@ -238,7 +238,7 @@ class Plan:
                 return
             if clock.due():
                 said = "; ".join(filter(None, (tail.text(), self._beside(step))))
-                terminal.progress(f"{step_seconds(step):3.0f} s  {said}")
+                terminal.progress(f"{step_seconds(step):3.0f} s  {said}".rstrip())
 
     def _beside(self, shown: Step) -> str:
         others = [s.text() for s in self.steps if s.begun and not s.done and s is not shown]
