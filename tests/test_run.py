@@ -57,8 +57,8 @@ MAY_SAY = (
     r" *#.*", r" *(not )?ok [0-9].*",
 )
 ABOUT_SNP = re.compile("SEV|SNP|RMP|PSP|psp|ccp|kvm_amd")
-# On two idle cores the quick programs take 14 s once everything is built, and L1's init starts within 3 s. Processor time
-# says the same on a busy machine.
+# On two idle cores the quick programs take 14 s once everything is built, and L1's init starts within 3 s. The time of
+# processors says the same on a busy machine.
 QUICK_LIMIT, INIT_LIMIT = 90, 20
 VCPUS = (1, 2, 8, 64)
 
