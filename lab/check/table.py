@@ -12,7 +12,7 @@ from pathlib import Path
 CONSTANTS = ("ABOUT", "LANE", "NEEDS", "TAKES")
 # What builds kernels and hosts leaves them for what comes after; what starts with an empty cache comes last.
 BOOT_ORDER = ("run", "host", "host-qtest", "host-cpu", "host-kernels", "guest", "guest-ends", "hw-boot", "host-selftests",
-              "fault-walk", "series", "configs", "mutants", "bench-boot", "dry-run")
+              "fault-walk", "series", "configs", "mutants", "bench", "dry-run-steps")
 
 
 class Lane(enum.Enum):

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""--dry-run touches nothing: no file, no lock, no leftover of a killed run, whatever runs meanwhile; and it works with an
+empty cache, without a network, with packages missing, and as any user.
+
+Each verb that has a plan runs in a copy of the repository, with a made-up cache whose state invites a clean-up.
+"""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.core import locks
+from lab.core.places import LAYOUT, Cache
+from lab.core.process import Processes
+from tests.support.front import (Done, copy_repository, expect, listing, open_to_everybody, run_command, run_snplab)
+
+ABOUT = "--dry-run touches nothing, waits for nobody, and works on any machine as any user"
+LANE = "fast"
+NEEDS = ("overlay",)
+TAKES = 14
+
+VERBS = ("run", "run --tree mainline --gdb", "shell", "guest", "guest --tree debian", "mutants", "bench", "host", "hw",
+         "tree 6.12.y", "tree mainline {tmp}/new", "refresh 6.12.y", "mail 6.12.y", "check", "cache --prune")
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository."""
+    return copy_repository(tmp_path_factory.mktemp("dry") / "copy")
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Cache:
+    """A cache in which a run was killed, long ago or just now."""
+    cache = Cache(tmp_path / "cache" / "snplab" / LAYOUT)
+    for name in ("work/6.12.y/src/obj/kernel/fork.o", "work/6.12.y/building", "work/6.12.y/src.tmp/Makefile",
+                 "work/6.12.y/.new.abc/x", "base/.linux-source-6.12_6.12.1.abc/Makefile", "base/6.12.y.newest.tmp",
+                 "mutants/old/x.ko", "runs/20200101-000000-run-abc/step-01.log", "apt/fresh"):
+        path = cache.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    # What an older snplab has left.
+    (tmp_path / "cache" / "snplab" / "base").mkdir()
+    return cache
+
+
+def dry(copy: Path, words: str, tmp: Path, **env: str | None) -> Done:
+    """A dry run of the copy."""
+    listed = [word.replace("{tmp}", str(tmp)) for word in words.split()]
+    return run_snplab(*listed, "--dry-run", top=copy, cwd=tmp, timeout=60,
+                      env={"XDG_CACHE_HOME": str(tmp / "cache"), "HOME": str(tmp), **env})
+
+
+@pytest.mark.parametrize("words", VERBS)
+def test_it_touches_nothing(copy: Path, used: Cache, tmp_path: Path, words: str) -> None:
+    before = listing(copy), listing(tmp_path)
+    expect(dry(copy, words, tmp_path), 0)
+    assert listing(copy) == before[0]
+    assert listing(tmp_path) == before[1]
+
+
+def test_a_change_would_be_seen(tmp_path: Path) -> None:
+    """The listing, which the tests here stand on, sees a new file, a removed one, and one that is written again."""
+    file = tmp_path / "file"
+    file.write_text("a", encoding="ascii")
+    seen = [listing(tmp_path)]
+    os.utime(file, (1, 1))
+    seen.append(listing(tmp_path))
+    (tmp_path / "new").touch()
+    seen.append(listing(tmp_path))
+    file.unlink()
+    seen.append(listing(tmp_path))
+    assert all(one != other for one, other in zip(seen, seen[1:]))
+
+
+@pytest.mark.parametrize("words", VERBS)
+def test_it_makes_no_cache_and_needs_no_network(copy: Path, tmp_path: Path, words: str) -> None:
+    nobody = "http://127.0.0.1:9"
+    done = dry(copy, words, tmp_path, http_proxy=nobody, https_proxy=nobody)
+    assert done.status == 0 and "Traceback" not in done.output, done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ("run", "guest --tree debian", "mutants", "mail 6.12.y", "check"))
+def test_it_waits_for_nobody(copy: Path, used: Cache, tmp_path: Path, words: str) -> None:
+    """While another run holds every lock that there is."""
+    folder = used.folder("locks")
+    names = ("work-6.12.y", "work-mainline", "apt", "apt-install", "base-6.12.y", "base-mainline", "base-qemu-10.0", "check",
+             "work-qemu", "host")
+    processes = Processes()
+    held = [locks.take(folder / name, processes, print) for name in names]
+    before = listing(tmp_path)
+    done = dry(copy, words, tmp_path)
+    for lock in held:
+        lock.release()
+    expect(done, 0)
+    assert "waiting" not in done.output
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("words", ("run", "guest", "host", "hw", "tree 6.12.y", "mail 6.12.y", "check"))
+def test_any_user_may(copy: Path, tmp_path: Path, words: str) -> None:
+    """One without a home, who can write nowhere, on a machine where a package is missing: its installation is shown."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    open_to_everybody(copy)
+    done = run_command("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", copy / "snplab",
+                       *words.split(), "--dry-run", env={"HOME": "/nonexistent", "XDG_CACHE_HOME": None}, cwd=Path("/"))
+    assert done.status == 0 and "Traceback" not in done.output, done.output
+
+
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository whose list asks for a package that nobody has."""
+    copy = copy_repository(tmp_path_factory.mktemp("lacking") / "copy")
+    with open(copy / "lab" / "build" / "deps.list", "a", encoding="utf-8") as f:
+        for purpose in ("overlay", "check"):
+            f.write(f"{purpose}\tno-such-program\tno-such-package\n")
+    return copy
+
+
+@pytest.mark.parametrize("words", ("run", "host", "bench", "tree 6.12.y", "check"))
+def test_what_is_missing_is_shown(lacking: Path, tmp_path: Path, words: str) -> None:
+    expect(dry(lacking, words, tmp_path), 0, "apt-get .* install --no-install-recommends .*no-such-package")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ("run", "guest", "bench"))
+def test_what_is_not_known_is_said_so(copy: Path, tmp_path: Path, words: str) -> None:
+    """With an empty cache there is no version, and no package's name is made up."""
+    done = dry(copy, words, tmp_path)
+    expect(done, 0, r"^\[\d+/\d+\] apply \d+ patches to linux <newest 6\.12>")
+    assert not re.search(r"linux-source-6\.12\.\d", done.output)
+
+
+@pytest.fixture
+def forks() -> Callable[[Path], list[str]]:
+    """The programs that a command has started, by strace; skips where it cannot be used."""
+    def run(log: Path) -> list[str]:
+        return re.findall(r'execve\("[^"]*", \["([^"]*)"', log.read_text(encoding="utf-8", errors="replace"))
+    if run_command("strace", "-V").status != 0:
+        pytest.skip("no strace")
+    return run
+
+
+def test_no_program_that_changes_something_is_started(copy: Path, used: Cache, tmp_path: Path,
+                                                      forks: Callable[[Path], list[str]]) -> None:
+    """Nor is one that would have done so under another name: a dry run starts readers only."""
+    log = tmp_path.parent / f"{tmp_path.name}.strace"
+    done = run_command("strace", "-f", "-qq", "-s", "4096", "-e", "trace=execve", "-o", log, copy / "snplab", "run", "--dry-run",
+                       env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    expect(done, 0)
+    started = {Path(name).name for name in forks(log)}
+    assert started <= {"snplab", "dirname", "readlink", "python3", "git", "qemu-system-x86_64"}, started
