@@ -153,8 +153,8 @@ def test_no_program_that_changes_something_is_started(copy: Path, used: Cache, t
                                                       forks: Callable[[Path], list[str]]) -> None:
     """Nor is one that would have done so under another name: a dry run starts readers only."""
     log = tmp_path.parent / f"{tmp_path.name}.strace"
-    done = run_command("strace", "-f", "-qq", "-s", "4096", "-e", "trace=execve", "-o", log, copy / "snplab", "run", "--dry-run",
-                       env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    done = run_command("strace", "-f", "-qq", "-s", "4096", "-e", "trace=execve", "-o", log,
+                       copy / "snplab", "run", "--dry-run", env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     expect(done, 0)
     started = {Path(name).name for name in forks(log)}
     assert started <= {"snplab", "dirname", "readlink", "python3", "git", "qemu-system-x86_64"}, started
