@@ -97,8 +97,11 @@ def prepare(session: Session, folder: Path) -> Preparation:
     prepared.add_steps(plan)
     run_plan(plan)
     assert prepared.emulated
-    with scratch_folder(".root.", folder) as root:
-        (root / "tests").mkdir()
+    with scratch_folder(".root.", folder) as scratch:
+        # Its mode becomes that of L1's "/": the scratch folder's keeps every user but root out.
+        root = scratch / "root"
+        (root / "tests").mkdir(parents=True)
+        root.chmod(0o755)
         shutil.copy2(LAB / "hw.sh", root / "tests/hw.sh")
         shutil.copy2(TOP / "tests/hw/in-l1.sh", root / "tests" / SCRIPT)
         with open(prepared.initrd, "ab") as initrd:
