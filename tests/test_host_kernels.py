@@ -43,6 +43,6 @@ def test_passes_with_evidence(tree: str, known: Known, tmp_path: Path) -> None:
     """The program passes with the patch: the failure is the kernel's, and for the reason given."""
     assert known.evidence is not None
     with prepared_l1(tmp_path, tree, [known.program], [EVIDENCE / known.evidence]) as l1:
-        logs = l1.boot("logs", known.program, 300)
+        logs = l1.boot("logs", known.program)
     assert why_no_end(logs) == ""
     assert logs.result(known.program) is Result.PASS, shown(logs, known.program)

@@ -15,8 +15,6 @@ from tests.support.l1 import L1, cases_of, prepared_l1, reports_of, said_by, sho
 from tests.support.recorder import Tap
 
 PROGRAM = "snp_fault_walk"
-# For one boot, and for the program in it, in seconds, on a busy machine.
-LIMIT, EACH = 600, 400
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def walked(tree: str, folder: Path) -> Iterator[dict[str, Walked]]:
 
     def boot(l1: L1, *names: str) -> None:
         for name in names:
-            found[name] = Walked(walks[name], l1.boot(name, walks[name].word, LIMIT, each=EACH))
+            found[name] = Walked(walks[name], l1.boot(name, walks[name].word))
     with prepared_l1(folder, tree, [PROGRAM]) as l1:
         # The first takes as long as all others.
         side_by_side(lambda: boot(l1, ALL), lambda: boot(l1, WARNED, VMSA, PAGE))

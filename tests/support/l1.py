@@ -30,6 +30,8 @@ from lab.judge.logs import BootLogs
 
 # A build from an empty cache, on a busy machine; or a wait for another run that builds the same.
 BUILD_LIMIT = 3600
+# For a boot, and for each program in it, in seconds. On a machine that does much else everything takes ten times as long.
+LIMIT, EACH = 900, 600
 # Lines of a log that a failure shows.
 SHOWN = 25
 
@@ -89,7 +91,8 @@ class L1:
         with open(self.prepared.initrd, "ab") as initrd:
             initrd.write(part)
 
-    def boot(self, name: str, programs: str, limit: float, *, each: int = 120, stock: str | None = None) -> BootLogs:
+    def boot(self, name: str, programs: str, limit: float = LIMIT, *, each: int = EACH,
+             stock: str | None = None) -> BootLogs:
         """Boots, and runs the programs, every one for at most `each` seconds, the whole boot for `limit`. With `stock`,
         on that QEMU instead of the emulated host. The logs are in the folder NAME."""
         machine = self.prepared.machine() if stock is None else Machine(stock, False)
