@@ -30,7 +30,7 @@ from lab.judge.logs import BootLogs
 
 # A build from an empty cache, on a busy machine; or a wait for another run that builds the same.
 BUILD_LIMIT = 3600
-# For a boot, and for each program in it, in seconds. On a machine that does much else everything takes ten times as long.
+# For a boot, and for each program in it, in seconds. On a machine that does much else all takes ten times as long.
 LIMIT, EACH = 900, 600
 # Lines of a log that a failure shows.
 SHOWN = 25
