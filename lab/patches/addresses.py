@@ -45,17 +45,17 @@ def sort_addresses(found: Iterable[str], sender: str, besides: Iterable[str] = (
     return people + lists
 
 
-def encode(text: str) -> str:
-    """As RFC 2047 wants what is not ASCII."""
+def encode(text: str, header: str = "") -> str:
+    """As RFC 2047 wants what is not ASCII; the first line has room for the header's name."""
     charset = Charset("utf-8")
     charset.header_encoding = QP
-    return Header(text, charset, maxlinelen=WIDTH - 3).encode().replace("=?utf-8?q?", "=?UTF-8?Q?")
+    return Header(text, charset, maxlinelen=WIDTH - 3, header_name=header).encode().replace("=?utf-8?q?", "=?UTF-8?Q?")
 
 
 def subject_header(text: str) -> str:
     """The lines of a Subject."""
     if NOT_ASCII.search(text):
-        return f"Subject: {encode(text)}\n"
+        return f"Subject: {encode(text, 'Subject')}\n"
     lines, line = [], "Subject:"
     for word in text.split(" "):
         if len(line) + 1 + len(word) > WIDTH and line != "Subject:":

@@ -210,7 +210,8 @@ def make_series(lab: Lab) -> None:
             (g / "kernel" / "new.c").write_text("new\n", encoding="utf-8")
         lab.git("add", "-A", cwd=g)
         lab.git("commit", "-qm", message, cwd=g)
-    lab.git("format-patch", "-q", "--zero-commit", "--no-signature", "--subject-prefix=PATCH", "-o", out, "HEAD~3", cwd=g)
+    lab.git("format-patch", "-q", "--zero-commit", "--no-signature", "--no-encode-email-headers",
+            "--subject-prefix=PATCH", "-o", out, "HEAD~3", cwd=g)
     lab.series.mkdir(parents=True)
     for source, name in zip(sorted(out.iterdir()), NAMES):
         shutil.copy(source, lab.series / name)

@@ -94,8 +94,8 @@ class Mails:
 
 
 def recipients(mail: Path) -> list[str]:
-    """The bare addresses in To and Cc."""
-    return ADDRESS.findall(f"{header(mail, 'To')},{header(mail, 'Cc')}")
+    """The bare addresses in To and Cc, in lower case."""
+    return [found.lower() for found in ADDRESS.findall(f"{header(mail, 'To')},{header(mail, 'Cc')}")]
 
 
 def all_there(mails: Mails) -> None:
@@ -105,7 +105,7 @@ def all_there(mails: Mails) -> None:
 
 def subjects(mails: Mails) -> None:
     for number, mail, file in mails.each():
-        title = header(file, "Subject").removeprefix("[PATCH] ")
+        title = re.sub(r"^\[PATCH[^]]*\] ", "", header(file, "Subject"))
         found = str(make_header(decode_header(header(mail, "Subject"))))
         assert found == f"[{mails.prefix} {mails.number(number)}] {title}"
 
@@ -156,8 +156,8 @@ def everybody_nobody_twice(mails: Mails) -> None:
         named = [re.sub(r" \(.*", "", re.sub(r".*<(.*)>.*", r"\1", line)) for line in done.stdout.splitlines()]
         assert named, done.output
         sender = SENDER.partition("<")[2].rstrip(">")
-        assert {a for a in named if a.lower() != sender} <= set(found), mail.name
-        assert len(found) == len({address.lower() for address in found}), mail.name
+        assert {a.lower() for a in named} - {sender} <= set(found), mail.name
+        assert len(found) == len(set(found)), mail.name
 
 
 def cover_letter_to_all(mails: Mails) -> None:
