@@ -32,8 +32,10 @@ class Done:
         return self.stdout + self.stderr
 
     def steps(self) -> list[str]:
-        """The titles of the steps, in the order of their lines."""
-        return [found[3] for line in self.output.splitlines() if (found := STEP.match(line))]
+        """The titles of the steps, in the order of their lines. A step whose number comes again at once is the same one: its
+        line was begun, and repeated with its time."""
+        found = [match for line in self.output.splitlines() if (match := STEP.match(line))]
+        return [match[3] for before, match in zip([None, *found], found) if before is None or before[1] != match[1]]
 
 
 def changed_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
