@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Do the real series survive another base?
+
+Debian's newest kernel changes every few weeks. A patch names blobs of the base that it was made on, and the lines at which
+its hunks stand: if `refresh` writes those anew each time, a test that wants its patches back byte for byte is red for
+everybody, and a real change drowns. Here tree, refresh, mail and the checks of the series run on the newest base, on an
+older one of the archive, and on one with a line more above the hunks.
+"""
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lab.core.session import Session
+from lab.patches.series import list_series, series_name
+from tests.support.front import TOP, Done, expect, run_snplab
+from tests.support.l1 import lab_session
+from tests.support.patches import copy_program, patch, write_identity
+from tests.support.patches_mail import CHECKS, Mails, can_send, header, send_email
+from tests.support.patches_real import changed_base, checkpatch, copy_some, newest_base, older_base
+
+ABOUT = "tree, refresh, mail and the series on two bases: no byte changes but what a base moves, and that is said"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "mail", "sendmail")
+TAKES = 150
+
+# The tree, and the base: the newest as a whole, by itself (it is fetched); others by --linux.
+BASES = (("6.12.y", "newest"), ("6.12.y", "older"), ("6.12.y", "changed"), ("mainline", "newest"), ("mainline", "changed"))
+MAILED = [base for base in BASES if base[1] != "changed"]
+POSITION = re.compile(r"^@@ -[0-9]+(,[0-9]+)? \+[0-9]+(,[0-9]+)? @@.*")
+
+
+@dataclass
+class Base:
+    """A base, and a copy of this repository whose series is on it."""
+
+    tree: str
+    kind: str
+    folder: Path
+    # For --linux; None: the verb takes the newest by itself.
+    linux: Path | None
+    # With MAINTAINERS and scripts.
+    source: Path
+    # The patches whose hunks it moves, if that is known.
+    moved: set[str] = field(default_factory=set)
+
+    @property
+    def top(self) -> Path:
+        """The copy of the repository."""
+        return self.folder / "repo"
+
+    @property
+    def series(self) -> Path:
+        """The folder of patches."""
+        return self.top / "series" / series_name(self.tree)
+
+    @property
+    def env(self) -> dict[str, str | None]:
+        """An identity of its own; the cache is the user's."""
+        return {"GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def snplab(self, verb: str, *words: str | Path, linux: bool = True) -> Done:
+        """The copy's ./snplab."""
+        base = ["--linux", str(self.linux)] if linux and self.linux else []
+        done = run_snplab(verb, self.tree, *words, *base, top=self.top, env=self.env, cwd=self.folder, timeout=1200)
+        expect(done, 0)
+        return done
+
+    def refresh(self) -> Done:
+        """Of the work tree."""
+        return self.snplab("refresh", self.folder / "work", linux=False)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """The lab's, for this file."""
+    with lab_session(tmp_path_factory.mktemp("session")) as session:
+        yield session
+
+
+def make_base(session: Session, folder: Path, tree: str, kind: str) -> Base:
+    """The base, and the copy of the repository."""
+    newest = newest_base(session, folder, tree)
+    base = Base(tree, kind, folder, None, newest)
+    if kind == "changed":
+        base.linux, base.moved = changed_base(session, tree, newest, folder / "linux")
+    elif kind == "older":
+        # Where the archive has no older one, or cannot be reached: a newest one that is changed.
+        base.linux = older_base(session, folder, tree, newest)
+        if base.linux is None:
+            base.linux, base.moved = changed_base(session, tree, newest, folder / "linux")
+    elif tree == "mainline" or newest.parent.name != "base":
+        base.linux = copy_some(session, newest, folder / "linux")
+    base.source = base.linux or newest
+    copy_program(base.top)
+    shutil.copytree(TOP / "series", base.top / "series")
+    write_identity(folder)
+    return base
+
+
+@pytest.fixture(scope="module", params=BASES, ids=" ".join)
+def base(request: pytest.FixtureRequest, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
+    """Each base, with a work tree, for all tests of this file."""
+    folder = tmp_path_factory.mktemp("base")
+    base = make_base(session, folder, *request.param)
+    base.snplab("tree", folder / "work")
+    yield base
+    # A whole one is 1.5 GB.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def of_base(line: str) -> str:
+    """A line without what a base moves: a blob's name, a hunk's line numbers and the function that it names."""
+    found = POSITION.match(line)
+    return f"@@{found[1]}{found[2]}" if found else "index" if re.match(r"index [0-9a-f]+\.\.", line) else line
+
+
+def test_there_and_back(base: Base) -> None:
+    """Not a byte changes, but the line numbers of hunks that the base moves; those patches are named."""
+    done = base.refresh()
+    said = set(re.findall(r"^ +moved   (\S+): its hunks are at other lines of linux [0-9.]+$", done.output, re.M))
+    original = TOP / "series"
+    different = set()
+    for path in sorted(p for p in original.rglob("*") if p.is_file()):
+        now = base.top / "series" / path.relative_to(original)
+        if now.read_bytes() != path.read_bytes():
+            different.add(path.name)
+            old, new = (p.read_text(encoding="utf-8").split("\n") for p in (path, now))
+            assert list(map(of_base, old)) == list(map(of_base, new)), path.name
+    assert different == said
+    assert sorted(p.relative_to(original) for p in original.rglob("*")) == sorted(
+        p.relative_to(base.top / "series") for p in (base.top / "series").rglob("*"))
+    assert base.moved <= said, f"expected these to be named: {base.moved}\n{done.output}"
+    if not said:
+        expect(done, 0, "every patch is as it was")
+
+
+def test_and_once_more(base: Base) -> None:
+    """What refresh has written, it leaves alone."""
+    base.refresh()
+    expect(base.refresh(), 0, "^ +every patch is as it was$")
+
+
+def test_applies_with_no_fuzz(base: Base, session: Session, tmp_path: Path) -> None:
+    again = copy_some(session, base.source, tmp_path / "again")
+    for file in list_series(base.series):
+        patch(again, file)
+        for name in re.findall(r"^\+\+\+ b/(\S+)$", file.read_text(encoding="utf-8"), re.M):
+            assert (again / name).read_bytes()
+
+
+# Of the newest base, test_series.py asks that.
+@pytest.mark.parametrize("base", [("6.12.y", "older")], ids=" ".join, indirect=True)
+def test_pleases_the_bases_checkpatch(base: Base, session: Session, tmp_path: Path) -> None:
+    for file in list_series(base.series):
+        assert checkpatch(session, tmp_path, base.source, file) == [], file.name
+
+
+# --- mail ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=MAILED, ids=" ".join)
+def mails(request: pytest.FixtureRequest, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mails]:
+    """The mails of the series as it is, on each real base."""
+    folder = tmp_path_factory.mktemp("mails")
+    base = make_base(session, folder, *request.param)
+    base.snplab("mail", "--output", folder / "out")
+    yield Mails(folder / "out", base.series, base.tree, base.source, base.env)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_mails(mails: Mails, check: str) -> None:
+    CHECKS[check](mails)
+
+
+@pytest.mark.skipif(not can_send(), reason="git send-email is not installed, or lacks Mail::Address")
+@pytest.mark.parametrize("words", [("--no-thread",), ()], ids=["as the hint says", "and threads them the same by itself"])
+def test_git_send_email_takes_them(mails: Mails, words: tuple[str, ...]) -> None:
+    send_email(mails, *words)
+
+
+def test_they_say_which_base(mails: Mails) -> None:
+    makefile = (mails.linux / "Makefile").read_text(encoding="utf-8")
+    version = ".".join(re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)$", makefile, re.M))
+    assert f"Base: v{version}" in mails.cover.read_text(encoding="utf-8")
+    assert header(mails.cover, "To")

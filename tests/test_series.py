@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Is every patch of both series one that a maintainer would take a look at?
+
+On the newest base each patch applies with no fuzz, and pleases checkpatch --strict; each file that the series adds has a
+maintainer. That each patch compiles by itself is tested in test_series_builds.py, which takes longer.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.core.session import Session
+from lab.patches.series import list_series, series_dir, trees
+from tests.support.l1 import lab_session
+from tests.support.patches import patch
+from tests.support.patches_real import checkpatch, copy_some, maintained, new_files, newest_base
+
+ABOUT = "every patch of the series applies with no fuzz, pleases checkpatch, and has a maintainer"
+LANE = "boot"
+NEEDS = ("fetch", "overlay", "mail")
+TAKES = 40
+
+PATCHES = [(tree, file.name) for tree in trees() for file in list_series(series_dir(tree))]
+ADDED = [(tree, name) for tree in trees() for name in new_files(list_series(series_dir(tree)))]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """The lab's, for this file."""
+    with lab_session(tmp_path_factory.mktemp("session")) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def bases(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A copy of each tree's newest base, to which its patches are applied one after the other."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {tree: copy_some(session, newest_base(session, folder, tree), folder / tree) for tree in trees()}
+
+
+@pytest.mark.parametrize("tree, name", PATCHES)
+def test_applies_with_no_fuzz(bases: dict[str, Path], tree: str, name: str) -> None:
+    """After those before it: pytest runs them in the series' order."""
+    earlier = [n for t, n in PATCHES if t == tree]
+    applied = bases[tree] / ".applied"
+    done = applied.read_text(encoding="utf-8").split() if applied.exists() else []
+    for one in earlier[len(done):earlier.index(name) + 1]:
+        patch(bases[tree], series_dir(tree) / one)
+        done.append(one)
+        applied.write_text(" ".join(done), encoding="utf-8")
+
+
+@pytest.mark.parametrize("tree, name", PATCHES)
+def test_pleases_checkpatch(session: Session, tmp_path: Path, bases: dict[str, Path], tree: str, name: str) -> None:
+    assert checkpatch(session, tmp_path, bases[tree], series_dir(tree) / name) == []
+
+
+@pytest.mark.parametrize("tree, name", ADDED)
+def test_new_file_is_maintained(session: Session, tmp_path: Path, bases: dict[str, Path], tree: str, name: str) -> None:
+    test_applies_with_no_fuzz(bases, tree, [n for t, n in PATCHES if t == tree][-1])
+    assert maintained(session, tmp_path, bases[tree], name)
+    assert not maintained(session, tmp_path, bases[tree], "lib/Kconfig"), "everything is said to be maintained"

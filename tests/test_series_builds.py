@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Does each patch of both series compile by itself?
+
+Whoever bisects stops at any patch. Each is built with W=1 and KVM_WERROR, for the folders that it touches, with the patches
+before it; it may bring no warning, of gcc or of sparse, that the base has not.
+"""
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lab.build.kernel import Kernel, kmake
+from lab.build.overlay import Tree
+from lab.core.process import Command
+from lab.core.session import Session
+from lab.core.steps import Job, last_lines
+from lab.patches.series import list_series, series_dir, trees
+from tests.support.patched import Patched, patched_tree
+
+ABOUT = "each patch of the series compiles by itself, without a new warning of gcc or sparse"
+LANE = "long"
+NEEDS = ("fetch", "overlay", "build", "check")
+TAKES = 900
+
+PATCHES = [(tree, file.name) for tree in trees() for file in list_series(series_dir(tree))]
+SPARSE = f"{sys.executable} -B {Path(__file__).parent / 'support' / 'sparse_some.py'}"
+# Kbuild's targets for what a patch touches.
+TARGETS = ((re.compile(r"(arch/x86/kvm|virt/kvm)/|include/linux/kvm_host\.h"), "arch/x86/kvm/"),
+           (re.compile(r"kernel/locking/|include/linux/mutex\.h"), "kernel/locking/"))
+WARNING = re.compile(r"(?:warning|error):")
+
+
+def touched(patches: Sequence[Path]) -> list[str]:
+    """The files that the patches change or add."""
+    found = {name for patch in patches for name in re.findall(r"^\+\+\+ b/(.+)$", patch.read_text(encoding="utf-8"), re.M)}
+    return sorted(found)
+
+
+def targets(patches: Sequence[Path]) -> list[str]:
+    """For make."""
+    return sorted({target for name in touched(patches) for pattern, target in TARGETS if pattern.match(name)})
+
+
+class Builds:
+    """A tree, built patch by patch in one folder."""
+
+    def __init__(self, patched: Patched, folder: Path, tree: str) -> None:
+        self.patched = patched
+        self.folder = folder
+        self.patches = list_series(series_dir(tree))
+        self.files = [name for name in touched(self.patches) if name.endswith((".c", ".h"))]
+        self.calls = folder / "sparse.calls"
+        patched.apply([])
+        status, self.base_log = self.compile("base", targets(self.patches))
+        assert status == 0, "\n".join(["the base does not compile with W=1", *last_lines(self.base_log, 25)])
+        self.known = self.warnings(self.base_log)
+
+    @property
+    def cache_session(self) -> Session:
+        """The lab's."""
+        return self.patched.session
+
+    def compile(self, name: str, wanted: Sequence[str]) -> tuple[int, Path]:
+        """Configures and makes; the exit status and the log."""
+        work, log = self.patched.work, self.folder / f"{name}.log"
+        job = Job(self.cache_session, log)
+        kernel = Kernel(Tree(self.patched.source.path, work, [], True), self.cache_session.cache)
+        kernel.configure(job)
+        cmd = kmake(self.cache_session.cache, work, "W=1", "C=1", f"CHECK={SPARSE}", *wanted)
+        names = ":".join(Path(file).name for file in self.files if file.endswith(".c"))
+        env = {**cmd.env, "SPARSE_FILES": names, "SPARSE_CALLS": str(self.calls)}
+        return job.status(Command(cmd.argv, cmd.cwd, env)), log
+
+    def warnings(self, log: Path) -> set[str]:
+        """What gcc and sparse said of the files that the series touches, without line numbers."""
+        found = set()
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if WARNING.search(line) and any(name in line for name in self.files):
+                found.add(re.sub(r":\d+:\d+:", ":", re.sub(r"^.*/src/", "", line)))
+        return found
+
+
+@pytest.fixture(scope="module", params=trees())
+def builds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
+    """Each tree, its base built."""
+    folder = tmp_path_factory.mktemp("builds")
+    with patched_tree(folder, request.param, f"series-{request.param}") as patched:
+        yield Builds(patched, folder, request.param)
+
+
+def test_sparse_has_read_the_bases_files(builds: Builds) -> None:
+    """Not those of the series' own tests, which are part of another file."""
+    calls = builds.calls.read_text(encoding="utf-8")
+    for name in builds.files:
+        if name.endswith(".c") and (builds.patched.source.path / name).exists():
+            assert Path(name).name in calls, name
+
+
+def each_patch() -> list[object]:
+    """(tree, patch) of those that touch code, the tree for the fixture."""
+    return [pytest.param(tree, name, id=f"{tree}-{name.removesuffix('.patch')}") for tree, name in PATCHES
+            if targets([series_dir(tree) / name])]
+
+
+@pytest.mark.parametrize("builds, name", each_patch(), indirect=["builds"])
+def test_compiles_by_itself_without_a_new_warning(builds: Builds, name: str) -> None:
+    number = [patch.name for patch in builds.patches].index(name)
+    builds.patched.apply(builds.patches[:number + 1])
+    status, log = builds.compile(name, targets([builds.patches[number]]))
+    assert status == 0, "\n".join(last_lines(log, 30))
+    assert builds.warnings(log) - builds.known == set()
