@@ -23,6 +23,7 @@ from lab.build import image
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
 from lab.build.target import Target
+from lab.core.errors import Exit
 from lab.core.places import LAB
 from lab.core.session import Session
 from lab.core.steps import Job, Plan
@@ -116,7 +117,9 @@ def boot(session: Session, prepared: Preparation, name: str) -> BootLogs:
     one = Boot(machine, prepared.kernel, prepared.initrd,
                f"snplab.tests={SCRIPT}:{LAUNCH_TEST}:{it.tries} snplab.timeout={EACH}{it.append}", prepared.out / name)
     with KtapLog(one.logs) as log:
-        one.run(session, LIMIT, log.line)
+        ended = one.run(session, LIMIT, log.line)
+    if ended.status not in (0, Exit.TIMEOUT):
+        (one.logs / "not-booted").write_text(f"{ended.why}\n", encoding="utf-8")
     return BootLogs.read(one.logs)
 
 
