@@ -163,9 +163,11 @@ class Preparation:
 
     @property
     def qemu_version(self) -> str:
-        """QEMU's version; the release that is built, in a dry run. Asked once: the binary goes before the verdict comes."""
+        """QEMU's version; in a dry run that of the source, as the step that builds it has it. Asked once: the binary goes
+        before the verdict comes."""
         if self._qemu_version is None:
-            self._qemu_version = RELEASE if self.session.dry_run else qemu_version(self.host.binary) or RELEASE
+            built_later = self.session.dry_run and self.host.named is None
+            self._qemu_version = self.host.host.source.version if built_later else qemu_version(self.host.binary) or RELEASE
         return self._qemu_version
 
     def machine(self, memory: str = "1G", more: Sequence[str] = ()) -> Machine:
