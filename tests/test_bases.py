@@ -55,6 +55,11 @@ class Base:
         return self.folder / "repo"
 
     @property
+    def original(self) -> Path:
+        """All series as they were: somebody may work on the repository's own meanwhile."""
+        return self.folder / "series-as-it-was"
+
+    @property
     def series(self) -> Path:
         """The folder of patches."""
         return self.top / "series" / series_name(self.tree)
@@ -98,7 +103,8 @@ def make_base(session: Session, folder: Path, tree: str, kind: str) -> Base:
         base.linux = copy_some(session, newest, folder / "linux")
     base.source = base.linux or newest
     copy_program(base.top)
-    shutil.copytree(TOP / "series", base.top / "series")
+    for target in (base.original, base.top / "series"):
+        shutil.copytree(TOP / "series", target)
     write_identity(folder)
     return base
 
@@ -124,8 +130,7 @@ def test_there_and_back(base: Base) -> None:
     """Not a byte changes, but the line numbers of hunks that the base moves; those patches are named."""
     done = base.refresh()
     said = set(re.findall(r"^ +moved   (\S+): its hunks are at other lines of linux [0-9.]+$", done.output, re.M))
-    original = TOP / "series"
-    different = set()
+    original, different = base.original, set()
     for path in sorted(p for p in original.rglob("*") if p.is_file()):
         now = base.top / "series" / path.relative_to(original)
         if now.read_bytes() != path.read_bytes():

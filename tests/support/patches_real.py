@@ -121,8 +121,8 @@ def checkpatch(session: Session, folder: Path, source: Path, patch: Path) -> lis
     job = Job(session, folder / "checkpatch.log")
     said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse", "--show-types",
                               "--ignore", IGNORED, patch, cwd=source), ok=(0, 1)).splitlines()
-    # Without its last line, checkpatch itself has failed.
-    assert said and said[-1].startswith("total:"), f"checkpatch.pl did not end as it should: {said}"
+    # It says nothing of a clean patch. Without the last line of its findings, checkpatch itself has failed.
+    assert not said or said[-1].startswith("total:"), f"checkpatch.pl did not end as it should: {said}"
     lines = patch.read_text(encoding="utf-8", errors="replace").split("\n")
     found = [Finding(int(match[1]), match[2]) for line in said if (match := FINDING.fullmatch(line))]
     # The form that the stable rules ask for is not the one that checkpatch knows.
