@@ -113,8 +113,7 @@ def test_hostile_configuration_changes_nothing(lab: Lab, tmp_path: Path) -> None
     hostile.write_text(HOSTILE, encoding="utf-8")
     (lab.work / "hooks").mkdir()
     for name in ("pre-commit", "applypatch-msg"):
-        (lab.work / "hooks" / name).write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
-        (lab.work / "hooks" / name).chmod(0o755)
+        (lab.work / "hooks" / name).symlink_to("/bin/false")
     # Both as the user's and as the work tree's own, and in the environment.
     with open(lab.work / ".git/config", "a", encoding="utf-8") as f:
         f.write(HOSTILE)
