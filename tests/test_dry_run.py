@@ -6,9 +6,10 @@ Each verb that has a plan runs in a copy of the repository, with a made-up cache
 """
 from __future__ import annotations
 
+import ast
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from lab.core import locks
 from lab.core.places import LAYOUT, Cache
 from lab.core.process import Processes
+from tests.support.forked import run_forked
 from tests.support.front import (Done, copy_repository, expect, listing, open_to_everybody, run_command, run_snplab)
 
 ABOUT = "--dry-run touches nothing, waits for nobody, and works on any machine as any user"
@@ -119,7 +121,7 @@ def test_any_user_may(copy: Path, tmp_path: Path, words: str) -> None:
 def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository whose list asks for a package that nobody has."""
     copy = copy_repository(tmp_path_factory.mktemp("lacking") / "copy")
-    with open(copy / "lab" / "build" / "deps.list", "a", encoding="utf-8") as f:
+    with open(copy / "lab" / "build" / "needs.list", "a", encoding="utf-8") as f:
         for purpose in ("overlay", "check"):
             f.write(f"{purpose}\tno-such-program\tno-such-package\n")
     return copy
@@ -139,22 +141,44 @@ def test_what_is_not_known_is_said_so(copy: Path, tmp_path: Path, words: str) ->
     assert not re.search(r"linux-source-6\.12\.\d", done.output)
 
 
-@pytest.fixture
-def forks() -> Callable[[Path], list[str]]:
-    """The programs that a command has started, by strace; skips where it cannot be used."""
-    def run(log: Path) -> list[str]:
-        return re.findall(r'execve\("[^"]*", \["([^"]*)"', log.read_text(encoding="utf-8", errors="replace"))
-    if run_command("strace", "-V").status != 0:
-        pytest.skip("no strace")
-    return run
+# Python's audit events of what changes something or waits for a lock.
+CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.utime", "os.chmod",
+           "os.chown", "os.mkfifo", "fcntl.flock", "fcntl.lockf", "shutil.", "tempfile.", "os.system", "os.exec", "os.kill")
+READERS = {"git", "qemu-system-x86_64", "ld-linux-x86-64.so.2"}
 
 
-def test_no_program_that_changes_something_is_started(copy: Path, used: Cache, tmp_path: Path,
-                                                      forks: Callable[[Path], list[str]]) -> None:
-    """Nor is one that would have done so under another name: a dry run starts readers only."""
-    log = tmp_path.parent / f"{tmp_path.name}.strace"
-    done = run_command("strace", "-f", "-qq", "-s", "4096", "-e", "trace=execve", "-o", log,
-                       copy / "snplab", "run", "--dry-run", env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
-    expect(done, 0)
-    started = {Path(name).name for name in forks(log)}
-    assert started <= {"snplab", "dirname", "readlink", "python3", "git", "qemu-system-x86_64"}, started
+def program_of(line: Sequence[str]) -> str:
+    """The program that a command line starts, behind env and its options."""
+    left = list(line)
+    while left[0] == "env" or left[0].startswith("-") or "=" in left[0]:
+        del left[:2 if left[0] in ("-u", "-C") else 1]
+    return Path(left[0]).name
+
+
+def doings(log: Path) -> list[str]:
+    """What the events say was done, besides reading."""
+    found = []
+    for event, *words in (line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()):
+        opened = event == "open" and words[0] != "/dev/null" and int(words[1]) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        started = event == "subprocess.Popen" and program_of(ast.literal_eval(words[1])) not in READERS
+        if opened or started or event.startswith(CHANGES):
+            found.append(" ".join([event, *words]))
+    return found
+
+
+@pytest.mark.parametrize("words", VERBS)
+def test_it_opens_nothing_to_write_and_starts_readers_only(used: Cache, tmp_path: Path, words: str) -> None:
+    """Nor does it change something and put it back."""
+    log = tmp_path.parent / f"{tmp_path.name}.events"
+    listed = [word.replace("{tmp}", str(tmp_path)) for word in words.split()]
+    expect(run_forked(*listed, "--dry-run", env={"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)},
+                      events=log), 0)
+    assert log.stat().st_size > 0
+    assert doings(log) == []
+
+
+def test_a_doing_would_be_seen(tmp_path: Path) -> None:
+    """A run for good, which ends at the cache that it cannot make."""
+    log = tmp_path / "events"
+    expect(run_forked("run", env={"XDG_CACHE_HOME": "/dev/null/no"}, events=log), 3)
+    assert doings(log)

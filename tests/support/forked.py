@@ -13,14 +13,18 @@ from lab import cli
 from tests.support.front import Done, changed_environment
 
 
-def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None) -> Done:
-    """What ./snplab with these words says, and its status; its standard input is empty."""
+def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
+               events: Path | None = None) -> Done:
+    """What ./snplab with these words says, and its status; its standard input is empty. Python's audit events go to the file
+    `events`."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
             status = 99
             try:
                 become(out.fileno(), err.fileno(), changed_environment(env), cwd)
+                if events is not None:
+                    record(events)
                 status = cli.main([str(word) for word in words])
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -33,6 +37,24 @@ def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, 
             file.seek(0)
             texts.append(file.read().decode("utf-8", "replace"))
     return Done(os.waitstatus_to_exitcode(ended), *texts)
+
+
+def record(events: Path) -> None:
+    """From now on, each audit event is a line: its name, and what it is about."""
+    file = open(events, "w", encoding="utf-8", buffering=1)
+    recording = False
+
+    def hook(name: str, arguments: tuple[object, ...]) -> None:
+        nonlocal recording
+        if recording or not name.startswith(("open", "os.", "fcntl.", "shutil.", "tempfile.", "subprocess.")):
+            return
+        recording = True
+        # open has (path, mode, flags).
+        about = (arguments[0], arguments[2]) if name == "open" else arguments
+        file.write("\t".join([name, *(repr(word) if "\t" in str(word) or "\n" in str(word) else str(word)
+                                      for word in about)]) + "\n")
+        recording = False
+    sys.addaudithook(hook)
 
 
 def become(out: int, err: int, environment: dict[str, str], cwd: Path | None) -> None:
