@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// expect: unknown
+// says: in a way that is not known here: mutex_unlock
+/* The caller locks, and the function unlocks each vCPU once it is encrypted. */
+static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
+{
+	struct sev_data_snp_launch_update data = {};
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
+	int ret;
+
+	data.page_type = SNP_PAGE_TYPE_VMSA;
+	kvm_for_each_vcpu(i, vcpu, kvm) {
+		struct vcpu_svm *svm = to_svm(vcpu);
+		u64 pfn = __pa(svm->sev_es.vmsa) >> PAGE_SHIFT;
+
+		ret = sev_es_sync_vmsa(svm);
+		if (ret)
+			return ret;
+
+		ret = rmp_make_private(pfn, INITIAL_VMSA_GPA, PG_LEVEL_4K, 1, true);
+		if (ret)
+			return ret;
+
+		data.address = __sme_pa(svm->sev_es.vmsa);
+		ret = __sev_issue_cmd(argp->sev_fd, SEV_CMD_SNP_LAUNCH_UPDATE,
+				      &data, &argp->error);
+		if (ret) {
+			snp_page_reclaim(kvm, pfn);
+			return ret;
+		}
+
+		svm->vcpu.arch.guest_state_protected = true;
+		mutex_unlock(&vcpu->mutex); /* HERE */
+	}
+
+	return 0;
+}
+
+static int snp_launch_finish(struct kvm *kvm, struct kvm_sev_cmd *argp)
+{
+	int ret;
+
+	ret = kvm_lock_all_vcpus(kvm);
+	if (ret)
+		return ret;
+
+	ret = snp_launch_update_vmsa(kvm, argp);
+	kvm_unlock_all_vcpus(kvm);
+	if (ret)
+		return ret;
+
+	return sev_issue_cmd(kvm, SEV_CMD_SNP_LAUNCH_FINISH, NULL, &argp->error);
+}
