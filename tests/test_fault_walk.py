@@ -17,7 +17,7 @@ from tests.support.recorder import Tap
 ABOUT = "each firmware command of a launch fails once: the caller is told, nothing stays locked, nothing is left"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
-TAKES = 120
+TAKES = 70
 
 TREES = ("6.12.y", "mainline")
 

@@ -23,7 +23,7 @@ from tests.support.l1 import lab_session, prepared_l1, shown, upstream_selftests
 ABOUT = "the programs of L1 are all SEV tests that upstream has; each known failure passes with its evidence's patch"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
-TAKES = 60
+TAKES = 50
 
 EVIDENCE = TOP / "host/tests/kvm/evidence"
 KNOWN = [(tree, known) for tree in trees() for known in read_known(series_dir(tree) / "expect").whole_programs()]

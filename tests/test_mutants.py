@@ -18,7 +18,7 @@ from tests.support.wrong_versions import CONTROL, MutantsRun, names_of, run_muta
 ABOUT = "some wrong versions of the series, of each layer that catches one, are caught by whom their headers name"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
-TAKES = 120
+TAKES = 105
 
 TREE = "mainline"
 SOME = ("leak-on-success", "leak-on-kill", "reclaim-forgotten", "trylock", "fpu-state-left-open")
