@@ -19,13 +19,13 @@ usage: ./snplab check [GLOB] [-k EXPR] [--lane fast|boot|long] [-n N]
        ./snplab check [GLOB] [--lane fast|boot|long] --list
 
 Runs the tests of this repository: those of the lanes fast and boot, or those whose names match GLOB. Ends with a line
-"N passed, N failed" (", N skipped" may follow). What is skipped is listed with its reason before that line.
+"N passed, N failed" (", N skipped" may follow). Skipped tests are listed with their reasons before that line.
 
   --lane LANE     fast: no root, no network, no build; at most 90 seconds
-                  boot: what builds kernels and boots them
-                  long: what takes longer: soaks, sanitizers, each commit built
+                  boot: tests that build kernels and boot them
+                  long: tests that take longer: soaks, sanitizers, all mutants, each commit built
   -k EXPR         the tests whose names match pytest's EXPR, such as 'launch and not digest'
-  -n N            so many files of the lane fast at a time (default 2)
+  -n N            run N files of the lane fast at a time (default 3)
   --list          print each test file's name, lane, time, needs, and what it is about
   --dry-run       print what would be done, as commands
   --help          this text
@@ -33,7 +33,8 @@ Runs the tests of this repository: those of the lanes fast and boot, or those wh
 
 OPTIONS = (Option("--lane", "LANE"), Option("-k", "EXPR"), Option("-n", "N"), Option("--list"))
 NAMED = "./snplab check --list names them"
-WORKERS = 2
+# Some files wait more than they compute: one more than the usual machine has cores.
+WORKERS = 3
 
 
 def main(session: Session, given: Given) -> int:
@@ -84,12 +85,12 @@ def picked(given: Given) -> list[Entry]:
 
 
 def purposes_of(entries: Sequence[Entry]) -> list[str]:
-    """What the files need, and what `check` itself does."""
+    """The purposes that the files need, and `check` itself."""
     return sorted({"check", *(purpose for entry in entries for purpose in entry.needs)})
 
 
 def show(session: Session, entries: Sequence[Entry], given: Given) -> None:
-    """What --dry-run says of the tests."""
+    """The dry run of the tests."""
     for entry in entries:
         session.terminal.say(f"tests: {entry.name}")
         results = session.run_dir / f"{entry.name}.results"
@@ -97,7 +98,7 @@ def show(session: Session, entries: Sequence[Entry], given: Given) -> None:
 
 
 def conclude(session: Session, runner: Runner, expression: str | None) -> int:
-    """What was skipped, what failed, and the last line."""
+    """The skipped tests, the failed ones, and the last line."""
     say, total = session.terminal.say, runner.total
     if not total.results:
         say(f"no test matches -k '{expression}'")
