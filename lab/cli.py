@@ -54,6 +54,7 @@ class Verb(Protocol):
 
 def main(argv: Sequence[str]) -> int:
     """The whole program: returns the exit status."""
+    open_streams()
     set_environment()
     if not argv:
         sys.stderr.write(USAGE)
@@ -68,6 +69,16 @@ def main(argv: Sequence[str]) -> int:
     if any(word in HELP for word in words[:words.index("--") if "--" in words else None]):
         return tell(verb.USAGE)
     return run(name, verb, words)
+
+
+def open_streams() -> None:
+    """A caller may have closed standard input, output or error: what would be opened next must not take their place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))
 
 
 def tell(text: str) -> int:
@@ -88,9 +99,10 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     status: int = Exit.SETUP
     try:
         catch_signals()
+        # First: a command line that is refused must not leave an old verdict.
+        if any(option.name == "--json" for option in verb.OPTIONS):
+            claim_json(session, json_of(words))
         given = parse(name, options, words, getattr(verb, "TAKES_REST", False))
-        session.dry_run = given.flag(DRY_RUN.name)
-        claim_json(session, given)
         if platform.machine() != "x86_64":
             raise setup_error(f"expected an x86-64 machine, found {platform.machine()}",
                               "the kernels are built with the native compiler")
@@ -118,9 +130,21 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     return status
 
 
-def claim_json(session: Session, given: Given) -> None:
+def json_of(words: Sequence[str]) -> str | None:
+    """The last file that --json names on a command line that may be wrong elsewhere."""
+    found = None
+    for word, after in zip(words, [*words[1:], "--"]):
+        if word == "--":
+            break
+        if word.startswith("--json="):
+            found = word.partition("=")[2]
+        elif word == "--json" and not after.startswith("--"):
+            found = after
+    return found
+
+
+def claim_json(session: Session, path: str | None) -> None:
     """Empties the file that --json names."""
-    path = given.value("--json")
     if path is None or session.dry_run:
         return
     try:

@@ -90,6 +90,16 @@ def test_what_another_run_uses_stays(run_snplab: Callable[..., Done], root: Path
     assert (root / "work/6.12.y-bench/src/vmlinux").exists()
 
 
+def test_while_another_run_is_at_work_sources_and_logs_stay(run_snplab: Callable[..., Done], root: Path) -> None:
+    """It may be copying a source, or write its log, without any other lock."""
+    with open(root / "locks/in-use", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        done = cache(run_snplab, root, "--prune")
+    assert done.status == 0 and "another snplab is running: sources, modules and logs stay" in done.output
+    assert (root / "base" / OLD).is_dir() and len(list((root / "runs").iterdir())) == 30
+    assert not (root / "work/6.12.y-bench").exists(), "work folders have locks of their own"
+
+
 def test_a_dry_run_prints_what_would_go_and_removes_nothing(run_snplab: Callable[..., Done], root: Path) -> None:
     before = sorted((str(p), p.stat().st_mtime_ns) for p in root.rglob("*"))
     done = cache(run_snplab, root, "--prune", "--dry-run")

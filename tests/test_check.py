@@ -228,7 +228,7 @@ def test_nothing_is_written_into_the_repository(top: Path) -> None:
 
 def test_a_user_is_told_what_lacks(top: Path) -> None:
     """As a user, nothing is installed: the packages are named."""
-    with open(top / "lab" / "build" / "deps.list", "a", encoding="utf-8") as deps:
+    with open(top / "lab" / "build" / "needs.list", "a", encoding="utf-8") as deps:
         deps.write("check\tno-such-program\tno-such-package\n")
     (top.parent / "cache").mkdir()
     words = ["env", f"XDG_CACHE_HOME={top.parent}/cache", str(top / "snplab"), "check", "--lane", "fast"]

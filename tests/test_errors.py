@@ -289,7 +289,7 @@ def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None
 def test_a_program_that_cannot_be_installed_is_named(tmp: Path, offline: dict[str, str | None]) -> None:
     """In a copy of the repository whose list asks for one that no package brings."""
     copy = copy_repository(tmp / "copy")
-    with open(copy / "lab" / "build" / "deps.list", "a", encoding="utf-8") as f:
+    with open(copy / "lab" / "build" / "needs.list", "a", encoding="utf-8") as f:
         f.write("build\tno-such-program\tno-such-package-at-all\n")
     expect(run_snplab("run", top=copy, env=offline), 3, "no-such-p(rogram|ackage)")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -206,12 +205,16 @@ def test_tap_whole(output: str, status: int) -> None:
     assert run.failed == [] and run.problem is not None
 
 
-def shell(script: str, timeout: float = 20) -> TapRun:
-    return run_tap(["sh", "-c", script], timeout=timeout)
+PRELUDE = "import os, signal, subprocess, sys\nprint('1..1', flush=True)\n"
+
+
+def one_case(code: str, timeout: float = 20) -> TapRun:
+    """A program in Python that plans one case."""
+    return run_tap([sys.executable, "-c", PRELUDE + code], timeout=timeout)
 
 
 def test_tap_killed() -> None:
-    assert shell("echo 1..1; echo ok 1 a; kill -SEGV $$").status == 128 + 11
+    assert one_case("print('ok 1 a', flush=True); os.kill(os.getpid(), signal.SIGSEGV)").status == 128 + 11
 
 
 def alive(pid: str) -> bool:
@@ -226,7 +229,8 @@ def test_tap_time_out(tmp_path: Path) -> None:
     """It ends, with everything that it has started."""
     pid = tmp_path / "pid"
     begin = time.monotonic()
-    run = shell(f"sleep 600 & echo $! >{shlex.quote(str(pid))}; echo 1..1; echo ok 1 a; wait", timeout=1)
+    code = f"child = subprocess.Popen(['sleep', '600']); print(child.pid, file=open({str(pid)!r}, 'w'), flush=True)\n"
+    run = one_case(code + "print('ok 1 a', flush=True); child.wait()", timeout=1)
     assert run.status == 124 and run.problem and time.monotonic() - begin < 10
     # Killed, and maybe not gone yet.
     while time.monotonic() - begin < 10 and alive(pid.read_text().strip()):
@@ -235,4 +239,5 @@ def test_tap_time_out(tmp_path: Path) -> None:
 
 
 def test_tap_environment() -> None:
-    assert run_tap(["sh", "-c", "echo 1..1; echo ok 1 $WORD"], env={"WORD": "there"}).cases == [TapCase("there", True)]
+    words = [sys.executable, "-c", PRELUDE + "print('ok 1', os.environ['WORD'])"]
+    assert run_tap(words, env={"WORD": "there"}).cases == [TapCase("there", True)]

@@ -122,7 +122,7 @@ def test_a_mutant_says_who_must_catch_it(name: str) -> None:
 def test_a_test_file_says_what_it_is(entry: Entry) -> None:
     assert not entry.faults
     purposes = {need.purpose for need in deps.read_needs()}
-    assert set(entry.needs) <= purposes, f"expected purposes of lab/build/deps.list, found {set(entry.needs) - purposes}"
+    assert set(entry.needs) <= purposes, f"expected purposes of lab/build/needs.list, found {set(entry.needs) - purposes}"
     assert ast.get_docstring(ast.parse(entry.path.read_text(encoding="utf-8"))), "expected a docstring: how can it fail?"
 
 

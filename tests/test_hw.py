@@ -13,7 +13,6 @@ import gzip
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -32,7 +31,7 @@ from lab.verbs.hw import expect_list
 from tests.support.front import TOP, Done, expect, run_command
 
 ABOUT = "lab/hw.sh sees each prerequisite that is missing, and judges what the test and the kernel say"
-LANE = "fast"
+LANE = "boot"
 NEEDS = ("check",)
 TAKES = 40
 
@@ -137,6 +136,20 @@ class Machine:
             path.unlink()
 
 
+# What a made-up program does.
+CRASHES = "\nos.kill(os.getpid(), signal.SIGSEGV)"
+
+
+def shows(*lines: str) -> str:
+    """Python code that prints these lines."""
+    return f"\nprint({chr(10).join(lines)!r}, flush=True)" if lines else ""
+
+
+def adds(log: Path, line: str) -> str:
+    """Python code that adds a line to a file."""
+    return f"\nprint({line!r}, file=open({str(log)!r}, 'a'), flush=True)"
+
+
 @dataclass
 class Hw:
     """hw.sh on such a machine, with a program in place of the launch test."""
@@ -159,13 +172,13 @@ class Hw:
         return run_command(*self.command(*words), env=self.env(**env))
 
     def script(self, text: str) -> None:
-        """The program is this shell script."""
-        self.program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        """The program is this Python code."""
+        self.program.write_text(f"#!/usr/bin/python3\nimport os, signal, subprocess, sys\n{text}\n", encoding="utf-8")
         self.program.chmod(0o755)
 
     def prints(self, *lines: str, status: int = 0) -> None:
         """The program prints these lines, and ends with that status."""
-        self.script("\n".join(["printf '%s\\n' " + shlex.join(lines) if lines else ":", f"exit {status}"]))
+        self.script(f"{shows(*lines)}\nsys.exit({status})")
 
     def run(self, *words: str | Path, **env: str) -> Done:
         """hw.sh runs the program."""
@@ -365,7 +378,7 @@ LACKS = [
 def test_missing(hw: Hw, lack: Lack) -> None:
     """The script ends with 4, names what is missing, has a hint for it, and runs nothing."""
     lack.edit(hw.machine)
-    hw.script("touch \"$0.was-run\"")
+    hw.script('open(sys.argv[0] + ".was-run", "w").close()')
     done = hw("--binary", hw.program)
     expect(done, 4, f"^missing  {lack.name}: expected ")
     lines = re.search(rf"^missing  {lack.name}: expected .*\n.*", done.output, re.M)
@@ -437,7 +450,7 @@ def test_forced_block(old: Hw) -> None:
 
 
 def test_forced_program_without_a_result(old: Hw) -> None:
-    old.script("exit 0")
+    old.script("sys.exit(0)")
     expect(old("--force", "--binary", old.program), 1, "^FAIL: exit status 0; expected a TAP plan, found none$")
 
 
@@ -476,25 +489,25 @@ def test_verdict(hw: Hw, lines: tuple[str, ...], status: int, ends_with: int, pa
 
 
 def test_killed(hw: Hw) -> None:
-    hw.script("echo 1..1; kill -SEGV $$")
+    hw.script(shows("1..1") + CRASHES)
     expect(hw.run(), 1, "the test was killed by signal 11$")
 
 
 def test_arguments(hw: Hw) -> None:
-    hw.script("printf '[%s]' \"$@\"; echo; echo 1..1; echo ok 1 a")
+    hw.script('print("".join(f"[{word}]" for word in sys.argv[1:]), flush=True)' + shows("1..1", "ok 1 a"))
     expect(hw.run("--", "-t", "a b"), 0, r"^\[-t\]\[a b\]$")
 
 
 def test_no_end(hw: Hw) -> None:
     """The time-out is said, and where each thread waits."""
-    hw.script("sleep 600 & wait")
+    hw.script('subprocess.Popen(["sleep", "600"]).wait()')
     done = hw.run("--timeout", "2")
     expect(done, 124, "^TIMEOUT: .*no end within 2 s$")
     expect(done, 124, r"^      thread [0-9]+ \(sleep\):$")
 
 
 def test_left_behind_is_not_waited_for(hw: Hw) -> None:
-    hw.script("sleep 20 & echo 1..1; echo ok 1 a")
+    hw.script('subprocess.Popen(["sleep", "20"])' + shows("1..1", "ok 1 a"))
     begin = time.monotonic()
     expect(hw.run(), 0, "^PASS")
     assert time.monotonic() - begin < 15
@@ -502,7 +515,9 @@ def test_left_behind_is_not_waited_for(hw: Hw) -> None:
 
 def test_signal(hw: Hw) -> None:
     """A signal ends the script and what it runs, and no folder is left."""
-    hw.script("sleep 600 & echo $! >\"$0.tmp\"; mv \"$0.tmp\" \"$0.child\"; wait")
+    hw.script('child = subprocess.Popen(["sleep", "600"])\n'
+              'print(child.pid, file=open(sys.argv[0] + ".tmp", "w"), flush=True)\n'
+              'os.rename(sys.argv[0] + ".tmp", sys.argv[0] + ".child")\nchild.wait()')
     child, env = Path(f"{hw.program}.child"), {**os.environ, **{k: v for k, v in hw.env().items() if v}}
     with subprocess.Popen(hw.command("--brief", "--binary", hw.program), env=env, stdout=subprocess.DEVNULL) as process:
         wait_for(child.exists)
@@ -523,8 +538,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 # --- What the kernel says ------------------------------------------------------------------------
 
 def test_report(hw: Hw) -> None:
-    hw.script("echo 1..1; echo ok 1 a; echo '[   99.0] WARNING: CPU: 0 PID: 1 at arch/x86/kvm/svm/sev.c:1' "
-              f">>{hw.machine.root}/kernel.log")
+    hw.script(shows("1..1", "ok 1 a") + adds(hw.machine.root / "kernel.log",
+                                             "[   99.0] WARNING: CPU: 0 PID: 1 at arch/x86/kvm/svm/sev.c:1"))
     expect(hw.run(), 1, r"^FAIL: 1 passed, 0 failed, 0 skipped; 1 report\(s\) in the kernel's log$")
     report, = hw.json["reports"]
     assert hw.json["verdict"] == "fail" and "sev.c:1" in report
@@ -533,7 +548,8 @@ def test_report(hw: Hw) -> None:
 def test_report_in_a_log_without_its_beginning(hw: Hw) -> None:
     """A ring buffer drops its oldest lines."""
     log = hw.machine.root / "kernel.log"
-    hw.script(f"echo 1..1; echo ok 1 a; sed -i 1,6d {log}; echo '[   99.0] BUG: a new one' >>{log}")
+    drops = f"\nlines = open({str(log)!r}).readlines()[6:]\nopen({str(log)!r}, 'w').writelines(lines)"
+    hw.script(shows("1..1", "ok 1 a") + drops + adds(log, "[   99.0] BUG: a new one"))
     expect(hw.run(), 1, r"1 report\(s\) in the kernel's log$")
 
 
@@ -677,7 +693,7 @@ def test_known_and_all_others_skipped(listed: Listed) -> None:
 
 
 def test_known_and_the_test_crashes(listed: Listed) -> None:
-    listed.hw.script(f"printf '%s\\n' {shlex.join(failing('b.c', FOUND))}\nkill -SEGV $$")
+    listed.hw.script(shows(*failing("b.c", FOUND)) + CRASHES)
     expect(listed.hw.run("--expect", listed.path), 1, "^FAIL: .*killed by signal 11$")
 
 

@@ -7,13 +7,15 @@ other, a machine with the hardware would pass what the lab fails, or the other w
 """
 from __future__ import annotations
 
+
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from lab.core.places import LAB, SERIES
+from lab.core.places import LAB, SERIES, TOP
 from lab.judge.expect import Known, never_known_pattern, read_known
 from lab.judge.kernel_log import report_pattern
 from lab.judge.ktap import Case, Result
@@ -35,27 +37,31 @@ def part(pattern: str) -> str:
     return m[0]
 
 
-def shell(script: str, *words: str) -> str:
-    """What a POSIX shell prints."""
-    return subprocess.run(["sh", "-euc", script, "sh", *words], capture_output=True, text=True, check=True).stdout
+def shell(text: str, *words: str) -> str:
+    """The output of a POSIX shell for this part of hw.sh: a variable's value, or a function's words."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as f:
+        f.write(text + "\n")
+        f.flush()
+        return subprocess.run(["sh", "-eu", TOP / "tests/hw/part.sh", f.name, *words], capture_output=True, text=True,
+                              check=True).stdout
 
 
 def test_report() -> None:
     """A line of the kernel's is a report to both."""
     assignment = part(r"^report=.*?[^\\]$")
-    assert shell(f'{assignment}\nprintf %s "$report"') == report_pattern()
+    assert shell(assignment, "report") == report_pattern()
 
 
 def test_never_known() -> None:
     """No known failure says these words, says each."""
     assignment = part(r"^never_known=.*?$")
-    assert shell(f'{assignment}\nprintf %s "$never_known"') == never_known_pattern()
+    assert shell(assignment, "never_known") == never_known_pattern()
 
 
 def listed(expect: Path, program: str, case: str) -> list[str]:
     """The reason and the words that hw.sh reads from a list."""
-    script = f'binary=$1 expect=$2\n{part(r"^listed[(][)] [{].*?^[}]$")}\nlisted "$3"'
-    return shell(script, f"/somewhere/{program}", str(expect), case).split("\n")[:2]
+    function = part(r"^listed[(][)] [{].*?^[}]$")
+    return shell(function, "listed", f"/somewhere/{program}", str(expect), case).split("\n")[:2]
 
 
 @pytest.mark.parametrize("tree", TREES)

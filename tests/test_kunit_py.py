@@ -16,7 +16,7 @@ from tests.support.front import Done, expect, run_command, run_snplab
 from tests.support.patched import Patched, patched_tree
 
 ABOUT = "kunit.py runs the mainline series' suite, on its own QEMU and on the emulated host"
-LANE = "boot"
+LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
 TAKES = 150
 

@@ -20,7 +20,7 @@ from tests.support.patches import NAMES, TREE, Lab, make_sources, replace, write
 from tests.support.patches_mail import CHECKS, COVER, Mails, can_send, header, lines_of, recipients, send_email
 
 ABOUT = "mail: the right people, one thread, one sign-off, and git am makes the series of it"
-LANE = "fast"
+LANE = "boot"
 NEEDS = ("overlay", "mail", "sendmail")
 TAKES = 20
 

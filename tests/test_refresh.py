@@ -19,7 +19,7 @@ from tests.support.front import changed_environment, expect, listing
 from tests.support.patches import TREE, Lab, make_lab, replace
 
 ABOUT = "refresh: no change no byte; a change is one file; what a patch cannot carry is refused"
-LANE = "fast"
+LANE = "boot"
 NEEDS = ("overlay",)
 TAKES = 25
 

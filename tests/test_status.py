@@ -31,7 +31,7 @@ from tests.support.front import TOP, Done, expect, listing, run_command
 from tests.support.status_trees import SEV, VERSION, Fixture, fixture_names, make_tree, tree_of
 
 ABOUT = "each shape of fixed, open, leaking and broken code gets its verdict, and names the right lines"
-LANE = "fast"
+LANE = "boot"
 NEEDS = ("status",)
 TAKES = 75
 
@@ -270,7 +270,7 @@ def fake_spatch(folder: Path, text: str) -> Path:
     """A folder with another spatch."""
     folder.mkdir()
     program = folder / "spatch"
-    program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    program.write_text(f"#!/usr/bin/python3\nimport os, sys, time\n{text}\n", encoding="utf-8")
     program.chmod(0o755)
     return folder
 
@@ -285,7 +285,7 @@ def test_no_spatch(spaced: Path, tmp_path: Path) -> None:
 
 def test_failing_spatch(spaced: Path, tmp_path: Path) -> None:
     """A spatch that fails is not taken for an answer."""
-    done = run_with(fake_spatch(tmp_path / "bin", 'echo "Fatal error: no" >&2\nexit 2'), spaced)
+    done = run_with(fake_spatch(tmp_path / "bin", 'print("Fatal error: no", file=sys.stderr)\nsys.exit(2)'), spaced)
     expect(done, 3, "it said: Fatal error: no$")
     assert done.stdout == ""
 
@@ -310,7 +310,7 @@ def is_running(pid: int) -> bool:
 def test_interrupted(spaced: Path, tmp_path: Path) -> None:
     """A SIGTERM, as a terminal sends it, to the whole group: spatch ends, and so does the run."""
     pids = tmp_path / "pids"
-    folder = fake_spatch(tmp_path / "bin", f"echo $$ >>'{pids}'\nexec /bin/sleep 60")
+    folder = fake_spatch(tmp_path / "bin", f"print(os.getpid(), file=open('{pids}', 'a'), flush=True)\ntime.sleep(60)")
     process = subprocess.Popen([sys.executable, "-I", "-B", FAKE, folder, spaced], start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

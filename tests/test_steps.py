@@ -145,7 +145,7 @@ def test_a_command_that_fails_is_said_with_the_end_of_its_log(session: Session) 
 
 def test_what_a_step_starts_in_the_background_ends_with_its_command(session: Session, tmp_path: Path) -> None:
     script = tmp_path / "background"
-    script.write_text("#!/bin/sh\nsleep 60 &\necho $!\n")
+    script.write_text("#!/usr/bin/python3\nimport subprocess\nprint(subprocess.Popen(['sleep', '60']).pid)\n")
     script.chmod(0o755)
     found: list[int] = []
     plan = Plan(session)

@@ -17,7 +17,7 @@ from tests.support.front import expect, listing
 from tests.support.patches import MESSAGES, NAMES, TREE, Lab, make_lab, replace
 
 ABOUT = "tree: the base as it is, the series as commits, nothing of the user's touched"
-LANE = "fast"
+LANE = "boot"
 NEEDS = ("overlay",)
 TAKES = 15
 

@@ -142,7 +142,7 @@ def decode(text: str) -> bytes | None:
 
 
 def armoured(text: str, name: str) -> str:
-    """What is between the two lines, without the prefix that the first has."""
+    """The text between the two lines, without the prefix that the first has."""
     lines = text.splitlines()
     begins = [i for i, line in enumerate(lines) if BEGIN in line]
     if len(begins) != 1:

@@ -143,7 +143,7 @@ class Firmware:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What kernel-hashes=on measures: the kernel's file, the initrd, the command line without its zero byte."""
+    """The input of kernel-hashes=on: the kernel's file, the initrd, the command line without its zero byte."""
     kernel: bytes
     initrd: bytes = b""
     cmdline: bytes = b""
@@ -308,7 +308,7 @@ def extend(digest: bytes, page_type: PageType, gpa: int, contents: bytes | None 
 
 
 def ranges(launch: LaunchInput) -> Iterator[tuple[str, PageType, int, int, bytes | None]]:
-    """What QEMU hands to KVM, in its order: what it is, type, address, length, contents if they are measured."""
+    """The updates that QEMU hands to KVM, in its order: kind, type, address, length, contents if they are measured."""
     firmware = launch.firmware
     hashes = None if launch.kernel is None else bytes(hashes_offset(firmware)) + hash_table(launch.kernel)
     yield "firmware", PageType.NORMAL, firmware.gpa, len(firmware.data), firmware.data

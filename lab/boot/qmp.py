@@ -19,6 +19,8 @@ from lab.core.process import Processes, command
 
 # A QEMU with a running main loop answers at once. It gets this long, and as long for its last writes to its logs.
 ANSWER = 5.0
+# For its first answers, while it still starts, on a busy machine.
+START = 120.0
 
 
 class Gone(Exception):
@@ -39,6 +41,8 @@ class Channel:
         self.sock = sock
         self.data = b""
         self.events: list[Message] = []
+        # How long an answer may take, in seconds.
+        self.answer = ANSWER
 
     def message(self, deadline: float | None) -> Message | None:
         """The next message; None when there is none before the deadline."""
@@ -75,7 +79,7 @@ class Channel:
 
     def command(self, name: str, **arguments: object) -> Any:
         """Sends a command; returns what QEMU returns. Raises Gone or Refused."""
-        deadline = time.monotonic() + ANSWER
+        deadline = time.monotonic() + self.answer
         try:
             self.sock.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
         except OSError as e:
@@ -83,7 +87,7 @@ class Channel:
         while True:
             message = self.message(deadline)
             if message is None:
-                raise Gone(f"no answer to {name} within {ANSWER:.0f} s")
+                raise Gone(f"no answer to {name} within {self.answer:.0f} s")
             if "event" in message:
                 self.events.append(message)
             elif "error" in message:
@@ -193,7 +197,8 @@ class Qemu:
             line += more
             passed += pair
         try:
-            qemu = self.processes.start(command(*line), stdout=stdout, stderr=stderr, more_fds=[s.fileno() for s in passed])
+            qemu = self.processes.start(command(*line), stdout=stdout, stderr=stderr, more_fds=[s.fileno() for s in passed],
+                                        locks=False)
         finally:
             for sock in passed:
                 sock.close()
@@ -219,8 +224,10 @@ class Qemu:
         try:
             # A machine that is busy may take its time to start one; a time-out of the run's ends that as well.
             channel.greeting(deadline)
+            channel.answer = START
             channel.command("qmp_capabilities")
             channel.command("cont")
+            channel.answer = ANSWER
             shutdown = channel.event("SHUTDOWN", deadline)
             found["ended"] = "shutdown" if shutdown else "timeout"
             found["reason"] = shutdown["data"].get("reason") if shutdown else None

@@ -4,10 +4,11 @@
 A folder goes only under its lock, and one that another run uses stays."""
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lab.build.overlay import read, remove
 from lab.build.qemu import own_meson
 from lab.core import locks
 from lab.core.places import Cache
-from lab.core.session import RUNS_KEPT, Session
+from lab.core.session import IN_USE, RUNS_KEPT, Session
 from lab.patches.series import is_tree
 
 DAY = 24 * 3600
@@ -175,8 +176,19 @@ def old_runs(cache: Cache) -> Iterable[Removable]:
 
 def prune(session: Session, tell: Callable[[str], None]) -> tuple[int, int]:
     """Removes each unused folder under its lock. Returns the bytes that are free now, and how many folders are in use."""
+    with open(session.cache.folder("locks") / IN_USE, "a", encoding="utf-8") as in_use:
+        try:
+            fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("another snplab is running: sources, modules and logs stay")
+            return prune_items(session, [i for i in removable(session.cache) if i.lock.startswith("work-")], tell)
+        return prune_items(session, removable(session.cache), tell)
+
+
+def prune_items(session: Session, items: Sequence[Removable], tell: Callable[[str], None]) -> tuple[int, int]:
+    """Removes these, each under its lock."""
     freed = busy = 0
-    for item in removable(session.cache):
+    for item in items:
         file = session.cache.folder("locks") / item.lock
         if locks.is_held(file):
             tell(f"another snplab uses {item.path.name}: it stays")

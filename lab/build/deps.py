@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Looks for the programs that the lab needs. Installs the missing ones where that is possible (Debian, root), and names
-them with their packages where it is not. deps.list has the programs of each purpose."""
+them with their packages where it is not. needs.list has the programs of each purpose."""
 from __future__ import annotations
 
 import glob
@@ -16,7 +16,7 @@ from lab.core.places import LAB
 from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job, Plan, Step
 
-DEPS_LIST = LAB / "build" / "deps.list"
+DEPS_LIST = LAB / "build" / "needs.list"
 # A program's first page names the loader of its libraries.
 LOADER = re.compile(rb"/lib(64)?/ld-[A-Za-z0-9._-]+\.so")
 # Longer than dpkg takes for a package: Ctrl-C does not leave one half-configured.
@@ -33,7 +33,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Need:
-    """A line of deps.list."""
+    """A line of needs.list."""
 
     purpose: str
     what: str

@@ -113,6 +113,8 @@ def build_initrd(job: Job, modules: Path, out: Path, programs: Sequence[Path] = 
                  keep_debug: bool = False) -> None:
     """L1's initrd: init, kvm-amd and what it needs from below the folder `modules`, these programs, and a shell if asked."""
     with scratch_folder(".root.", out.parent) as root:
+        # mkdtemp's folders are their maker's alone: L1's other users may enter its root.
+        root.chmod(0o755)
         for name in FOLDERS:
             (root / name).mkdir(parents=True)
         compile_static(job, INIT, root / "init")

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.build.overlay import Tree, read, write
 from lab.core.errors import setup_error
 from lab.core.places import LAB, Cache, out_of_space
-from lab.core.process import Command, CommandFailed, command
+from lab.core.process import Command, CommandFailed, command, quote
 from lab.core.steps import Job
 
 CONFIGS = LAB / "config"
@@ -69,9 +69,11 @@ class Kernel:
         """The bootable kernel."""
         return self.obj / "arch/x86/boot/bzImage"
 
-    def commands(self, targets: Sequence[str] = TARGETS) -> list[Command]:
+    def commands(self, targets: Sequence[str] = TARGETS) -> list[Command | str]:
         """The commands of a build from nothing."""
-        return [self.configure_command(), kmake(self.cache, self.tree.work, *targets)]
+        fragments = f"cat {quote(map(str, self.fragments))} >{quote([f'{self.config}.new'])}"
+        return [command("mkdir", "-p", self.obj), fragments, self.configure_command(),
+                kmake(self.cache, self.tree.work, *targets)]
 
     def configure_command(self) -> Command:
         """allnoconfig plus the fragments."""

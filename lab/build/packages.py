@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab.build.apt import Apt
-from lab.build.sources import Kind, Source, fetch, get_deb, pipe
+from lab.build.sources import Kind, Source, get_deb, pipe
 from lab.core.places import cache_root, tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
@@ -145,8 +145,8 @@ class GuestPackages:
     def add_fetch(self, plan: Plan, after: tuple[Step, ...] | None = None) -> Step:
         """Adds the step that fetches all three."""
         def body(job: Job) -> None:
-            for kind in kinds():
-                fetch(job, kind)
+            for source in (self.qemu, self.firmware_package, self.kernel):
+                source.fetch(job)
         return plan.add("fetch Debian's QEMU, firmware and kernel for a guest", body, shown, after)
 
 

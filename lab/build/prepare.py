@@ -6,7 +6,7 @@ would otherwise have its own kernel judged by our name. Kernel and initrd are co
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Preparation:
     extra: Sequence[Path] = ()
     # The programs that L1 gets, besides KUnit.
     programs: Sequence[str] = ()
-    # The verb's purposes in deps.list.
+    # The verb's purposes in needs.list.
     purposes: Sequence[str] = ("boot",)
     fragments: Sequence[str] = TESTED
     suffix: str = ""
@@ -52,6 +52,8 @@ class Preparation:
     folder: Path | None = None
     # Built with sanitizers.
     sanitize: bool = False
+    # Told where the objects are while the tree is still ours, for a debugger.
+    keep_symbols: Callable[[Path], None] | None = None
     work_lock: Lock | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -123,13 +125,14 @@ class Preparation:
     def apply_lock(self, job: Job) -> None:
         """From here to release() the tree is this run's alone."""
         work = self.work
+        self.work_lock = job.lock(f"work-{work.name}")
         try:
+            # Under the lock: cache --prune may just have removed it.
             work.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise setup_error(f"cannot create {tilde(work)}", "set XDG_CACHE_HOME to a folder that can be written") from e
         if not (work / "all.config").exists():
             need_space(work, 3000, "building a kernel")
-        self.work_lock = job.lock(f"work-{work.name}")
 
     def build(self, job: Job) -> None:
         """Builds the kernel and its modules."""
@@ -146,6 +149,8 @@ class Preparation:
         image.build_initrd(job, kernel.obj, self.initrd, programs, self.shell, self.debug)
         shutil.copy(kernel.image, self.kernel)
         shutil.rmtree(self.out / "tests", ignore_errors=True)
+        if self.keep_symbols is not None:
+            self.keep_symbols(kernel.obj)
         if not self.keep_lock:
             self.release()
 

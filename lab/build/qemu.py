@@ -15,7 +15,7 @@ from lab.build.apt import SOURCE_SUITES, SUITES, Apt, sort_versions
 from lab.build.kernel import compiler, compiler_version, jobs
 from lab.build.overlay import Tree, read, write
 from lab.build.selftests import link_tree
-from lab.build.sources import Kind, Source, fetch, scratch_folder
+from lab.build.sources import Kind, Source, scratch_folder
 from lab.core.errors import Stop, setup_error, usage_error
 from lab.core.places import TOP, Cache, out_of_space, short_digest, slug
 from lab.core.process import SYSTEM_PATH, Command, CommandFailed, command, quote
@@ -99,6 +99,9 @@ def fetch_meson(job: Job) -> None:
     if new_enough(found) or target.is_dir():
         return
     with job.lock("base-meson"):
+        # Another run may have fetched it meanwhile.
+        if target.is_dir():
+            return
         apt = Apt(job)
         apt.refresh()
         for version in reversed(sort_versions({row[1] for row in apt.madison("meson")})):
@@ -183,15 +186,19 @@ class Host:
         """The few option ROMs that a -kernel boot needs."""
         return self.in_build("make", "-C", "pc-bios/optionrom")
 
-    def shown(self) -> list[Command]:
+    def shown(self) -> list[Command | str]:
         """The commands that do the same."""
-        return [*self.tree().shown(), self.configure_command(), self.ninja("qemu-system-x86_64"), self.roms_command()]
+        roms = self.build_folder / "pc-bios/optionrom"
+        return [*self.tree().shown(), command("mkdir", "-p", self.build_folder), self.configure_command(),
+                command("mkdir", "-p", roms), f"printf %s {quote([OPTION_ROMS])} >{quote([str(roms / 'config.mak')])}",
+                self.ninja("qemu-system-x86_64"), self.roms_command()]
 
     def build(self, job: Job, copy: Path | None = None) -> None:
         """Builds it into WORK/host. `copy` gets links to all of it: what another clone builds meanwhile is not judged by our
         run's name."""
-        self.work.mkdir(parents=True, exist_ok=True)
         with job.lock(f"work-{self.work.name}"):
+            # Under the lock: cache --prune may just have removed it.
+            self.work.mkdir(parents=True, exist_ok=True)
             tree = self.tree()
             overlay.apply(job, tree)
             self.configure(job)
@@ -296,7 +303,7 @@ class HostPlan:
 
     @property
     def purposes(self) -> Sequence[str]:
-        """Its purposes in deps.list."""
+        """Its purposes in needs.list."""
         if self.named is not None:
             return ()
         return ("host",) if self.host.source.given is not None else ("host", "hostsource")
@@ -322,10 +329,9 @@ class HostPlan:
                               lambda job: self.host.build(job, copy), self.host.shown, (steps[0],)))
         return steps
 
-    @staticmethod
-    def _fetch(job: Job) -> None:
+    def _fetch(self, job: Job) -> None:
         fetch_meson(job)
-        fetch(job, KIND)
+        self.host.source.fetch(job)
 
 
 def no_qemu(shown: str) -> Stop:

@@ -87,15 +87,18 @@ class Selftests:
         """Builds those of the programs that are not there, and links to them in the folder `out`: another run may build
         others meanwhile."""
         work = self.work
-        work.mkdir(parents=True, exist_ok=True)
         with job.lock(f"work-{work.name}"):
+            # Under the lock: cache --prune may just have removed it.
+            work.mkdir(parents=True, exist_ok=True)
             state, tests = self.state(), work / "tests"
             if not self.source.is_base or read(work / "state") != state:
                 (work / "state").unlink(missing_ok=True)
-                for old in (tests, work / "own"):
+                for old in (tests, work / "own", *([work / "kselftest"] if self.source.is_base else [])):
                     shutil.rmtree(old, ignore_errors=True)
             lacking = [name for name in names if not (tests / name).exists()]
             if lacking:
+                # What is half made when we are killed is not taken for whole.
+                (work / "state").unlink(missing_ok=True)
                 overlay.apply(job, self.tree())
                 self.make(job, lacking)
                 write(work / "state", state)
@@ -110,8 +113,8 @@ class Selftests:
         for folder in ("kselftest", "tests"):
             (work / folder).mkdir(exist_ok=True)
         try:
-            if not (work / "src/obj/usr/include/linux/kvm.h").exists() or not self.source.is_base:
-                job.run(kmake(self.session.cache, work, "-s", "headers"))
+            # Every time: headers that a killed run has exported in part look whole.
+            job.run(kmake(self.session.cache, work, "-s", "headers"))
             job.run(self.build_command(upstream or LIBRARY))
             if own:
                 job.run(self.own_command())

@@ -131,12 +131,19 @@ class Source:
         self.session = session
         self.kind = kind
         self.given = given
+        self._pinned: Path | None = None
+
+    def pin(self) -> None:
+        """From now on it is this tree, whatever newer one another run fetches: one run never mixes two versions."""
+        self._pinned = self.path if self.given is None else None
 
     @property
     def path(self) -> Path:
         """Where it is; a placeholder in a dry run that cannot know."""
         if self.given is not None:
             return self.given
+        if self._pinned is not None:
+            return self._pinned
         found = newest_path(self.session.cache, self.kind.name)
         return found if found is not None else self.session.cache.root / "base" / f"<newest {self.kind.newest}>"
 
@@ -154,7 +161,12 @@ class Source:
         """Adds the step that fetches it; None for a tree of the user's."""
         if self.given is not None:
             return None
-        return plan.add(title, lambda job: fetch(job, self.kind), lambda: self.kind.shown(self.session.cache), after)
+        return plan.add(title, self.fetch, lambda: self.kind.shown(self.session.cache), after)
+
+    def fetch(self, job: Job) -> None:
+        """Fetches it, and keeps to what was fetched."""
+        fetch(job, self.kind)
+        self.pin()
 
 
 # --- Kernels -------------------------------------------------------------------------------------
@@ -212,7 +224,7 @@ def kernel_kind(tree: str) -> Kind:
     def shown(cache: Cache) -> Iterable[Command | str]:
         newest = newest_path(cache, tree)
         name = newest.name if newest else f"<newest {newest_of(tree)}>"
-        yield command("apt-get", "download", f"linux-source-{newest_of(tree)}",
+        yield command("apt-get", "download", f"linux-source-{'<newest 7.x>' if tree == 'mainline' else newest_of(tree)}",
                       note="the newest, by a private apt configuration")
         yield command("tar", "-C", cache.root / "base" / name, "--strip-components=1", "-xf",
                       f"<usr/src of the package>/linux-source-{newest_of(tree)}.tar.xz")

@@ -32,7 +32,7 @@ def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def text_of(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """What pytest would show of a failure: the traceback, and what the test has printed."""
+    """pytest's own text on a failure: the traceback, and what the test has printed."""
     parts = [str(report.longrepr) if report.longrepr is not None else ""]
     parts += [f"--- {name}\n{content}" for name, content in report.sections]
     return "\n".join(parts)[-MOST_TEXT:]

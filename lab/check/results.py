@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.check.table import Entry, name_of
 
-# Of a failure's text; the rest is in the log.
+# Characters of a failure's text that are kept; the rest is in the log.
 MOST_TEXT = 20000
 # pytest's status when it has collected none.
 NO_TESTS = 5
@@ -38,7 +38,7 @@ def summary(passed: int, failed: int, skipped: int) -> str:
 
 @dataclass
 class FileTally:
-    """What is known of one test file, from the lines that the plugin writes."""
+    """The results of one test file, from the lines that the plugin writes."""
 
     entry: Entry
     # With -k, a file may have no test that matches.

@@ -17,7 +17,7 @@ from lab.core.steps import Plan, last_lines
 from lab.core.terminal import ProgressClock
 
 PYTHON = "/usr/bin/python3"
-# What a test's own run takes to clean up after a Ctrl-C, and more.
+# Longer than a test's own run takes to clean up after a Ctrl-C.
 GRACE = 10.0
 # Lines of a failure that are shown; all are in the log.
 MOST_LINES = 40
@@ -53,7 +53,7 @@ class Watch:
                                                    stdout=log.fileno(), stderr=log.fileno())
 
     def new_results(self) -> list[Result]:
-        """What has come since the last call."""
+        """The results that came since the last call."""
         lines, self._offset = read_lines(self._results, self._offset)
         return [result for line in lines if (result := self.tally.read(line)) is not None]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONSTANTS = ("ABOUT", "LANE", "NEEDS", "TAKES")
-# What builds kernels and hosts leaves them for what comes after; what starts with an empty cache comes last.
+# Tests that build kernels and hosts leave them for later ones; those that start with an empty cache come last.
 BOOT_ORDER = ("run", "host", "host-qtest", "host-cpu", "host-kernels", "guest", "guest-ends", "hw-boot", "host-selftests",
               "fault-walk", "series", "configs", "mutants", "bench", "dry-run-steps")
 
@@ -32,7 +32,7 @@ class Entry:
     lane: Lane
     needs: tuple[str, ...]
     takes: int
-    # What is wrong with its constants. Such a file is run all the same: it must not pass by being left out.
+    # The faults of its constants. Such a file is run all the same: it must not pass by being left out.
     faults: tuple[str, ...] = ()
 
     @property

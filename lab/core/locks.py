@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,10 @@ from lab.core.process import Processes
 class Lock:
     """A lock that is held, until release() or the end of this process and of everything that it has started."""
 
-    def __init__(self, descriptor: int, processes: Processes) -> None:
+    def __init__(self, descriptor: int, processes: Processes, own: threading.Lock) -> None:
         self._descriptor = descriptor
         self._processes = processes
+        self._own = own
         processes.keep(descriptor)
 
     def release(self) -> None:
@@ -28,6 +30,7 @@ class Lock:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._processes.close(self._descriptor)
         self._descriptor = -1
+        self._own.release()
 
     def __enter__(self) -> Lock:
         return self
@@ -36,14 +39,19 @@ class Lock:
         self.release()
 
 
-def take(file: Path, processes: Processes, tell: Callable[[str], None]) -> Lock:
-    """Waits for the lock. If another run holds it, tell() gets one line about that."""
+def take(file: Path, processes: Processes, tell: Callable[[str], None], own: threading.Lock | None = None) -> Lock:
+    """Waits for the lock. If another run holds it, tell() gets one line about that. `own` is this process's lock of that
+    name: steps that run side by side wait for each other without a word."""
+    own = own or threading.Lock()
+    while not own.acquire(timeout=0.1):
+        if processes.cancelled.is_set():
+            raise Cancelled
     descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
     told = False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return Lock(descriptor, processes)
+            return Lock(descriptor, processes, own)
         except BlockingIOError:
             if not told:
                 tell(f"waiting for another snplab that uses {file.name}")
@@ -51,6 +59,7 @@ def take(file: Path, processes: Processes, tell: Callable[[str], None]) -> Lock:
         # Not a blocking flock(): a Ctrl-C must end the wait.
         if processes.cancelled.wait(0.1):
             os.close(descriptor)
+            own.release()
             raise Cancelled
 
 

@@ -70,6 +70,13 @@ class Given:
             raise usage_error(f"{name} wants seconds, found '{value}'")
         return None if value is None else int(value)
 
+    def line(self, name: str) -> str | None:
+        """A text of one line."""
+        value = self.value(name)
+        if value is not None and "\n" in value:
+            raise usage_error(f"{name}: expected one line, found several")
+        return value
+
     def no_arguments(self, verb: str, *hints: str) -> None:
         """For verbs that have options only."""
         if self.arguments:

@@ -97,14 +97,15 @@ class Processes:
             os.close(descriptor)
 
     def start(self, cmd: Command, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None,
-              more_fds: Iterable[int] = ()) -> subprocess.Popen[bytes]:
-        """Starts it in a process group of its own; Cancelled once the run is ending."""
+              more_fds: Iterable[int] = (), locks: bool = True) -> subprocess.Popen[bytes]:
+        """Starts it in a process group of its own; Cancelled once the run is ending. Without `locks` it holds none of
+        ours: for a QEMU, which pauses at L1's end and would hold them for ever if we were killed."""
         with self._lock:
             if self.cancelled.is_set():
                 raise Cancelled
             process = subprocess.Popen(
                 cmd.argv, cwd=cmd.cwd, env=cmd.environment(), stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=stdout, stderr=stderr, process_group=0, pass_fds=(*self._kept, *more_fds))
+                stdout=stdout, stderr=stderr, process_group=0, pass_fds=(*(self._kept if locks else ()), *more_fds))
             self._running.add(process)
         return process
 

@@ -2,11 +2,15 @@
 """One run of snplab: the state that every part of it shares, and the cleaning up at its end."""
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from lab.core.terminal import Terminal
 
 # The newest folders of logs that stay, those of the last hour aside.
 RUNS_KEPT = 20
+# The lock that every run shares.
+IN_USE = "in-use"
 WORDS = {Exit.USAGE: "usage", Exit.SKIP: "skip"}
 INTERRUPTED = (129, 130, 143)
 
@@ -39,6 +45,9 @@ class Session:
         self.json_done = False
         self._run_dir: Path | None = None
         self._at_exit: list[Callable[[], None]] = []
+        # Steps that run side by side want the same lock: they wait for each other without a word.
+        self._own_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._in_use: int | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -47,6 +56,7 @@ class Session:
             if self.dry_run:
                 self._run_dir = self.cache.root / "runs" / "<this run>"
             else:
+                self.use_cache()
                 runs = self.cache.folder("runs")
                 drop_old_runs(runs)
                 self._run_dir = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-") + self.verb + "-", dir=runs))
@@ -63,7 +73,14 @@ class Session:
 
     def lock(self, name: str, tell: Callable[[str], None] | None = None) -> locks.Lock:
         """Holds the cache's lock NAME."""
-        return locks.take(self.cache.folder("locks") / name, self.processes, tell or self.terminal.note)
+        return locks.take(self.cache.folder("locks") / name, self.processes, tell or self.terminal.note,
+                          self._own_locks[name])
+
+    def use_cache(self) -> None:
+        """Until this process ends, cache --prune leaves sources, modules and logs alone."""
+        if self._in_use is None:
+            self._in_use = os.open(self.cache.folder("locks") / IN_USE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def claim_json(self, path: Path) -> None:
         """Empties the file now: an old verdict must not be taken for this run's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from typing import TextIO
@@ -39,11 +38,10 @@ class Terminal:
             self.stream.write(text)
             self.stream.flush()
         except OSError:
-            self.stream = open(os.devnull, "w", encoding="utf-8")
-            self.is_tty = False
-            if not sys.stdout.closed:
-                # Python's own flush at the end would complain as well.
-                os.dup2(self.stream.fileno(), sys.stdout.fileno())
+            null = open(os.devnull, "w", encoding="utf-8")
+            # Python's own flush at the end would complain as well. The verb's answer may be on the other stream.
+            os.dup2(null.fileno(), self.stream.fileno())
+            self.stream, self.is_tty = null, False
 
     def _clear(self) -> None:
         if self._progress:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What LAUNCH_FINISH costs with the locks and without, from the counts of several boots: a table, a line, a verdict.
+"""The cost of LAUNCH_FINISH with the locks and without, from the counts of several boots: a table, a line, a verdict.
 
 Each log has lines "bench: vcpus=N turn=N ticks=N" for 1, 2, 4, ... vCPUs. All logs of a kind must have the same
 numbers: a count that does not repeat is none. Of each number of vCPUs the turn with the fewest instructions counts: a
-tick, or work left over from the turns before, has interrupted the others. The locks' share of the whole is said and not
-judged: the emulated firmware encrypts in no instructions at all, so that the whole is KVM's part alone. The table
-therefore also has the time that the firmware must take for each vCPU to make the share SHARE.
+tick, or work left over from the turns before, has interrupted the others. `bench` prints the locks' share of the whole
+and does not judge it: the emulated firmware encrypts in no instructions at all, so that the whole is KVM's part alone.
+The table therefore also has the time that the firmware must take for each vCPU to make the share SHARE.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Counts = dict[int, list[int]]
 
 @dataclass(frozen=True)
 class BenchQuestion:
-    """What to judge."""
+    """The boots to judge."""
 
     tree: str
     linux: str
@@ -182,7 +182,7 @@ class BenchVerdict:
 
 
 def judge_bench(asked: BenchQuestion) -> BenchVerdict:
-    """Reads the logs and judges them. Raises Stop for a log that nothing can be said of."""
+    """Reads the logs and judges them. Raises Stop for a log that cannot be judged."""
     boots = {kind: [read_counts(path, asked.most_vcpus, asked.turns) for path in logs]
              for kind, logs in ((WITH, asked.with_locks), (WITHOUT, asked.without))}
     rows = [Row(n, *(_fewest(boots[kind], n) for kind in (WITH, WITHOUT))) for n in boots[WITH][0]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a program's cases make of its result: known failures are none, and a case that is missing or skipped is one."""
+"""The result of a program by its cases: known failures are none, and a case that is missing or skipped is one."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Settled:
     """A program's result after its cases were looked at."""
 
     test: TestResult
-    # What is wrong, in words.
+    # The faults, in words.
     wrong: list[str]
     # The cases that failed as known, by name, and why.
     known: list[tuple[str, str]]
@@ -71,7 +71,7 @@ def _settle_case(case: Case, test: TestResult, expected: KnownFailures, *, may_p
 
 
 def _missing_cases(test: TestResult, expected: KnownFailures, may_pass: bool) -> Sequence[str]:
-    """What is wrong with the number of cases and with their names."""
+    """The faults in the number of cases and in their names."""
     if test.result not in ORDINARY:
         return []
     if not test.cases:

@@ -35,7 +35,7 @@ STEPS = (("init", "L1's firmware and kernel"), ("modules", "its modules: the RMP
 
 @dataclass(frozen=True)
 class Launch:
-    """What L2 was launched from, and how its report is checked."""
+    """The files that L2 was launched from, and how its report is checked."""
 
     smp: int
     nonce: str
@@ -55,7 +55,7 @@ class Launch:
 
 @dataclass
 class Attested:
-    """What became of the attestation report."""
+    """The attestation report, checked."""
 
     launch: Launch
     digest: str | None = None

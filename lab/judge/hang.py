@@ -33,7 +33,7 @@ class NestedLock:
 
 
 def hang(ktap: Sequence[str], kernel: KernelLog) -> list[str]:
-    """What the vCPUs' threads and lockdep say of vCPUs that never ran."""
+    """Lines about vCPUs that never ran, from their threads and from lockdep."""
     threads = [(m[1], WAITS.match(m[2])) for m in map(THREAD.match, ktap) if m]
     stuck = [f"{name} in {where[1]}" for name, where in threads if where]
     if not stuck:
@@ -42,7 +42,7 @@ def hang(ktap: Sequence[str], kernel: KernelLog) -> list[str]:
 
 
 def holder(ktap: Sequence[str], kernel: KernelLog) -> str:
-    """What lockdep says of the function that has left the mutex locked."""
+    """Lockdep's line about the function that has left the mutex locked."""
     reports = kernel.of_kind(Kind.LOCKDEP)
     first = reports[0].head if reports else kernel.lockdep_off
     if first is None:

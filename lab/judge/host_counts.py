@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one reader of what the emulated host counted (host.json) and said of it (host.log).
+"""The one reader of the emulated host's counts (host.json) and messages (host.log).
 
 It counts each thing that the architecture forbids, by kind. A test may provoke some on purpose; any other fails a run.
 """

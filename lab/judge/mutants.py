@@ -123,7 +123,7 @@ class Header:
 
 
 def _catcher(text: str) -> Catcher | None:
-    """What stands behind "Caught-by:"; None if it has another form, or names a program that there is not."""
+    """The catcher behind "Caught-by:"; None if it has another form, or names a program that there is not."""
     layer, _, what = text.partition(" ")
     if layer in LAYERS:
         return Catcher(layer, what.strip().strip('"')) if what.strip() else None
@@ -301,7 +301,7 @@ class Comparison:
         return ": it was skipped" if skipped == len(results) else f": {skipped} of {len(results)} were skipped"
 
     def problem(self, catcher: Catcher, caught: bool) -> str | None:
-        """What is wrong with one "Caught-by:" line."""
+        """The fault of one "Caught-by:" line, or None."""
         if catcher.is_program and catcher.layer not in self.programs:
             return f"{catcher}: that program was not run"
         if catcher.is_program and not self.control.has(catcher.layer, catcher.what):
@@ -375,7 +375,7 @@ def judge_mutant(tree: str, patch: Path, logs: Path, control: Path, tests: Seque
     header, boot = Header.read(patch), Boot(logs)
     programs = list(dict.fromkeys(_program_of(test) for test in tests_for(header, tests)))
     word, problems, seen, named = Comparison(header, boot, Boot(control), programs).judge()
-    # What the header leaves out has a cell of the matrix as well.
+    # A program that the header leaves out has a cell of the matrix as well.
     ordered = dict.fromkeys([_program_of(test) for test in tests] + list(seen))
     layers = {layer: (_cell_of(layer, seen, boot), seen.get(layer, [])) for layer in ordered}
     result = MutantResult(tree, header.name, header.story, word, seconds, problems, layers, named, header.unseen)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the user sees of `./snplab guest` while it runs: the console of L2, stamped, and the cases as they come."""
+"""The user's view of `./snplab guest` while it runs: the console of L2, stamped, and the cases as they come."""
 from __future__ import annotations
 
 import re

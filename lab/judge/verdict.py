@@ -44,7 +44,7 @@ NOT_FAILED = (Status.PASS, Status.SKIP)
 
 @dataclass(frozen=True)
 class BootQuestion:
-    """What to judge, and what was to happen."""
+    """The boot to judge, and the results that it was to have."""
 
     logs: Path
     tree: str
@@ -70,7 +70,7 @@ class BootQuestion:
 
 @dataclass
 class Evidence:
-    """What the rules look at: the boot's logs, and its programs with known failures taken off."""
+    """The evidence for the rules: the boot's logs, and its programs with known failures taken off."""
 
     logs: BootLogs
     settled: list[Settled]
@@ -97,7 +97,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule has found: lines for the user, and the verdict that follows, if one does."""
+    """The finding of a rule: lines for the user, and the verdict that follows, if one does."""
 
     status: Status | None
     problems: Sequence[str] = ()

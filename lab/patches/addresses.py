@@ -12,7 +12,7 @@ from lab.patches.patchfile import header_values
 # One address: quoted strings, in which a comma separates nothing, and anything else but commas.
 ADDRESS = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^",])+)(?:,|$)')
 NAMED = re.compile(r"(.*?)\s*(<[^>]*>)")
-# What needs no quotes in a name.
+# Characters that need no quotes in a name.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]*")
 NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 WIDTH = 78

@@ -26,7 +26,7 @@ def commits_of(folder: Path) -> list[str]:
 
 
 def lines_of(cmd: Command, shown: str) -> list[str]:
-    """What git prints of a work tree."""
+    """The output of a git command in a work tree."""
     text = answer(cmd)
     if text is None:
         raise setup_error(f"{shown}: git fails there", f"it failed in: {cmd.shown()}")

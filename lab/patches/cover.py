@@ -18,7 +18,7 @@ FORM = "Subject:, In-Reply-To:, To:, Cc: first, a blank line, then the text"
 
 @dataclass(frozen=True)
 class CoverLetter:
-    """What it asks for."""
+    """The recipients that it asks for."""
 
     headers: list[str]
     text: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab.core.process import Command
 
-# Of patches that are new; those that are there keep the Date that they have.
+# The Date of new patches; existing ones keep theirs.
 PATCH_DATE = "Mon, 17 Sep 2001 00:00:00 +0000"
 IDENTITY = ("snplab", "snplab@localhost")
 ENVIRONMENT = {
@@ -43,7 +43,7 @@ def is_here() -> bool:
 
 
 def answer(cmd: Command) -> str | None:
-    """What a short command outside of any step prints, without the last newline; None if it fails or is not there."""
+    """The output of a short command outside of any step, without the last newline; None if it fails or is not there."""
     try:
         done = subprocess.run(cmd.argv, cwd=cmd.cwd, env=cmd.environment(), stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who gets a patch: asked of the kernel's own get_maintainer.pl."""
+"""Runs the kernel's own get_maintainer.pl for the recipients of a patch."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def is_stable(tree: str) -> bool:
 
 
 def recipients(job: Job, source: Path, tree: str, patch: Path, cover: CoverLetter, sender: str) -> Recipients:
-    """What the cover letter and the patch ask for is heard; stable takes its patches by its list."""
+    """The recipients that the cover letter and the patch ask for are added; stable takes its patches by its list."""
     maintainers = [a for a in ask(job, source, patch, "--m", "--no-r", "--no-l") if a]
     others = [a for a in ask(job, source, patch, "--no-m", "--r", "--l") if a]
     if not maintainers and not others:

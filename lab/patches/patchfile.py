@@ -110,7 +110,7 @@ class PatchFile:
 
     @property
     def committed(self) -> list[str]:
-        """What a commit carries of it, the subject aside: neither headers nor notes."""
+        """The part that a commit carries, the subject aside: neither headers nor notes."""
         kept, skip, in_diff = [], False, False
         for line in self.body:
             if line == "---" and not in_diff:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who signs off the mails."""
+"""The sender, who signs off the mails."""
 from __future__ import annotations
 
 import re

@@ -16,7 +16,7 @@ def trees() -> list[str]:
 
 
 def series_name(tree: str) -> str:
-    """What a tree's folders are called, in series/ and in tests/mutants/."""
+    """The name of a tree's folders in series/ and in tests/mutants/."""
     return "mainline" if tree == "mainline" else f"linux-{tree}"
 
 
@@ -70,7 +70,7 @@ def patch_subject(patch: Path) -> str:
 
 
 def series_digest(tree: str) -> str:
-    """Of what the commits carry. Comments in the list, notes below a patch's "---" and its Date do not count."""
+    """The digest of all that commits carry. Comments in the list, notes below a patch's "---" and its Date do not count."""
     digest = hashlib.sha256()
     for patch in list_series(series_dir(tree)):
         parts = PatchFile.read(patch)

@@ -16,7 +16,7 @@ from lab.patches.beside import folder_beside
 from lab.patches.git import AM, answer, git_own, is_top_of_repository
 from lab.patches.series import list_series, patch_name, series_digest, series_dir
 
-# What a work tree takes, in MiB.
+# The size of a work tree, in MiB.
 SPACE = 3000
 # A build inside a source tree leaves these, besides objects.
 BUILT = ("./.git", "./.config", "./vmlinux", "./include/config", "./include/generated", "./arch/*/include/generated")
@@ -24,7 +24,7 @@ OBJECTS = ("*.o", "*.ko", "*.a", "*.cmd")
 
 
 def setting(folder: Path, name: str) -> str:
-    """What `tree` noted in a work tree: of which tree it is, and the digest of the series; nothing if it is none."""
+    """The note that `tree` left in a work tree: of which tree it is, and the digest of the series; nothing if it is none."""
     if not (folder / ".git").exists():
         return ""
     return answer(git_own(folder, "config", "--local", "--get", f"snplab.{name}")) or ""

@@ -15,7 +15,7 @@ from lab.patches.patchfile import PatchFile, header_values, read, to_bytes, to_l
 
 # A mail's line has at most that many bytes.
 WIDTH = 78
-# What follows @@ is git's own choice for C; written out, as it may change from version to version.
+# git chooses the text behind @@ itself for C. The rule is written out, as git's may change from version to version.
 FUNCTION = ("!^[ \t]*[A-Za-z_][A-Za-z_0-9]*:[[:space:]]*($|/[/*])\n"
             "^((::[[:space:]]*)?[A-Za-z_].*)$")
 # No renames: not every patch(1) and none of the lab's own lists of files take them.
@@ -49,7 +49,7 @@ class Repository:
         return repository
 
     def text(self, *words: str | Path) -> str:
-        """What git prints, not a byte of it lost."""
+        """git's output, every byte of it."""
         return self.job.bytes_of(git_own(self.path, *words)).decode("utf-8", "surrogateescape")
 
     def log(self, commit: str, what: str) -> str:

@@ -23,7 +23,7 @@ def nothing() -> None:
 
 
 def examine(name: str, processes: Processes, install: Callable[[], None] = nothing, rules: Path = RULES) -> Report:
-    """Everything that can be said about the tree in the folder NAME. INSTALL is called before coccinelle is needed."""
+    """Examines the tree in the folder NAME. INSTALL is called before coccinelle is needed."""
     report = Report(name)
     try:
         tree = read_tree(name)

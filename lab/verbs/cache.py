@@ -29,8 +29,8 @@ def main(session: Session, given: Given) -> int:
     """Lists, and prunes if asked."""
     given.no_arguments("cache")
     root, say = session.cache.root, session.terminal.say
-    if session.dry_run:
-        if given.flag("--prune"):
+    if session.dry_run and given.flag("--prune"):
+        if root.is_dir():
             show(session, [command("rm", "-rf", item.path, note=item.why) for item in removable(session.cache)])
         return Exit.PASS
     if not root.is_dir():
@@ -44,7 +44,7 @@ def main(session: Session, given: Given) -> int:
         say(f"{shown_size(total):>8}  in {tilde(root)}; a file that is in several folders counts once")
     freed = busy = 0
     if given.flag("--prune"):
-        freed, busy = prune(session, say)
+        freed, busy = prune(session, say) if root.is_dir() else (0, 0)
         say(f"removed {shown_size(freed)}")
     elif items:
         say(f"the newest versions do not use {len(items)} of its folders; ./snplab cache --prune removes them:")

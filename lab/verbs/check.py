@@ -21,8 +21,8 @@ usage: ./snplab check [GLOB] [-k EXPR] [--lane fast|boot|long] [-n N]
 Runs the tests of this repository: those of the lanes fast and boot, or those whose names match GLOB. Ends with a line
 "N passed, N failed" (", N skipped" may follow). Skipped tests are listed with their reasons before that line.
 
-  --lane LANE     fast: no root, no network, no build; at most 90 seconds
-                  boot: tests that build kernels and boot them
+  --lane LANE     fast: no root, no network, no build; at most 90 seconds in all
+                  boot: tests that build kernels and boot them, and those for which the fast lane has no time
                   long: tests that take longer: soaks, sanitizers, all mutants, each commit built
   -k EXPR         the tests whose names match pytest's EXPR, such as 'launch and not digest'
   -n N            run N files of the lane fast at a time (default 3)

@@ -115,9 +115,7 @@ def check_usage(session: Session, given: Given) -> Asked:
     if kernel is not None and not is_bzimage(kernel):
         raise usage_error(f"--kernel: expected a bzImage that can be read, found none in {tilde(kernel)}",
                           "name the file that QEMU takes with -kernel: arch/x86/boot/bzImage, or /boot/vmlinuz-*")
-    append = given.value("--append") or ""
-    if "\n" in append:
-        raise usage_error("--append: expected one line, found several")
+    append = given.line("--append") or ""
     qemu = os.environ.get("SNPLAB_QEMU")
     if qemu and shutil.which(qemu) and not is_snp_host(qemu):
         raise Stop(Exit.SKIP, f"{qemu} has no emulated SNP host: nothing can be launched", "unset SNPLAB_QEMU")
@@ -155,6 +153,7 @@ class GuestRun:
         self.image = GuestImage(session, self.packages, asked.guest)
         self.plan = Plan(session, more=1)
         self.debugger = Debugger(session) if asked.gdb else None
+        self.prepared.keep_symbols = self.debugger.keep_symbols if self.debugger else None
         self.begin = time.monotonic()
 
     @property
@@ -304,8 +303,6 @@ def main(session: Session, given: Given) -> int:
     session.terminal.say(f"snplab guest: {run.name}")
     run.add_steps()
     run.plan.run()
-    if run.debugger is not None and not session.dry_run:
-        run.debugger.keep_symbols(run.prepared.kernel_build().obj)
     if asked.interactive:
         return run.console()
     passed = worst = 0

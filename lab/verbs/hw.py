@@ -32,7 +32,7 @@ changes no setting.
 
   --check         look at the prerequisites, build and run nothing
   --binary FILE   this sev_snp_launch_test, built elsewhere
-  --force         run the test even though something is missing: a pass is then none, but SKIP
+  --force         run the test even though something is missing: a pass then counts as SKIP
   --timeout SEC   for the whole test (default 600)
   --json FILE     the verdict, machine-readable
 {common.OPTIONS_SELFTESTS}
@@ -69,7 +69,7 @@ def main(session: Session, given: Given) -> int:
 
 
 def expect_list(release: str) -> Path | None:
-    """What is known to fail on the kernel that is running, if there is a series for it."""
+    """The list of known failures on the kernel that is running, if there is a series for it."""
     found = re.match(r"\d+\.\d+", release)
     if found is None or not is_tree(f"{found[0]}.y"):
         return None

@@ -35,7 +35,7 @@ def main(session: Session, given: Given) -> int:
     named = len(words) > 1
     folder = absolute(words[1]) if named else TOP / "trees" / tree
 
-    # Without git, which the first step installs, nothing can be said of the commits yet.
+    # Without git, which the first step installs, the commits cannot be read yet.
     early = git.is_here() and (folder.is_dir() or not session.dry_run)
     if early:
         check_tree(tree, folder, named)

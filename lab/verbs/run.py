@@ -11,7 +11,7 @@ from lab.boot.debug import APPEND, PATIENCE, Debugger
 from lab.build.kernel import DEBUGGED, TESTED
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
-from lab.core.errors import Exit, Stop, usage_error
+from lab.core.errors import Exit, Stop
 from lab.core.options import Given, Option
 from lab.core.places import tilde
 from lab.core.session import Session
@@ -61,11 +61,13 @@ def main(session: Session, given: Given) -> int:
     given.no_arguments("run", "a tree is named with --tree")
     target, picked = target_of(given), pick(given.value("--test"))
     limit, gdb = given.seconds("--timeout"), given.flag("--gdb")
-    patch = given.file("--patch")
+    patch, append = given.file("--patch"), given.line("--append")
     prepared = Preparation(
         session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
         [p.program.name for p in picked if p.program.origin is not Origin.KUNIT],
         fragments=DEBUGGED if gdb else TESTED, suffix="-gdb" if gdb else "", debug=gdb)
+    debugger = Debugger(session) if gdb else None
+    prepared.keep_symbols = debugger.keep_symbols if debugger else None
     session.terminal.say(f"snplab run: {target.name}")
     common.say_old_cache(session)
     plan = Plan(session, more=1)
@@ -78,11 +80,8 @@ def main(session: Session, given: Given) -> int:
         picked = tuple(p for p in picked if p.program.origin is not Origin.KUNIT)
         if not picked:
             raise Stop(Exit.SKIP, "nothing is left to run")
-    debugger = Debugger(session) if gdb else None
-    if debugger is not None and not session.dry_run:
-        debugger.keep_symbols(prepared.kernel_build().obj)
     machine = prepared.machine(more=[*(debugger.arguments() if debugger else ()), *given.rest])
-    boot = Boot(machine, prepared.kernel, prepared.initrd, append_of(picked, given, debugger), session.run_dir,
+    boot = Boot(machine, prepared.kernel, prepared.initrd, append_of(picked, append, debugger), session.run_dir,
                 debugger.on_start if debugger else None)
     took = run_boot(session, plan, prepared, boot, picked, limit or (None if gdb else LIMIT), debugger)
     if session.dry_run:
@@ -90,17 +89,14 @@ def main(session: Session, given: Given) -> int:
     return say_verdict(session, prepared, picked, untested, [*plan.times(), (took, "boot")])
 
 
-def append_of(picked: Sequence[Picked], given: Given, debugger: Debugger | None) -> str:
+def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger | None) -> str:
     """The words on the command line that L1's kernel and init read."""
     words = [f"snplab.tests={','.join(p.word for p in picked)}",
              f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
     words += [word for p in picked for word in p.parameters]
     if debugger is not None:
         words.append(APPEND)
-    more = given.value("--append")
-    if more is not None and "\n" in more:
-        raise usage_error("--append: expected one line, found several")
-    return " ".join(words + ([more] if more else []))
+    return " ".join(words + ([append] if append else []))
 
 
 def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, picked: Sequence[Picked],

@@ -9,7 +9,7 @@ from lab.boot.debug import APPEND, Debugger
 from lab.build.kernel import DEBUGGED, TESTED
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
-from lab.core.errors import Exit, usage_error
+from lab.core.errors import Exit, setup_error, usage_error
 from lab.core.options import Given, Option
 from lab.core.process import Command
 from lab.core.session import Session
@@ -44,18 +44,20 @@ def main(session: Session, given: Given) -> int:
     """Boots to a prompt."""
     given.no_arguments("shell", "a tree is named with --tree")
     target, gdb, patch = target_of(given), given.flag("--gdb"), given.file("--patch")
+    append = given.line("--append") or ""
     if not sys.stdin.isatty() and not session.dry_run:
         raise usage_error("shell wants a terminal", "./snplab run needs none")
     prepared = Preparation(
         session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
         [p.name for p in all_programs() if p.origin is not Origin.KUNIT], purposes=("boot", "shell"), shell=True,
         fragments=DEBUGGED if gdb else TESTED, suffix="-gdb" if gdb else "", debug=gdb)
+    debugger = Debugger(session) if gdb else None
+    prepared.keep_symbols = debugger.keep_symbols if debugger else None
     plan = Plan(session, more=1)
     prepared.add_steps(plan)
     plan.run()
-    debugger = Debugger(session) if gdb else None
     machine = prepared.machine(more=[*(debugger.arguments() if debugger else ()), *given.rest])
-    words = ["quiet snplab.shell", APPEND if gdb else "", given.value("--append") or ""]
+    words = ["quiet snplab.shell", APPEND if gdb else "", append]
     line = machine.line(prepared.kernel, prepared.initrd, " ".join(filter(None, words)), "-serial", "mon:stdio")
     session.terminal.say(plan.head(len(plan.steps) + 1, f"boot linux {prepared.version}; \"exit\" powers off, "
                                    "Ctrl-A X ends QEMU"))
@@ -63,9 +65,10 @@ def main(session: Session, given: Given) -> int:
         show(session, [Command(tuple(line))])
         return Exit.PASS
     if debugger is not None:
-        debugger.keep_symbols(prepared.kernel_build().obj)
         session.terminal.note("in another terminal (the lines \"add-symbol-file\" that L1 prints go into gdb as well):")
         session.terminal.say(debugger.line())
-    on_terminal(line)
+    status = on_terminal(line)
     prepared.drop()
+    if status:
+        raise setup_error(f"QEMU ended with status {status}", "its own words are above")
     return Exit.PASS

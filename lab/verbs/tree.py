@@ -20,7 +20,7 @@ USAGE = f"""\
 usage: ./snplab tree TREE [DIR] [--linux DIR] [--dry-run]
 
 Makes a git work tree with the base as one commit and each patch of the series as a commit, in DIR
-(default trees/TREE in this repository), and prints its path. One that is there is left alone.
+(default trees/TREE in this repository), and prints its path. An existing work tree is left alone.
 TREE: {", ".join(trees())}
 """
 OPTIONS = (Option("--linux", "DIR"),)

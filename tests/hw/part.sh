@@ -1,0 +1,14 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# Runs a part of lab/hw.sh by itself, for tests/test_hw_rules.py.
+#
+# usage: part.sh FILE NAME: the variable NAME that FILE, a part of hw.sh, sets
+#        part.sh FILE listed BINARY EXPECT CASE: what its function says of a case in a list of known failures
+. "$1"
+if [ "$2" = listed ]; then
+	# shellcheck disable=SC2034  # hw.sh's function reads them
+	binary=$3 expect=$4
+	listed "$5"
+else
+	eval "printf %s \"\$$2\""
+fi
