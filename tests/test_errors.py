@@ -329,7 +329,7 @@ def test_options_are_used(verb: str) -> None:
     sources = "".join(path.read_text(encoding="utf-8") for folder in ("verbs", "build", "patches", "check", "status")
                       for path in (TOP / "lab" / folder).glob("*.py")) + inspect.getsource(cli)
     for option in options_of(verb):
-        ask = "(flag" if option.value is None else "(value|file|folder|number|seconds"
+        ask = "(flag" if option.value is None else "(value|line|file|folder|number|seconds"
         asked = re.search(rf'{ask})\((given, )?"{option.name}"', sources)
         looped = re.search(rf'for flag in \([^()]*"{option.name}"[^()]*\) if given\.flag', sources)
         assert asked or looped, f"expected somebody to ask for {option.name}"
@@ -339,3 +339,19 @@ def test_every_verb_is_in_the_help() -> None:
     done = run_forked("--help")
     for verb in cli.VERBS:
         assert re.search(rf"^  {verb}( |$)", done.stdout, re.M), verb
+
+
+@pytest.mark.parametrize("verb", ["run", "shell", "guest"])
+def test_command_line_of_two_lines(verb: str, tmp_path: Path) -> None:
+    """Refused before anything is fetched or built."""
+    done = run_snplab(verb, "--append", "a\nb", env={"XDG_CACHE_HOME": str(tmp_path)})
+    assert done.status == 2 and "--append: expected one line, found several" in done.stderr, done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_command_line_leaves_no_old_verdict(tmp_path: Path) -> None:
+    """The file that --json names says what became of this run."""
+    (tmp_path / "json").write_text('{"verdict": "pass"}', encoding="utf-8")
+    done = run_snplab("run", "--nosuch", "--json", tmp_path / "json")
+    assert done.status == 2
+    assert json.loads((tmp_path / "json").read_text(encoding="utf-8"))["verdict"] == "usage"

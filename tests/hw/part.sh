@@ -4,6 +4,7 @@
 #
 # usage: part.sh FILE NAME: the variable NAME that FILE, a part of hw.sh, sets
 #        part.sh FILE listed BINARY EXPECT CASE: what its function says of a case in a list of known failures
+# shellcheck disable=SC1090  # a part of hw.sh
 . "$1"
 if [ "$2" = listed ]; then
 	# shellcheck disable=SC2034  # hw.sh's function reads them
