@@ -53,7 +53,13 @@ class Cold:
 
     def has(self, pattern: str) -> Callable[[], bool]:
         """Is there a file or folder like that?"""
-        return lambda: next(self.root.glob(pattern), None) is not None
+        def there() -> bool:
+            try:
+                return next(self.root.glob(pattern), None) is not None
+            except FileNotFoundError:
+                # A folder went away while it was read.
+                return False
+        return there
 
     def start(self, log: Path) -> subprocess.Popen[bytes]:
         """A run in a session of its own, as a terminal has it."""
