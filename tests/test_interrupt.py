@@ -101,8 +101,9 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], lo
 
 
 def left(*words: str) -> str:
-    """The processes that pgrep finds."""
-    return run_command("pgrep", "-a", *words).stdout
+    """The processes that pgrep finds. A dead one that its new parent has not looked at yet goes on with nothing."""
+    found = run_command("pgrep", "-a", *words).stdout
+    return "".join(line for line in found.splitlines(keepends=True) if not line.rstrip().endswith("<defunct>"))
 
 
 def interrupt(cold: Cold, log: Path, condition: Callable[[], bool]) -> None:
