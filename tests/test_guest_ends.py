@@ -25,7 +25,7 @@ from tests.support.l1 import BUILD_LIMIT
 ABOUT = "guest ends as it should when its boot does not: QEMU fails, L1 fails, Ctrl-C, a terminal"
 LANE = "boot"
 NEEDS = ("fetch", "boot", "shell", "guest", "check")
-TAKES = 60
+TAKES = 25
 
 SCRIPT = TOP / "tests/support/qemu_script.py"
 GUEST = ("guest", "--tree", "debian")
