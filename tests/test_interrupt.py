@@ -48,8 +48,9 @@ class Cold:
         return {"XDG_CACHE_HOME": str(self.folder)}
 
     def bases(self) -> list[str]:
-        """The sources that count as whole."""
-        return [path.name for path in self.root.glob("base/*") if not path.name.startswith(".")]
+        """The kernel sources that count as whole. QEMU's, which is fetched beside the kernel's, may be whole by then."""
+        return [path.name for pattern in ("linux-source-6.12*", "6.12.y.newest")
+                for path in self.root.glob(f"base/{pattern}")]
 
     def has(self, pattern: str) -> Callable[[], bool]:
         """Is there a file or folder like that?"""
