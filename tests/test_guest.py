@@ -20,7 +20,7 @@ from tests.support.guest import GuestBoot, boot_guest, check_hang
 ABOUT = "an SNP guest with Debian's software on both trees and on Debian's kernel; its report; the first posting's hang"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest")
-TAKES = 240
+TAKES = 200
 
 CASES = ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")
 CPUS = {"6.12.y": 2, "mainline": 4, "debian": 2}

@@ -9,7 +9,7 @@ from tests.support.guest import check_hang
 ABOUT = "the first posting's guest hangs on mainline, too, and the hang is named"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest")
-TAKES = 60
+TAKES = 45
 
 
 def test_first_posting_hangs(tmp_path: Path) -> None:
