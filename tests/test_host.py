@@ -2,8 +2,8 @@
 """The emulated host's build: what other tools get of it, and what an edit rebuilds.
 
 Another tool takes the printed line as it is, so QEMU must take all its arguments. An edit must rebuild what it must and
-nothing else. What does not fit QEMU's source must be named, and must leave the host that was there. The same source must
-be the same binary. A source tree of the user's is copied, and never written to.
+nothing else. What does not fit QEMU's source must be named, and must leave the host that was there. The same source
+must be the same binary. A source tree of the user's is copied, and never written to.
 
 The tests are steps of one way: an edit in another clone, its faults, and back to what it was.
 """
