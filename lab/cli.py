@@ -103,25 +103,26 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
         if any(option.name == "--json" for option in verb.OPTIONS):
             claim_json(session, json_of(words))
         given = parse(name, options, words, getattr(verb, "TAKES_REST", False))
+        session.dry_run = given.flag(DRY_RUN.name)
         if platform.machine() != "x86_64":
             raise setup_error(f"expected an x86-64 machine, found {platform.machine()}",
                               "the kernels are built with the native compiler")
         status = verb.main(session, given)
     except Stop as e:
+        status = e.status
         if e.status == Exit.USAGE and not e.hints:
             e.hints = (f"./snplab {name} --help",)
-        print(e.text(), file=sys.stderr)
-        status = e.status
+        complain(e.text())
     except Interrupted as e:
-        print("\nsnplab: interrupted: stopping what runs; the cache stays usable", file=sys.stderr)
         status = 128 + e.number
+        complain("\nsnplab: interrupted: stopping what runs; the cache stays usable")
     except Cancelled:
         status = Exit.SETUP
     except OSError as e:
-        print(setup_error(f"{e}", "is the disk full, or a file or folder not to be written?").text(), file=sys.stderr)
+        complain(setup_error(f"{e}", "is the disk full, or a file or folder not to be written?").text())
     except Exception:  # a fault of ours: all of it, so that it can be mended
-        traceback.print_exc()
-        print(setup_error("a mistake in snplab itself: please report it, with the lines above").text(), file=sys.stderr)
+        complain(traceback.format_exc())
+        complain(setup_error("a mistake in snplab itself: please report it, with the lines above").text())
     finally:
         ignore_signals()
         session.processes.stop_all(session.grace)
@@ -141,6 +142,14 @@ def json_of(words: Sequence[str]) -> str | None:
         elif word == "--json" and not after.startswith("--"):
             found = after
     return found
+
+
+def complain(text: str) -> None:
+    """To standard error. A reader that has gone away changes no exit status."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 def claim_json(session: Session, path: str | None) -> None:
