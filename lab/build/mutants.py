@@ -15,13 +15,13 @@ from pathlib import Path
 
 from lab.build import image, overlay
 from lab.build.kernel import Kernel
-from lab.build.overlay import patch_name
 from lab.build.prepare import Preparation
 from lab.core.errors import Cancelled, Stop, setup_error
 from lab.core.process import CommandFailed
 from lab.core.session import Session
 from lab.core.steps import Job, last_lines
 from lab.judge.mutants import END
+from lab.patches.series import patch_name
 
 # Folders of modules that stay in the cache, about 2 MB each.
 KEPT = 200

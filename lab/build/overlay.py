@@ -16,9 +16,10 @@ from pathlib import Path
 
 from lab.build.sources import scratch_folder
 from lab.core.errors import Stop, setup_error
-from lab.core.places import TOP, kernel_version
+from lab.core.places import kernel_version
 from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job
+from lab.patches.series import patch_name
 
 RENAMES = re.compile(r"^rename (?:from|to) (.+)$", re.M)
 # kbuild refuses a build outside the tree if it finds the files of one inside it.
@@ -149,11 +150,6 @@ def does_not_apply(patch: Path, tree: Tree) -> Stop:
         hints.append("to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh")
     return setup_error(f"{patch_name(patch)} does not apply to {tree.name or 'linux ' + str(kernel_version(tree.source))}",
                        *hints)
-
-
-def patch_name(path: Path) -> str:
-    """A file of this repository by its name in it, others by their path."""
-    return str(path.relative_to(TOP)) if path.is_relative_to(TOP) else str(path)
 
 
 def read(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab.build.deps import install_step, is_debian, missing
 from lab.build.sources import Source, kernel_source
+from lab.build.target import linux_of
 from lab.core.errors import Exit, setup_error, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import TOP, absolute, tilde
@@ -14,7 +15,6 @@ from lab.core.process import Command, command, quote
 from lab.core.session import Session
 from lab.core.steps import Job, Plan
 from lab.patches import git
-from lab.patches.base import base_option
 from lab.patches.cover import need_cover_letter
 from lab.patches.mail import mail_name, need_unsigned, write_mails
 from lab.patches.maintainers import QUIET, SCRIPT, Recipients
@@ -41,7 +41,7 @@ def main(session: Session, given: Given) -> int:
         raise usage_error(f"mail takes one tree, found another argument: '{words[1]}'",
                           "the folder is named with --output DIR")
     folder = absolute(given.value("--output") or str(TOP / "outgoing" / tree))
-    source = kernel_source(session, tree, base_option(given))
+    source = kernel_source(session, tree, linux_of(given))
     # Asked before anything is fetched; without git, which the first step installs, it is asked later.
     sender = sender_now(session)
     need_free(folder)

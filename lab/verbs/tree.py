@@ -6,13 +6,13 @@ from pathlib import Path
 
 from lab.build.deps import install_step
 from lab.build.sources import kernel_source
+from lab.build.target import linux_of
 from lab.core.errors import Exit, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import TOP, absolute
 from lab.core.session import Session
 from lab.core.steps import Plan
 from lab.patches import git, tree as work_tree
-from lab.patches.base import base_option
 from lab.patches.beside import is_used
 from lab.patches.series import need_series, trees
 
@@ -35,7 +35,7 @@ def main(session: Session, given: Given) -> int:
     if len(words) > 2:
         raise usage_error(f"tree takes a tree and a directory, found a third argument: '{words[2]}'")
     folder = absolute(words[1]) if len(words) > 1 else TOP / "trees" / tree
-    linux = base_option(given)
+    linux = linux_of(given)
     if is_used(folder):
         if not git.is_here() and not session.dry_run:
             plan = Plan(session)
