@@ -277,7 +277,8 @@ def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None
     newest.write_text("linux-source-6.12_6.12.999\n", encoding="utf-8")
     days_ago = newest.stat().st_mtime - 3 * 86400
     os.utime(newest, (days_ago, days_ago))
-    done = run_snplab("run", env=offline)
+    # Nothing but the kernel is fetched: else the first of several fetches to fail is the one that ends the run.
+    done = run_snplab("run", "--test", "kunit", env=offline | {"SNPLAB_QEMU": "/bin/true"})
     expect(done, 3, "no network: going on with linux-source-6.12_6.12.999")
     expect(done, 3, r"series/linux-6.12.y/.*\.patch does not apply to linux 6\.12\.999")
     assert not (tmp / "cache" / "snplab" / LAYOUT / "work" / "6.12.y" / "src").exists()
