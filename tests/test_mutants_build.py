@@ -145,7 +145,7 @@ def boots(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
 def judge_all(made: Made) -> None:
     """The step, with an initrd to append to."""
     run = made.run()
-    initrd = made.root / "initrd.gz"
+    initrd = made.root / "initrd"
     initrd.write_bytes(b"")
     made.store.prepared.initrd = initrd
     run.judge_all(made.job)

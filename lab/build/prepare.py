@@ -61,7 +61,7 @@ class Preparation:
         self.host = HostPlan(self.session, self.qemu_dir, self.sanitize)
         self.out = self.folder or self.session.run_dir
         self.kernel = self.out / "bzImage"
-        self.initrd = self.out / "initrd.gz"
+        self.initrd = self.out / "initrd"
         self._tree: Tree | None = None
         self._emulated: bool | None = None
         self._qemu_version: str | None = None

@@ -123,7 +123,7 @@ class Bench:
         """The commands that make an image."""
         headers = self.prepared.work / "src/obj/usr/include"
         return [self.headers_command(), image.compile_command(FINISH, Path("finish"), "-isystem", str(headers)),
-                *image.shown(self.prepared.out / f"{kind}.gz")]
+                *image.shown(self.prepared.out / f"{kind}.initrd")]
 
     def build_image(self, job: Job, kind: str, tree: overlay.Tree) -> None:
         """Kernel and initrd into the run's folder, under that name."""
@@ -131,7 +131,7 @@ class Bench:
         job.run(self.headers_command())
         finish = out / "finish"
         job.run(image.compile_command(FINISH, finish, "-isystem", str(kernel.obj / "usr/include")))
-        image.build_initrd(job, kernel.obj, out / f"{kind}.gz", [finish])
+        image.build_initrd(job, kernel.obj, out / f"{kind}.initrd", [finish])
         shutil.copy(kernel.image, out / f"{kind}.bzImage")
         if kind == WITH:
             self.prepared.release()
@@ -142,7 +142,7 @@ class Bench:
         base = out / f"{kind}.{turn}"
         machine = Machine(self.prepared.host.binary, True, repeats=True)
         return command("timeout", "-k", "5", str(BOOT_LIMIT), *machine.line(
-            out / f"{kind}.bzImage", out / f"{kind}.gz",
+            out / f"{kind}.bzImage", out / f"{kind}.initrd",
             f"nokaslr norandmaps snplab.report=/dev/ttyS1 snplab.tests=finish:{TURNS}:{self.most} snplab.timeout=100000",
             "-serial", f"file:{base}.log", "-serial", f"file:{base}.ktap"))
 
