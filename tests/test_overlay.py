@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.build import overlay
-from lab.build.kernel import drop_truncated
+from lab.build.kernel import TARGETS, Kernel, drop_truncated
 from lab.build.overlay import Tree
 from lab.core.errors import Stop
 from lab.core.session import Session
@@ -182,6 +182,35 @@ def test_a_change_takes_the_build_that_looked_up_to_date(bench: Bench, is_base: 
     assert (bench.work / "built").exists(), "nothing has changed"
     bench.apply(bench.patch("change", CHANGE), is_base=is_base)
     assert not (bench.work / "built").exists()
+
+
+SEV = "arch/x86/kvm/svm/sev.c"
+HEADER = "arch/x86/kvm/svm/svm.h"
+
+
+@pytest.mark.parametrize("names, alone", [
+    ((SEV,), True), ((SEV, "virt/kvm/kvm_main.c"), True), ((HEADER,), False), ((SEV, HEADER), False),
+    (("arch/x86/kvm/Kconfig",), False), (("arch/x86/kernel/kvm.c",), False), ((), False)])
+def test_kvms_code_is_built_without_the_rest(bench: Bench, names: tuple[str, ...], alone: bool) -> None:
+    """But what may be part of the rest, too, is not; nor is anything after a build that did not end."""
+    for name in (SEV, HEADER, "virt/kvm/kvm_main.c", "arch/x86/kvm/Kconfig", "arch/x86/kernel/kvm.c"):
+        (bench.source / name).parent.mkdir(parents=True, exist_ok=True)
+        (bench.source / name).write_text("before\n")
+    kernel = Kernel(bench.apply(), bench.session.cache)
+    kernel.obj.mkdir()
+    (kernel.obj / "modules.order").write_text("arch/x86/kvm/kvm.o\narch/x86/kvm/kvm-amd.ko\n")
+    for whole in (True, False):
+        (bench.work / "built").write_text(kernel.state(TARGETS))
+        if not whole:
+            (bench.work / "built").unlink()
+        for name in names:
+            (bench.source / name).write_text(f"after {whole}\n")
+        if not names:
+            overlay.remove(bench.work / "manifest")
+        kernel.tree = bench.apply()
+        assert kernel.tree.changed
+        expected = ["arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko"] if alone and whole else []
+        assert kernel.modules_alone(TARGETS) == expected
 
 
 def test_objects_that_a_killed_build_may_have_truncated_go(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class Store:
             raise setup_error(f"{patch_name(patch)} changes {' '.join(others)}",
                               "expected changes in arch/x86/kvm and virt/kvm alone: of a mutant, only modules are built")
         tree = self.apply(job, [patch])
-        Kernel(tree, self.session.cache, self.prepared.fragments).build(job, ("modules",))
+        Kernel(tree, self.session.cache, self.prepared.fragments).build(job)
         self.copy_modules(job, out)
         for name in NAMES:
             if filecmp.cmp(out / f"{name}.ko", self.plain / f"{name}.ko", shallow=False):

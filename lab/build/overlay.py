@@ -45,14 +45,22 @@ class Tree:
     is_kernel: bool = True
     # Folders of the work folder that belong to another source once `source` changes.
     built: Sequence[str] = ("src", "src.tmp", "patched", "building", "built", "overlay.state", "kselftest", "tests")
-    # Set by apply(): whether a file of src has another content now.
+    # Set by apply(): whether a file of src has another content now, and which have; ...
     changed: bool = field(default=False, init=False)
+    names: set[str] = field(default_factory=set, init=False)
+    # ... and what the last whole build was of, before that; nothing if there was none, or all is new.
+    was_built: str = field(default="", init=False)
 
-    def change(self) -> None:
-        """To be called before the first change: a run that is killed now must not leave a build that looks up to date."""
+    def change(self, *names: str) -> None:
+        """To be called before a change of these files, or of all: a run that is killed now must not leave a build that looks
+        up to date."""
         if not self.changed:
+            self.was_built = read(self.work / "built")
             (self.work / "built").unlink(missing_ok=True)
             self.changed = True
+        if not names:
+            self.was_built = ""
+        self.names.update(names)
 
     def shown(self) -> list[Command]:
         """The commands that do the same."""
@@ -135,11 +143,11 @@ def place_patched(tree: Tree, files: set[str], new: Path) -> None:
     for name in sorted(files | set(read(tree.work / "patched").splitlines())):
         target = tree.work / "src" / name
         if (new / name).exists():
-            replace_if_changed(tree, new / name, target)
+            replace_if_changed(tree, new / name, name)
         elif (tree.source / name).exists() and name not in files:
-            replace_if_changed(tree, tree.source / name, target)
+            replace_if_changed(tree, tree.source / name, name)
         elif target.exists() or target.is_symlink():
-            tree.change()
+            tree.change(name)
             target.unlink()
 
 
@@ -173,11 +181,13 @@ def copy_file(source: Path, target: Path) -> None:
     shutil.copy2(source, target)
 
 
-def replace_if_changed(tree: Tree, source: Path, target: Path) -> None:
-    """Makes target the same as source; a hard link to the base is never written through: a changed file is a new one."""
+def replace_if_changed(tree: Tree, source: Path, name: str) -> None:
+    """Makes the tree's file the same as source; a hard link to the base is never written through: a changed file is a new
+    one."""
+    target = tree.work / "src" / name
     if target.exists() and filecmp.cmp(source, target, shallow=False):
         return
-    tree.change()
+    tree.change(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     shutil.copy(source, target)
@@ -244,10 +254,11 @@ def copy_changed(job: Job, tree: Tree, files: set[str]) -> None:
     ours = files | set(read(tree.work / "patched").splitlines())
     changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name) and name not in ours)
     if changed:
-        tree.change()
+        tree.change(*changed)
         for name in changed:
             if name not in now:
                 remove(tree.work / "src" / name)
         job.run(command("rsync", "-lpgoD", "--ignore-missing-args", "--files-from=-", f"{tree.source}/",
                         f"{tree.work / 'src'}/"), stdin="\n".join(changed).encode())
-    write(tree.work / "manifest", "".join(f"{name}\t{rest}\n" for name, rest in now.items()))
+    if now != before:
+        write(tree.work / "manifest", "".join(f"{name}\t{rest}\n" for name, rest in now.items()))
