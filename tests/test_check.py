@@ -80,10 +80,16 @@ def copy_without_tests(target: Path) -> Path:
     return target
 
 
+def own(top: Path) -> dict[str, str | None]:
+    """A cache, and a folder for what tests write, beside a copy."""
+    written = top.parent / "written"
+    written.mkdir(exist_ok=True)
+    return {"XDG_CACHE_HOME": str(top.parent / "cache"), "TMPDIR": str(written)}
+
+
 def check(top: Path, *words: str, env: dict[str, str | None] | None = None) -> Done:
     """./snplab check of a copy, with a cache beside it."""
-    cold: dict[str, str | None] = {"XDG_CACHE_HOME": str(top.parent / "cache")}
-    return run_snplab("check", *words, top=top, env={**cold, **(env or {})}, timeout=100)
+    return run_snplab("check", *words, top=top, env={**own(top), **(env or {})}, timeout=100)
 
 
 @pytest.fixture
@@ -263,8 +269,7 @@ def test_a(marked):
     p.wait()
 """, "boot")
     process = subprocess.Popen([str(top / "snplab"), "check", "sleeps"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=changed_environment({"XDG_CACHE_HOME": str(top.parent / "cache")}), text=True,
-                               start_new_session=True)
+                               env=changed_environment(own(top)), text=True, start_new_session=True)
     yield process, top.parent
     process.kill()
     process.wait()
@@ -282,15 +287,29 @@ def test_ctrl_c_ends_everything(sleeping: tuple[subprocess.Popen[str], Path]) ->
     assert process.returncode == 130, output
     assert "interrupted" in output
     assert (folder / "undone").exists(), "expected the fixture's end to run"
+    assert not list((folder / "written").iterdir())
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text(encoding="utf-8")), 0)
+
+
+def test_what_tests_write_goes_unless_one_fails(top: Path) -> None:
+    """No other file's end may take it away, either: each has a folder of its own."""
+    write_test(top, "writes", "def test_a(tmp_path): (tmp_path / 'x').touch()\n")
+    write_test(top, "breaks", "def test_a(tmp_path):\n    (tmp_path / 'seen').touch()\n    assert False\n")
+    done = check(top)
+    expect(done, 1, "^ +what the tests have written: ")
+    written = top.parent / "written"
+    assert [p.name for p in written.rglob("*") if p.is_file()] == ["seen"]
+    assert len(list(written.iterdir())) == 1
+    expect(check(top, "writes"), 0, "^1 passed, 0 failed$")
+    assert len(list(written.iterdir())) == 1
 
 
 def test_two_at_once_wait_for_each_other(top: Path) -> None:
     """Both would build in the same folders. The fast lane builds nothing: it does not wait."""
     write_test(top, "builds", "def test_c(): pass\n", "boot")
     locks = Cache(top.parent / "cache" / "snplab" / LAYOUT).folder("locks")
-    environment = changed_environment({"XDG_CACHE_HOME": str(top.parent / "cache")})
+    environment = changed_environment(own(top))
     with take(locks / "check", Processes(), print):
         expect(check(top, "--lane", "fast"), 0, "^2 passed, 0 failed$")
         with subprocess.Popen([str(top / "snplab"), "check", "builds"], env=environment, text=True,

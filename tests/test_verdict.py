@@ -226,6 +226,11 @@ def test_list_that_is_none(verdict: Callable[[Ask], Verdict]) -> None:
         verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=("no such form",)))
 
 
+def test_what_a_known_failure_says_is_no_expression(verdict: Callable[[Ask], Verdict]) -> None:
+    with pytest.raises(Stop, match=r'expected a regular expression behind "says:", found \(open'):
+        verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=(SECOND, "\tsays: (open")))
+
+
 @pytest.mark.parametrize("picked", ["-t:nothing", "-r:a.nothing"])
 def test_no_such_case(picked: str, verdict: Callable[[Ask], Verdict]) -> None:
     """The harness passes where it has no case of the name that was picked: that is no pass."""

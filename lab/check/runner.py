@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from lab.check import orphans
 from lab.check.results import FileTally, Result, Total, read_lines
 from lab.check.table import Entry
-from lab.core.places import TOP
+from lab.core.places import TOP, tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Plan, last_lines
@@ -23,9 +25,12 @@ GRACE = 10.0
 MOST_LINES = 40
 
 
-def pytest_command(entry: Entry, results: Path, expression: str | None) -> Command:
-    """pytest's command line for one file. xdist is not used: a worker that dies makes it run a test again, or hang."""
+def pytest_command(entry: Entry, results: Path, expression: str | None, folder: Path | None = None) -> Command:
+    """pytest's command line for one file, which writes into `folder`. xdist is not used: a worker that dies makes it run a
+    test again, or hang."""
     words = ["-B", "-m", "pytest", "-p", "no:xdist", f"--results={results}", "-rA", "--color=no"]
+    if folder is not None:
+        words.append(f"--basetemp={folder}")
     if expression is not None:
         words += ["-k", expression]
     return command(PYTHON, *words, entry.path.relative_to(TOP), cwd=TOP)
@@ -45,17 +50,27 @@ class Watch:
     def __init__(self, session: Session, entry: Entry, expression: str | None) -> None:
         self.tally = FileTally(entry, expression is not None)
         self.log = session.run_dir / f"{entry.name}.log"
+        # pytest's default is one folder for all that a user runs, of which each pytest removes what others left: trees of
+        # gigabytes, while a test is waited for. The name is short: tests put sockets there.
+        self._folder = Path(tempfile.mkdtemp(prefix="snplab-"))
         self._results = session.run_dir / f"{entry.name}.results"
         self._offset = 0
         self.begun = time.monotonic()
         with open(self.log, "a", encoding="utf-8") as log:
-            self.process = session.processes.start(pytest_command(entry, self._results, expression),
-                                                   stdout=log.fileno(), stderr=log.fileno())
+            cmd = pytest_command(entry, self._results, expression, self._folder / "t")
+            self.process = session.processes.start(cmd, stdout=log.fileno(), stderr=log.fileno())
 
     def new_results(self) -> list[Result]:
         """The results that came since the last call."""
         lines, self._offset = read_lines(self._results, self._offset)
         return [result for line in lines if (result := self.tally.read(line)) is not None]
+
+    def drop_folder(self) -> str | None:
+        """Removes what the tests have written; after a failure it is kept. Where it is then."""
+        if self.tally.count("failed") and any(self._folder.iterdir()):
+            return tilde(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return None
 
 
 class Runner:
@@ -99,6 +114,8 @@ class Runner:
         except BaseException:
             self.session.processes.stop_all(GRACE)
             orphans.end()
+            for watch in running:
+                watch.drop_folder()
             raise
 
     def advance(self, watch: Watch, head: str) -> str:
@@ -115,6 +132,9 @@ class Runner:
                 self.show_failure(late)
                 for line in last_lines(watch.log, 20):
                     self.terminal.note(f"| {line}")
+            kept = watch.drop_folder()
+            if kept is not None:
+                self.terminal.note(f"what the tests have written: {kept}")
             took = time.monotonic() - watch.begun
             self.terminal.end(head or self.head(watch.tally.entry), f"{watch.tally.summary()}, {took:.0f} s")
             self.total.results += watch.tally.results

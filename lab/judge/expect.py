@@ -68,6 +68,16 @@ class KnownFailures:
         return [known for known in self.entries.values() if known.case is None]
 
 
+def checked(path: Path | None, expression: str) -> str:
+    """The regular expression, if it is one."""
+    try:
+        re.compile(expression)
+    except re.error as e:
+        raise setup_error(f"{path}: expected a regular expression behind \"says:\", found {expression}: {e}",
+                          "a bracket or a star that is meant as such wants a backslash before it") from e
+    return expression
+
+
 def read_known(path: Path | None) -> KnownFailures:
     """Reads a list; without one nothing is known to fail."""
     found = KnownFailures()
@@ -79,7 +89,7 @@ def read_known(path: Path | None) -> KnownFailures:
         elif last and line[:1].isspace():
             key, _, value = line.strip().partition(": ")
             if key == "says":
-                last.says = value
+                last.says = checked(path, value)
             elif key == "evidence":
                 last.evidence = value
         elif line.strip() and not line.startswith("#"):
