@@ -107,7 +107,7 @@ CASES = {
     "run --dry-run prints the QEMU build": Case("run --dry-run", 0, "^ *env -C .* ninja .*qemu-system-x86_64$"),
     "run --dry-run prints the QEMU line": Case("run --dry-run", 0,
                                                "/bin/qemu-system-x86_64.* -machine q35,amd-snp-host=on .*-append "),
-    "with a QEMU that is no SNP host, that is said": Case(
+    "run: a note if QEMU is no SNP host": Case(
         "run --dry-run", 0, "/bin/true has no emulated SNP host: what needs one will be skipped",
         {"SNPLAB_QEMU": "/bin/true"}),
     "cache: an argument": Case("cache x", 2, "cache takes no argument: 'x'"),

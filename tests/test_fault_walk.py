@@ -14,7 +14,7 @@ import pytest
 from tests.support.fault_walk import NAMES, PAGE, Walked, walked
 from tests.support.recorder import Tap
 
-ABOUT = "each firmware command of a launch fails once: the caller is told, nothing stays locked, nothing is left"
+ABOUT = "each firmware command of a launch fails once: the caller gets the error, no lock stays held, no page stays assigned"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 70

@@ -160,7 +160,7 @@ def on_terminal(place: Place, turns: str, *words: str) -> Done:
 
 
 def test_qemu_fails_on_a_terminal(place: Place) -> None:
-    """There is no verdict there: that QEMU failed is said."""
+    """A terminal gets no verdict, but the message that QEMU failed."""
     done = on_terminal(place, "e")
     expect(done, 1, "snplab: the guest did not end by itself, or QEMU failed")
     assert place.booted == "x"

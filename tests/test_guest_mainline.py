@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The first posting of the fix on the other tree: its guest hangs as well, which must be said as what it is."""
+"""The first posting of the fix on the other tree: its guest hangs as well, and the verdict must name the hang."""
 from __future__ import annotations
 
 from pathlib import Path

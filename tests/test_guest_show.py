@@ -147,7 +147,7 @@ def test_terminal_without_utf_8(tmp_path: Path) -> None:
 
 
 def test_reader_that_goes_away(tmp_path: Path) -> None:
-    """The log is whole, the times are there, and nothing is said of it."""
+    """The log is whole, the times are there, and no message appears."""
     lines = [f"# | [1.0] line {i}\n".encode() for i in range(5)] + [b"# event end 2.0\n"]
     with subprocess.Popen([*PROGRAM, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, cwd=TOP) as process:
@@ -167,7 +167,7 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_no_space_for_what_is_shown(tmp_path: Path) -> None:
-    """The log is whole, and nothing is said of it."""
+    """The log is whole, and no message appears."""
     data = "".join(f"{line}\n" for line in ktap(bytes(1184))).encode()
     with open("/dev/full", "wb") as full:
         status, _, err = run(tmp_path, data, full.fileno())
@@ -176,7 +176,7 @@ def test_no_space_for_what_is_shown(tmp_path: Path) -> None:
 
 
 def test_teller_that_fails(tmp_path: Path) -> None:
-    """Whoever tells may fail: the log is written all the same, and nobody is told any more."""
+    """A callback may fail: the log is written all the same, and the callback is not used again."""
     tries = []
 
     def tell(text: str) -> None:

@@ -165,7 +165,7 @@ BY_CASES = {
     "the case that it did not get to is no catch, and said to have no result":
         ((RELEASES, NOT_KUNIT), LATE, 1, "not caught by sev_snp_launch_test:finish_releases_vcpus, which its header "
          "names: it has no result in this boot$"),
-    "a case that is skipped is no catch, and said to be skipped":
+    "a skipped case is no catch, and the message says that it was skipped":
         ((RELEASES, NOT_KUNIT), SKIPPED, 1, WAS_SKIPPED),
     "nor is one that failed, as it was not run":
         ((RELEASES, NOT_KUNIT), left_out(), 1, WAS_SKIPPED),

@@ -53,7 +53,7 @@ def test_glob() -> None:
 
 
 def test_no_match() -> None:
-    """A name that is misspelt is refused, and the names are said."""
+    """The message for a misspelt name lists the names."""
     with pytest.raises(Stop, match="^no test matches 'no_such_test'$") as e:
         pick("no_such_test")
     assert e.value.status == 2 and e.value.hints[0].startswith("there are: kunit sev_snp_launch_test sev_smoke_test ")

@@ -73,7 +73,7 @@ def check(given: Verdict, status: int, pattern: str) -> None:
     """The exit status, and a line."""
     assert_line(given.lines(), pattern)
     assert int(given.status.exit) == status, "\n".join(given.lines())
-    # What is in the JSON is what is said.
+    # The JSON and the lines agree.
     data = json.loads(json.dumps(given.to_json()))
     assert data["exit"] == status
     assert data["verdict"] == given.last_line().split(":")[0].lower()

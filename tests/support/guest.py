@@ -57,7 +57,7 @@ def boot_guest(folder: Path, *words: str | Path) -> GuestBoot:
 
 
 def check_hang(tree: str, folder: Path) -> None:
-    """The fix's first posting: the guest hangs after its launch, which must be said as what it is."""
+    """The fix's first posting: the guest hangs after its launch, and the verdict must name the hang."""
     patch = TOP / "tests/mutants" / series_name(tree) / f"{FIRST_POSTING}.patch"
     found = boot_guest(folder, "--tree", tree, "--patch", patch)
     expect(found.done, 1)
