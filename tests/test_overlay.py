@@ -199,6 +199,10 @@ def test_kvms_code_is_built_without_the_rest(bench: Bench, names: tuple[str, ...
     kernel = Kernel(bench.apply(), bench.session.cache)
     kernel.obj.mkdir()
     (kernel.obj / "modules.order").write_text("arch/x86/kvm/kvm.o\narch/x86/kvm/kvm-amd.ko\n")
+    kernel.keep_modules()
+    # As make does when it has made some of them.
+    (kernel.obj / "modules.order").unlink()
+    kernel.keep_modules()
     for whole in (True, False):
         (bench.work / "built").write_text(kernel.state(TARGETS))
         if not whole:
@@ -211,6 +215,38 @@ def test_kvms_code_is_built_without_the_rest(bench: Bench, names: tuple[str, ...
         assert kernel.tree.changed
         expected = ["arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko"] if alone and whole else []
         assert kernel.modules_alone(TARGETS) == expected
+
+
+@pytest.mark.parametrize("name, again", [("virt/kvm/Kconfig", True), ("lib/Kconfig.debug", True), (SEV, False)])
+def test_a_change_of_any_kconfig_configures_again(bench: Bench, name: str, again: bool) -> None:
+    (bench.source / name).parent.mkdir(parents=True)
+    (bench.source / name).write_text("before\n")
+    bench.apply()
+    (bench.work / "all.config").touch()
+    (bench.source / name).write_text("after\n")
+    bench.apply()
+    assert (bench.work / "all.config").exists() != again
+
+
+def test_a_configuration_that_was_refused_is_not_taken_for_the_last(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """make's .config has another symbol then: nothing must be built with it once the symbol is taken out again."""
+    (bench.source / "Makefile").write_text("allnoconfig:\n\tcp $(KCONFIG_ALLCONFIG) obj/.config\n"
+                                           "\tsed -i s/CONFIG_B=y// obj/.config\n")
+    (bench.source / "Kconfig").write_text("config B\n")
+    monkeypatch.setattr("lab.build.kernel.CONFIGS", tmp_path)
+    fragment = tmp_path / "a.config"
+    kernel = Kernel(bench.apply(), bench.session.cache, ["a"])
+    job = Job(bench.session, tmp_path / "configure.log")
+    fragment.write_text("CONFIG_A=y\n")
+    assert kernel.configure(job) and not kernel.configure(job)
+    (bench.work / "built").write_text("yes")
+    fragment.write_text("CONFIG_A=y\nCONFIG_B=y\n")
+    with pytest.raises(Stop, match="the kernel's configuration lacks CONFIG_B"):
+        kernel.configure(job)
+    fragment.write_text("CONFIG_A=y\n")
+    assert not (bench.work / "built").exists()
+    assert kernel.configure(job), "expected to be configured again"
 
 
 def test_objects_that_a_killed_build_may_have_truncated_go(tmp_path: Path) -> None:

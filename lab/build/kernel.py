@@ -24,6 +24,8 @@ DEBUGGED = (*TESTED, "gdb")
 TARGETS = ("bzImage", "modules")
 # A build of the tested configuration makes about so many objects; the cache keeps the number of the last build.
 OBJECTS = 1500
+# After an edit.
+EDITED = 5
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
 # Code of KVM's modules, and of nothing else. A header may be part of more.
 KVM_CODE = re.compile(r"(arch/x86|virt)/kvm/[\w/-]+\.c")
@@ -65,6 +67,7 @@ class Kernel:
         self.fragments = [CONFIGS / f"{name}.config" for name in fragments]
         self.obj = tree.work / "src" / "obj"
         self.config = tree.work / "all.config"
+        self.modules = tree.work / "modules"
 
     @property
     def image(self) -> Path:
@@ -91,6 +94,9 @@ class Kernel:
             return False
         new = self.config.with_name("all.config.new")
         new.write_text(text, encoding="utf-8")
+        # From here on .config may be another one, whether this run gets to the end or not.
+        self.config.unlink(missing_ok=True)
+        (self.tree.work / "built").unlink(missing_ok=True)
         job.run(self.configure_command())
         taken = set(made.read_text(encoding="utf-8").splitlines())
         for line in text.splitlines():
@@ -119,8 +125,14 @@ class Kernel:
         tree = self.tree
         if tree.was_built != self.state(targets) or not all(KVM_CODE.fullmatch(name) for name in tree.names):
             return []
-        modules = [re.sub(r"\.o$", ".ko", line) for line in read(self.obj / "modules.order").splitlines()]
+        modules = read(self.modules).splitlines()
         return modules if "arch/x86/kvm/kvm.ko" in modules else []
+
+    def keep_modules(self) -> None:
+        """Keeps the list of a whole build's modules: make removes its own after it has made some of them."""
+        order = read(self.obj / "modules.order")
+        if order:
+            write(self.modules, re.sub(r"\.o$", ".ko", order, flags=re.M))
 
     def build(self, job: Job, targets: Sequence[str] = TARGETS) -> None:
         """Builds; nothing if no file has changed since the last whole build. The caller holds the tree's lock."""
@@ -134,7 +146,8 @@ class Kernel:
         made = targets if configured or building.exists() else self.modules_alone(targets) or targets
         built.unlink(missing_ok=True)
         building.touch()
-        count = ObjectMeter(self.cache, "kernel" if self.image.exists() else "kernel-cold")
+        count = ObjectMeter(self.cache, "kernel-cold") if not self.image.exists() else ObjectMeter(
+            self.cache, "kernel", guess=EDITED)
         job.meter = count
         try:
             job.run(kmake(self.cache, work, *made))
@@ -143,6 +156,7 @@ class Kernel:
             out_of_space(work)
             raise setup_error("the kernel does not build", "the compiler said why, in the log") from e
         building.unlink(missing_ok=True)
+        self.keep_modules()
         write(built, self.state(targets))
         count.keep(job.log_path)
 
@@ -182,9 +196,11 @@ class ObjectMeter:
         return (self.done, max(self.total, self.done)) if self.done else None
 
     def keep(self, log: Path) -> None:
-        """For the next build's bar: how many it was this time. A build of a few objects says nothing of a whole one."""
+        """For the next build's bar: how many it was this time. A few objects tell nothing about a build from nothing, which
+        may have found most of them in place."""
         with open(log, encoding="utf-8", errors="replace") as f:
             made = sum(bool(self.pattern.match(line)) for line in f)
-        if made > self.total // 2 or (made and not self.file.exists() and self.file.name.endswith("-cold")):
+        cold = self.file.name.endswith("-cold")
+        if made and (not cold or made > self.total // 2 or not self.file.exists()):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write(self.file, f"{made}\n")

@@ -44,7 +44,8 @@ class Tree:
     # The patches are a series of ours, which can be rebased.
     is_kernel: bool = True
     # Folders of the work folder that belong to another source once `source` changes.
-    built: Sequence[str] = ("src", "src.tmp", "patched", "building", "built", "overlay.state", "kselftest", "tests")
+    built: Sequence[str] = (
+        "src", "src.tmp", "patched", "building", "built", "modules", "overlay.state", "kselftest", "tests")
     # Set by apply(): whether a file of src has another content now, and which have; ...
     changed: bool = field(default=False, init=False)
     names: set[str] = field(default_factory=set, init=False)
@@ -60,15 +61,20 @@ class Tree:
             self.changed = True
         if not names:
             self.was_built = ""
+        if any(name.rpartition("/")[2].startswith("Kconfig") for name in names):
+            # New symbols get allnoconfig's values, not their defaults.
+            (self.work / "all.config").unlink(missing_ok=True)
         self.names.update(names)
 
     def shown(self) -> list[Command]:
         """The commands that do the same."""
         src = self.work / "src"
+        cmds = [command("mkdir", "-p", self.work)]
         if self.is_base:
-            cmds = [command("cp", "-al", self.source, src)]
+            # What is in the place of src goes first: cp would make a copy inside it.
+            cmds += [command("rm", "-rf", src), command("cp", "-al", self.source, src)]
         else:
-            cmds = [command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/")]
+            cmds.append(command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/"))
         if self.new_files is not None:
             cmds.append(command("cp", "-a", f"{self.new_files}/.", f"{src}/"))
         return cmds + [command("patch", "-d", src, "-p1", "-F0", "-i", p) for p in self.patches]

@@ -226,6 +226,7 @@ def kernel_kind(tree: str) -> Kind:
         name = newest.name if newest else f"<newest {newest_of(tree)}>"
         yield command("apt-get", "download", f"linux-source-{'<newest 7.x>' if tree == 'mainline' else newest_of(tree)}",
                       note="the newest, by a private apt configuration")
+        yield command("mkdir", "-p", cache.root / "base" / name)
         yield command("tar", "-C", cache.root / "base" / name, "--strip-components=1", "-xf",
                       f"<usr/src of the package>/linux-source-{newest_of(tree)}.tar.xz")
     return Kind(tree, newest_of(tree), f"a Debian package that matches {pattern} and", 6000,
