@@ -53,7 +53,7 @@ class Made:
         self.store.key = "k"
         self.job = Job(session, root / "log")
 
-    def kernel_build(self) -> Any:
+    def kernel_build(self, tree: object = None) -> Any:
         """Counts the builds that put the tree back."""
         def build(job: Job) -> None:
             self.kernel_builds += 1

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.build import image, overlay
-from lab.build.kernel import Kernel
 from lab.build.prepare import Preparation
 from lab.core.errors import Cancelled, Stop, setup_error
 from lab.core.process import CommandFailed
@@ -99,8 +98,7 @@ class Store:
                 (logs / "not-built").write_text(why_not_built(e, logs / "build"), encoding="utf-8")
         if lacking:
             # For the next run, which would find a mutant to undo.
-            self.apply(job, [])
-            self.prepared.kernel_build().build(job)
+            self.prepared.kernel_build(self.apply(job, [])).build(job)
         self.drop_old()
 
     def apply(self, job: Job, more: Sequence[Path]) -> overlay.Tree:
@@ -117,7 +115,7 @@ class Store:
             raise setup_error(f"{patch_name(patch)} changes {' '.join(others)}",
                               "expected changes in arch/x86/kvm and virt/kvm alone: of a mutant, only modules are built")
         tree = self.apply(job, [patch])
-        Kernel(tree, self.session.cache, self.prepared.fragments).build(job)
+        self.prepared.kernel_build(tree).build(job)
         self.copy_modules(job, out)
         for name in NAMES:
             if filecmp.cmp(out / f"{name}.ko", self.plain / f"{name}.ko", shallow=False):
