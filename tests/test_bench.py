@@ -19,7 +19,7 @@ NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 150
 
 
-def test_quick(tmp_path: Path) -> None:
+def test_quick(tmp_path: Path, cache: Path) -> None:
     """It passes, and its JSON has a row for each number of vCPUs."""
     result = tmp_path / "json"
     done = run_snplab("bench", "--quick", "--json", result, timeout=2 * BUILD_LIMIT)
@@ -29,3 +29,5 @@ def test_quick(tmp_path: Path) -> None:
     assert data["repeats"] == {"with": True, "without": True}
     assert [row["vcpus"] for row in data["rows"]] == [1, 2, 4, 8, 16]
     assert all(0 < row["lock"] < row["with"] for row in data["rows"])
+    run = max((cache / "runs").glob("*-bench-*"), key=lambda path: path.stat().st_mtime)
+    assert sorted(path.suffix for path in run.iterdir() if path.suffix in (".ktap", ".initrd", ".bzImage")) == 4 * [".ktap"]

@@ -85,6 +85,8 @@ class Preparation:
 
     def add_steps(self, plan: Plan) -> None:
         """Adds all steps, in the order in which they are shown."""
+        if not self.session.dry_run:
+            self.session.at_exit(self.drop)
         install = install_step(plan, "overlay", "build", *self.purposes, *self.host.purposes)
         build = self.add_kernel(plan, install)
         tests: list[Step] = []
@@ -105,9 +107,9 @@ class Preparation:
         apply = plan.add(self.apply_title, self.apply, self.apply_commands, (after,))
         return plan.add(lambda: f"build linux {self.version}", self.build, lambda: self.kernel_build().commands(), (apply,))
 
-    def kernel_build(self) -> Kernel:
-        """How the tree is built."""
-        return Kernel(self.tree, self.session.cache, self.fragments)
+    def kernel_build(self, tree: Tree | None = None) -> Kernel:
+        """How the tree is built, or another that was put together in its place."""
+        return Kernel(tree or self.tree, self.session.cache, self.fragments)
 
     def apply_title(self) -> str:
         """How many patches, and on what."""

@@ -156,7 +156,7 @@ class Bench:
     def drop(self) -> None:
         """Removes the images."""
         for kind in (WITH, WITHOUT):
-            for suffix in ("gz", "bzImage"):
+            for suffix in ("initrd", "bzImage"):
                 (self.prepared.out / f"{kind}.{suffix}").unlink(missing_ok=True)
         (self.prepared.out / "finish").unlink(missing_ok=True)
         shutil.rmtree(self.prepared.out / "host", ignore_errors=True)
@@ -168,6 +168,8 @@ def main(session: Session, given: Given) -> int:
     bench = Bench(session, given)
     session.terminal.say(f"snplab bench: {bench.tree}")
     bench.add_steps()
+    if not session.dry_run:
+        session.at_exit(bench.drop)
     bench.plan.run()
     if session.dry_run:
         return Exit.PASS

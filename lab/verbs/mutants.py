@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab.boot.boot import Boot, KtapLog
 from lab.build import image
-from lab.build.kernel import kmake
+from lab.build.kernel import TARGETS, kmake
 from lab.build.mutants import Store
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
@@ -154,7 +154,8 @@ class TreeRun:
         found = []
         for patch, header in zip(self.patches, self.headers):
             found += [command("patch", "-d", src, "-p1", "-F0", "-i", patch),
-                      kmake(self.session.cache, self.prepared.work, "modules"),
+                      kmake(self.session.cache, self.prepared.work, *TARGETS),
+                      command("patch", "-d", src, "-p1", "-F0", "-R", "-i", patch),
                       self.boot_command(self.folder / patch.stem, tests_for(header, self.waits.tests))]
         return found
 
@@ -254,8 +255,10 @@ class TreeRun:
                 for module in modules.glob("*.ko"):
                     shutil.copy(module, root / "lib/modules")
                 initrd.write_bytes(self.prepared.initrd.read_bytes() + image.archive(job, root, compressed=False))
-            self.boot(logs, initrd, tests_for(Header.read(patch), self.waits.tests))
-            initrd.unlink()
+            try:
+                self.boot(logs, initrd, tests_for(Header.read(patch), self.waits.tests))
+            finally:
+                initrd.unlink()
         elif not not_built.exists():
             not_built.write_text("the builder ended\n", encoding="utf-8")
         took = time.monotonic() - begin
