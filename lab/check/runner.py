@@ -21,6 +21,8 @@ from lab.core.terminal import ProgressClock
 PYTHON = "/usr/bin/python3"
 # Longer than a test's own run takes to clean up after a Ctrl-C.
 GRACE = 10.0
+# What a file's tests write is in a folder of this name, the number of our process, and something random.
+FOLDER = "snplab-check-"
 # Lines of a failure that are shown; all are in the log.
 MOST_LINES = 40
 
@@ -44,6 +46,19 @@ def clean_environment() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = os.environ["PYTHONNOUSERSITE"] = "1"
 
 
+def drop_old_folders(kept: int = 3) -> None:
+    """Removes what failed tests of earlier checks have written, and tests of a check that was killed, but for the newest."""
+    old = []
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}[0-9]*-*"):
+        try:
+            if path.stat().st_uid == os.getuid() and not Path("/proc", path.name.split("-")[2]).exists():
+                old.append((path.stat().st_mtime, path))
+        except OSError:
+            continue
+    for _, path in sorted(old)[:-kept]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 class Watch:
     """A test file that is running."""
 
@@ -52,7 +67,7 @@ class Watch:
         self.log = session.run_dir / f"{entry.name}.log"
         # pytest's default is one folder for all that a user runs, of which each pytest removes what others left: trees of
         # gigabytes, while a test is waited for. The name is short: tests put sockets there.
-        self._folder = Path(tempfile.mkdtemp(prefix="snplab-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         self._results = session.run_dir / f"{entry.name}.results"
         self._offset = 0
         self.begun = time.monotonic()
@@ -91,6 +106,7 @@ class Runner:
 
     def run(self, entries: Sequence[Entry], at_a_time: int) -> None:
         """Runs the files. Whatever they leave running ends with them."""
+        drop_old_folders()
         waiting, running = list(entries), list[Watch]()
         clock, begun = ProgressClock(self.terminal.is_tty), time.monotonic()
         # One file alone has its line begun; of several, a line appears when a file has ended.
@@ -108,6 +124,7 @@ class Runner:
                     if watch.tally.closed:
                         running.remove(watch)
                         self.end_orphans(running)
+                        self.drop(watch)
                 if running and clock.due():
                     self.terminal.progress(f"{time.monotonic() - begun:3.0f} s  {last}")
                 time.sleep(0.05)
@@ -115,7 +132,7 @@ class Runner:
             self.session.processes.stop_all(GRACE)
             orphans.end()
             for watch in running:
-                watch.drop_folder()
+                self.drop(watch)
             raise
 
     def advance(self, watch: Watch, head: str) -> str:
@@ -132,13 +149,16 @@ class Runner:
                 self.show_failure(late)
                 for line in last_lines(watch.log, 20):
                     self.terminal.note(f"| {line}")
-            kept = watch.drop_folder()
-            if kept is not None:
-                self.terminal.note(f"what the tests have written: {kept}")
             took = time.monotonic() - watch.begun
             self.terminal.end(head or self.head(watch.tally.entry), f"{watch.tally.summary()}, {took:.0f} s")
             self.total.results += watch.tally.results
         return new[-1].title[:70] if new else ""
+
+    def drop(self, watch: Watch) -> None:
+        """Removes what its tests have written, or tells where it is."""
+        kept = watch.drop_folder()
+        if kept is not None:
+            self.terminal.note(f"what the tests have written: {kept}")
 
     def end_orphans(self, running: Sequence[Watch]) -> None:
         """Ends what a test has left. Beside other files that run, nobody knows whose it is: it has to wait."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 CONSTANTS = ("ABOUT", "LANE", "NEEDS", "TAKES")
 # Tests that build kernels and hosts leave them for later ones; those that start with an empty cache come last.
-BOOT_ORDER = ("run", "host", "host-qtest", "host-cpu", "host-kernels", "guest", "guest-ends", "hw-boot", "host-selftests",
-              "fault-walk", "series", "mutants", "bench", "dry-run-steps")
+BOOT_ORDER = ("run", "host", "host-qtest", "host-cpu", "host-kernels", "guest", "guest-ends", "hw-boot",
+              "fault-walk", "series", "mutants", "dry-run-steps")
 
 
 class Lane(enum.Enum):
@@ -84,7 +84,7 @@ def read_table(folder: Path) -> list[Entry]:
 
 
 def place(entry: Entry) -> tuple[int, int, int, str]:
-    """Where an entry stands in the order. In the fast lane the longest comes first: two workers share it evenly so."""
+    """Where an entry stands in the order. In the fast lane the longest comes first: the processes share it evenly so."""
     lane = list(Lane).index(entry.lane)
     if entry.lane is Lane.FAST:
         return lane, 0, -entry.takes, entry.name
