@@ -226,9 +226,14 @@ def test_list_that_is_none(verdict: Callable[[Ask], Verdict]) -> None:
         verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=("no such form",)))
 
 
-def test_what_a_known_failure_says_is_no_expression(verdict: Callable[[Ask], Verdict]) -> None:
-    with pytest.raises(Stop, match=r'expected a regular expression behind "says:", found \(open'):
-        verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=(SECOND, "\tsays: (open")))
+@pytest.mark.parametrize("line, found", [
+    ("says: (open", "expected an extended regular expression behind \"says:\", found \\(open: missing"),
+    (r"says: \d+ errors", "found .*: grep -E takes it for another one"), ("says: (?:a|b)", "takes it for another one"),
+    ("says: [[:digit:]]", "takes it for another one"), ("says: ", "it is empty"), ("say: x", "expected \"says: …\" or")])
+def test_list_with_what_is_no_expression(line: str, found: str, verdict: Callable[[Ask], Verdict]) -> None:
+    """Python and lab/hw.sh's grep -E read the same list."""
+    with pytest.raises(Stop, match=found):
+        verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=(SECOND, f"\t{line}")))
 
 
 @pytest.mark.parametrize("picked", ["-t:nothing", "-r:a.nothing"])

@@ -16,6 +16,8 @@ from lab.core.errors import setup_error
 from lab.judge.files import read_lines
 from lab.judge.ktap import WHERE, Case
 
+# Not the same in an extended regular expression: \d, (?:), [[:digit:]], *?.
+ONLY_PYTHONS = re.compile(r"\\[A-Za-z0-9]|\(\?|\[\[[:.=]|[*+?}]\?")
 ENTRY = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
 # No known failure says this: something hangs, or was not looked at. lab/hw.sh has the same words.
 NEVER_KNOWN = re.compile(r"did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|"
@@ -69,12 +71,15 @@ class KnownFailures:
 
 
 def checked(path: Path | None, expression: str) -> str:
-    """The regular expression, if it is one."""
+    """The regular expression, if it is one to Python and to grep -E, which lab/hw.sh asks, and the same to both."""
+    why = "it is empty" if not expression else "grep -E takes it for another one" if ONLY_PYTHONS.search(expression) else ""
     try:
-        re.compile(expression)
+        re.compile("" if why else expression)
     except re.error as e:
-        raise setup_error(f"{path}: expected a regular expression behind \"says:\", found {expression}: {e}",
-                          "a bracket or a star that is meant as such wants a backslash before it") from e
+        why = str(e)
+    if why:
+        raise setup_error(f"{path}: expected an extended regular expression behind \"says:\", found {expression}: {why}",
+                          "a bracket or a star that is meant as such wants a backslash before it")
     return expression
 
 
@@ -87,11 +92,14 @@ def read_known(path: Path | None) -> KnownFailures:
         if m:
             last = found.entries.setdefault((m[1], m[2]), Known(m[1], m[2], m[3]))
         elif last and line[:1].isspace():
-            key, _, value = line.strip().partition(": ")
+            key, _, value = line.strip().partition(":")
             if key == "says":
-                last.says = checked(path, value)
+                last.says = checked(path, value.strip())
             elif key == "evidence":
-                last.evidence = value
+                last.evidence = value.strip()
+            else:
+                raise setup_error(f"{path}: expected \"says: …\" or \"evidence: …\" below an entry, found: {line.strip()}",
+                                  "see series/linux-6.12.y/expect for the form")
         elif line.strip() and not line.startswith("#"):
             raise setup_error(f"{path}: expected \"TEST[ CASE]: known failure: REASON\" or an indented \"says: ...\", "
                               f"found: {line}", "see series/linux-6.12.y/expect for the form")
