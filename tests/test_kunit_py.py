@@ -18,7 +18,7 @@ from tests.support.patched import Patched, patched_tree
 ABOUT = "kunit.py runs the mainline series' suite, on its own QEMU and on the emulated host"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
-TAKES = 150
+TAKES = 500
 
 KUNIT = "tools/testing/kunit/kunit.py"
 FAKES = Path(__file__).resolve().parent / "kunit_py"

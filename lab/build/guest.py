@@ -114,7 +114,7 @@ class GuestImage:
             self.initrd.write_bytes(image.archive(job, root))
 
     def add_settings(self, job: Job, initrd: Path, out: Path, settings: Sequence[str]) -> None:
-        """One boot's initrd: this image, L1's own, and the settings of the boot. The compressed parts last: the kernel
+        """One boot's initrd: this image, L1's own, and the settings of the boot. The compressed part last: the kernel
         wants those that are not at their place."""
         with scratch_folder(".root.", self.session.run_dir) as root:
             (root / "guest").mkdir()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The initial RAM disks of L1 and L2, made of a few programs and modules. They are small: fast compression is enough."""
+"""The initial RAM disks of L1 and L2, made of a few programs and modules. L1's is not packed; for L2's, which is small, fast
+compression is enough."""
 from __future__ import annotations
 
 import gzip
