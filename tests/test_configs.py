@@ -73,7 +73,7 @@ def test_compiles_and_exports_what_kvm_calls(patched: Patched, tmp_path: Path, l
     assert ("CONFIG_DEBUG_LOCK_ALLOC=y" in config, "CONFIG_PREEMPT_RT=y" in config) == (lockdep == "lockdep", rt == "RT")
 
     kvm = [kernel.obj / "arch/x86/kvm" / name for name in ("kvm.o", "kvm-amd.o")]
-    wanted = {words[-1] for words in symbols(job, kvm, "-u") if words[0] == "U"}
+    wanted = {words[-1] for words in symbols(job, kvm, "-u") if words[:1] == ["U"]}
     # KVM without any mutex is KVM that nm could not read.
     assert "mutex_unlock" in wanted
     exported = {match[1] for words in symbols(job, sorted((kernel.obj / "kernel/locking").glob("*.o")))

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from lab.core.errors import Stop
 from lab.core.places import SERIES
 from lab.judge.expect import read_known
 from lab.judge.ktap import Result, parse_ktap
@@ -567,8 +568,6 @@ program b.c: known failure: a reason
 program silent: known failure: whatever it says
 other b.c: known failure: of another program
 \tsays: nothing
-program bad: known failure: no regular expression
-\tsays: (
 my-program b.c: known failure: of a program with a longer name
 \tsays: nothing
 """
@@ -661,6 +660,11 @@ def test_not_known_without_a_beginning(listed: Listed) -> None:
 
 
 def test_known_by_no_regular_expression(listed: Listed) -> None:
+    """hw.sh calls nothing known by it; the lab refuses such a list."""
+    with open(listed.path, "a", encoding="utf-8") as f:
+        f.write("program bad: known failure: no regular expression\n\tsays: (\n")
+    with pytest.raises(Stop, match="expected an extended regular expression"):
+        read_known(listed.path)
     listed.hw.prints(*failing("bad", FOUND), status=1)
     done = listed.hw.run("--expect", listed.path)
     expect(done, 1, "^FAIL: 1 passed, 1 failed, 0 skipped; ")
