@@ -40,3 +40,10 @@ def test_verdict(tree: str, runs: dict[str, MutantsRun]) -> None:
 def test_there_are_many(tree: str) -> None:
     """None is lost unseen."""
     assert len(names_of(tree)) >= MANY
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_every_case_catches_something(tree: str, runs: dict[str, MutantsRun]) -> None:
+    """A case that no wrong version has failed may be one that cannot fail."""
+    idle = runs[tree].data["trees"][tree]["cases_that_caught_nothing"]
+    assert not any(idle.values()), idle
