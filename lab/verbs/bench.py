@@ -173,7 +173,6 @@ def main(session: Session, given: Given) -> int:
     bench.plan.run()
     if session.dry_run:
         return Exit.PASS
-    bench.drop()
     logs = {kind: [session.run_dir / f"{kind}.{turn}.ktap" for turn in (1, 2)] for kind in (WITH, WITHOUT)}
     verdict = judge_bench(BenchQuestion(bench.tree, bench.prepared.version, bench.most, TURNS, logs[WITH], logs[WITHOUT],
                                         None if bench.quick else LOCK_LIMIT))

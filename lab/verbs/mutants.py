@@ -136,7 +136,6 @@ class TreeRun:
         self.plan.run()
         if not session.dry_run:
             self.prepared.release()
-            self.prepared.drop()
             shutil.rmtree(self.folder / "plain", ignore_errors=True)
 
     def boot_of(self, logs: Path, initrd: Path, tests: Sequence[str]) -> Boot:

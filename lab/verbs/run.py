@@ -119,7 +119,6 @@ def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, pi
     fail_if_qemu_did(boot, ended)
     took = int(time.monotonic() - begin)
     session.terminal.say(plan.head(number, "boot") + f" {took} s")
-    prepared.drop()
     return took
 
 

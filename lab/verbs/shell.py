@@ -68,7 +68,6 @@ def main(session: Session, given: Given) -> int:
         session.terminal.note("in another terminal (the lines \"add-symbol-file\" that L1 prints go into gdb as well):")
         session.terminal.say(debugger.line())
     status = on_terminal(line)
-    prepared.drop()
     if status:
         raise setup_error(f"QEMU ended with status {status}", "its own words are above")
     return Exit.PASS
