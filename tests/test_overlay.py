@@ -192,7 +192,7 @@ HEADER = "arch/x86/kvm/svm/svm.h"
     ((SEV,), True), ((SEV, "virt/kvm/kvm_main.c"), True), ((HEADER,), False), ((SEV, HEADER), False),
     (("arch/x86/kvm/Kconfig",), False), (("arch/x86/kernel/kvm.c",), False), ((), False)])
 def test_kvms_code_is_built_without_the_rest(bench: Bench, names: tuple[str, ...], alone: bool) -> None:
-    """But what may be part of the rest, too, is not; nor is anything after a build that did not end."""
+    """After a change of anything else, or a build that did not end, the whole kernel is built."""
     for name in (SEV, HEADER, "virt/kvm/kvm_main.c", "arch/x86/kvm/Kconfig", "arch/x86/kernel/kvm.c"):
         (bench.source / name).parent.mkdir(parents=True, exist_ok=True)
         (bench.source / name).write_text("before\n")
@@ -230,7 +230,7 @@ def test_a_change_of_any_kconfig_configures_again(bench: Bench, name: str, again
 
 def test_a_configuration_that_was_refused_is_not_taken_for_the_last(
         bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """make's .config has another symbol then: nothing must be built with it once the symbol is taken out again."""
+    """obj/.config has the refused fragment's symbols: once the fragment is mended, the kernel has to be configured again."""
     (bench.source / "Makefile").write_text("allnoconfig:\n\tcp $(KCONFIG_ALLCONFIG) obj/.config\n"
                                            "\tsed -i s/CONFIG_B=y// obj/.config\n")
     (bench.source / "Kconfig").write_text("config B\n")

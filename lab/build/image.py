@@ -128,5 +128,5 @@ def build_initrd(job: Job, modules: Path, out: Path, programs: Sequence[Path] = 
             copy_busybox(root / "bin/busybox")
         if not keep_debug:
             strip(job, *(root / "lib/modules").glob("*.ko"), *(root / "tests").iterdir())
-        # QEMU loads megabytes at once; to pack and, under TCG, to unpack them takes longer.
+        # Not compressed: QEMU loads it as it is, while the kernel would have to unpack it under TCG.
         out.write_bytes(archive(job, root, compressed=False))

@@ -24,7 +24,7 @@ DEBUGGED = (*TESTED, "gdb")
 TARGETS = ("bzImage", "modules")
 # A build of the tested configuration makes about so many objects; the cache keeps the number of the last build.
 OBJECTS = 1500
-# After an edit.
+# A build after an edit makes about so many.
 EDITED = 5
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
 # Code of KVM's modules, and of nothing else. A header may be part of more.
@@ -85,16 +85,15 @@ class Kernel:
         return kmake(self.cache, self.tree.work, "-s", f"KCONFIG_ALLCONFIG={self.config}.new", "allnoconfig")
 
     def configure(self, job: Job) -> bool:
-        """Configures, when a fragment or the tree's Kconfig has changed. True if it did."""
+        """Configures, when a fragment has changed, or Tree.change() has removed all.config. True if it did."""
         self.obj.mkdir(parents=True, exist_ok=True)
         text = "".join(path.read_text(encoding="utf-8") for path in self.fragments)
-        made, kconfig = self.obj / ".config", self.tree.work / "src/arch/x86/kvm/Kconfig"
-        if (read(self.config) == text and made.exists() and made.stat().st_size
-                and (not kconfig.exists() or made.stat().st_mtime >= kconfig.stat().st_mtime)):
+        made = self.obj / ".config"
+        if read(self.config) == text and made.exists() and made.stat().st_size:
             return False
         new = self.config.with_name("all.config.new")
         new.write_text(text, encoding="utf-8")
-        # From here on .config may be another one, whether this run gets to the end or not.
+        # make replaces .config now. If this run fails or is killed, the next one must not take it for the old one.
         self.config.unlink(missing_ok=True)
         (self.tree.work / "built").unlink(missing_ok=True)
         job.run(self.configure_command())
@@ -102,7 +101,6 @@ class Kernel:
         for line in text.splitlines():
             if line.startswith("CONFIG_") and line not in taken:
                 self.refused(job, line.partition("=")[0])
-        made.touch()
         new.replace(self.config)
         return True
 
@@ -120,8 +118,8 @@ class Kernel:
         return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
     def modules_alone(self, targets: Sequence[str]) -> list[str]:
-        """The modules, as make's targets, if they are all that is to be made again: then make need not look at the whole
-        kernel, which takes it longer than to compile a file. Otherwise nothing."""
+        """The modules, as targets for make, if nothing else has to be made again; otherwise nothing. With these targets make
+        does not check the whole kernel, which takes longer than compiling one file."""
         tree = self.tree
         if tree.was_built != self.state(targets) or not all(KVM_CODE.fullmatch(name) for name in tree.names):
             return []
@@ -129,7 +127,7 @@ class Kernel:
         return modules if "arch/x86/kvm/kvm.ko" in modules else []
 
     def keep_modules(self) -> None:
-        """Keeps the list of a whole build's modules: make removes its own after it has made some of them."""
+        """Keeps a copy of modules.order: after a build of single modules, make removes it."""
         order = read(self.obj / "modules.order")
         if order:
             write(self.modules, re.sub(r"\.o$", ".ko", order, flags=re.M))
@@ -146,8 +144,8 @@ class Kernel:
         made = targets if configured or building.exists() else self.modules_alone(targets) or targets
         built.unlink(missing_ok=True)
         building.touch()
-        count = ObjectMeter(self.cache, "kernel-cold") if not self.image.exists() else ObjectMeter(
-            self.cache, "kernel", guess=EDITED)
+        kind, guess = ("kernel", EDITED) if self.image.exists() else ("kernel-cold", OBJECTS)
+        count = ObjectMeter(self.cache, kind, guess)
         job.meter = count
         try:
             job.run(kmake(self.cache, work, *made))
@@ -184,22 +182,21 @@ def drop_truncated(obj: Path, building: Path) -> None:
 class ObjectMeter:
     """Counts the objects that a build has made, against the number that the last build of its kind made."""
 
-    def __init__(self, cache: Cache, kind: str, pattern: re.Pattern[str] = OBJECT_LINE, guess: int = OBJECTS) -> None:
+    def __init__(self, cache: Cache, kind: str, guess: int) -> None:
         self.file = cache.root / "work" / f"objects-{kind}"
-        self.pattern = pattern
         self.done = 0
         kept = read(self.file).strip()
         self.total = int(kept) if kept.isdigit() else guess
 
     def __call__(self, lines: list[str]) -> tuple[int, int] | None:
-        self.done += sum(bool(self.pattern.match(line)) for line in lines)
+        self.done += sum(bool(OBJECT_LINE.match(line)) for line in lines)
         return (self.done, max(self.total, self.done)) if self.done else None
 
     def keep(self, log: Path) -> None:
-        """For the next build's bar: how many it was this time. A few objects tell nothing about a build from nothing, which
-        may have found most of them in place."""
+        """Keeps the number for the next build's bar. A build from nothing that was resumed makes only the rest: its number
+        is not kept."""
         with open(log, encoding="utf-8", errors="replace") as f:
-            made = sum(bool(self.pattern.match(line)) for line in f)
+            made = sum(bool(OBJECT_LINE.match(line)) for line in f)
         cold = self.file.name.endswith("-cold")
         if made and (not cold or made > self.total // 2 or not self.file.exists()):
             self.file.parent.mkdir(parents=True, exist_ok=True)

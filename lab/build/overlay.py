@@ -46,15 +46,16 @@ class Tree:
     # Folders of the work folder that belong to another source once `source` changes.
     built: Sequence[str] = (
         "src", "src.tmp", "patched", "building", "built", "modules", "overlay.state", "kselftest", "tests")
-    # Set by apply(): whether a file of src has another content now, and which have; ...
+    # Set by apply(): whether a file of src has changed, ...
     changed: bool = field(default=False, init=False)
+    # ... the changed files, ...
     names: set[str] = field(default_factory=set, init=False)
-    # ... and what the last whole build was of, before that; nothing if there was none, or all is new.
+    # ... and the content of the file `built` before the change. Empty if the last build did not end, or src is new.
     was_built: str = field(default="", init=False)
 
     def change(self, *names: str) -> None:
-        """To be called before a change of these files, or of all: a run that is killed now must not leave a build that looks
-        up to date."""
+        """Call it before changing these files, or all if none is named: a run that is killed afterwards must not leave a
+        build that looks up to date."""
         if not self.changed:
             self.was_built = read(self.work / "built")
             (self.work / "built").unlink(missing_ok=True)
@@ -62,7 +63,7 @@ class Tree:
         if not names:
             self.was_built = ""
         if any(name.rpartition("/")[2].startswith("Kconfig") for name in names):
-            # New symbols get allnoconfig's values, not their defaults.
+            # Configure again: make alone would give new symbols their defaults, and not "n" as allnoconfig does.
             (self.work / "all.config").unlink(missing_ok=True)
         self.names.update(names)
 
@@ -71,7 +72,7 @@ class Tree:
         src = self.work / "src"
         cmds = [command("mkdir", "-p", self.work)]
         if self.is_base:
-            # What is in the place of src goes first: cp would make a copy inside it.
+            # cp would copy into an src that exists.
             cmds += [command("rm", "-rf", src), command("cp", "-al", self.source, src)]
         else:
             cmds.append(command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/"))
