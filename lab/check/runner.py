@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -21,8 +22,9 @@ from lab.core.terminal import ProgressClock
 PYTHON = "/usr/bin/python3"
 # Longer than a test's own run takes to clean up after a Ctrl-C.
 GRACE = 10.0
-# What a file's tests write is in a folder of this name, the number of our process, and something random.
+# The tests of a file write into a temporary folder of this name, with our pid and random letters behind it.
 FOLDER = "snplab-check-"
+FOLDER_NAME = re.compile(FOLDER + r"(\d+)-\w+")
 # Lines of a failure that are shown; all are in the log.
 MOST_LINES = 40
 
@@ -47,13 +49,16 @@ def clean_environment() -> None:
 
 
 def drop_old_folders(kept: int = 3) -> None:
-    """Removes what failed tests of earlier checks have written, and tests of a check that was killed, but for the newest."""
+    """Removes the folders that earlier checks of this user have left, because a test failed or the check was killed. The
+    newest are kept, and those of checks that still run."""
     old = []
-    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}[0-9]*-*"):
+    for path in Path(tempfile.gettempdir()).iterdir():
+        name = FOLDER_NAME.fullmatch(path.name)
         try:
-            if path.stat().st_uid == os.getuid() and not Path("/proc", path.name.split("-")[2]).exists():
+            if name and path.stat().st_uid == os.getuid() and not Path("/proc", name[1]).exists():
                 old.append((path.stat().st_mtime, path))
         except OSError:
+            # Another check has just removed it.
             continue
     for _, path in sorted(old)[:-kept]:
         shutil.rmtree(path, ignore_errors=True)
@@ -65,8 +70,8 @@ class Watch:
     def __init__(self, session: Session, entry: Entry, expression: str | None) -> None:
         self.tally = FileTally(entry, expression is not None)
         self.log = session.run_dir / f"{entry.name}.log"
-        # pytest's default is one folder for all that a user runs, of which each pytest removes what others left: trees of
-        # gigabytes, while a test is waited for. The name is short: tests put sockets there.
+        # By default every pytest of a user removes what earlier ones have left. Beside other files that run, that is
+        # gigabytes, and the user waits. The name is short: tests put sockets there, whose paths have a limit.
         self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         self._results = session.run_dir / f"{entry.name}.results"
         self._offset = 0
@@ -81,7 +86,7 @@ class Watch:
         return [result for line in lines if (result := self.tally.read(line)) is not None]
 
     def drop_folder(self) -> str | None:
-        """Removes what the tests have written; after a failure it is kept. Where it is then."""
+        """Removes the folder that the tests have written into. After a failure it stays: returns its name then."""
         if self.tally.count("failed") and any(self._folder.iterdir()):
             return tilde(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -155,7 +160,7 @@ class Runner:
         return new[-1].title[:70] if new else ""
 
     def drop(self, watch: Watch) -> None:
-        """Removes what its tests have written, or tells where it is."""
+        """Removes the folder of a file's tests, or tells the user where it is."""
         kept = watch.drop_folder()
         if kept is not None:
             self.terminal.note(f"what the tests have written: {kept}")

@@ -16,8 +16,8 @@ from lab.core.errors import setup_error
 from lab.judge.files import read_lines
 from lab.judge.ktap import WHERE, Case
 
-# Not the same in an extended regular expression: \d, (?:), [[:digit:]], *?.
-ONLY_PYTHONS = re.compile(r"\\[A-Za-z0-9]|\(\?|\[\[[:.=]|[*+?}]\?")
+# Python and grep -E read these differently: \d, (?:), [[:digit:]], *?.
+READ_DIFFERENTLY = re.compile(r"\\[A-Za-z0-9]|\(\?|\[\[[:.=]|[*+?}]\?")
 ENTRY = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
 # No known failure says this: something hangs, or was not looked at. lab/hw.sh has the same words.
 NEVER_KNOWN = re.compile(r"did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|"
@@ -70,16 +70,25 @@ class KnownFailures:
         return [known for known in self.entries.values() if known.case is None]
 
 
-def checked(path: Path | None, expression: str) -> str:
-    """The regular expression, if it is one to Python and to grep -E, which lab/hw.sh asks, and the same to both."""
-    why = "it is empty" if not expression else "grep -E takes it for another one" if ONLY_PYTHONS.search(expression) else ""
+def fault_of(expression: str) -> str | None:
+    """Why it cannot stand behind "says:", which Python reads here and grep -E in lab/hw.sh. None if it can."""
+    if not expression:
+        return "it is empty"
+    if READ_DIFFERENTLY.search(expression):
+        return "Python and grep -E read it differently"
     try:
-        re.compile("" if why else expression)
+        re.compile(expression)
     except re.error as e:
-        why = str(e)
-    if why:
-        raise setup_error(f"{path}: expected an extended regular expression behind \"says:\", found {expression}: {why}",
-                          "a bracket or a star that is meant as such wants a backslash before it")
+        return str(e)
+    return None
+
+
+def checked(path: Path | None, expression: str) -> str:
+    """The expression. Raises Stop if it has a fault."""
+    fault = fault_of(expression)
+    if fault is not None:
+        raise setup_error(f"{path}: expected an extended regular expression behind \"says:\", found {expression}: {fault}",
+                          "use what Python and grep -E both know; write a literal bracket or star with a backslash")
     return expression
 
 
