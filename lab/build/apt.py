@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.build.deps import is_debian
 from lab.core.errors import Stop, setup_error
-from lab.core.places import need_space, out_of_space
+from lab.core.places import need_space, out_of_space, tilde
 from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job
 
@@ -24,7 +24,8 @@ SOURCE_SUITES = ("trixie", "trixie-security")
 LISTS_AGE = 720 * 60
 DEBIAN_SUITE = re.compile(r"(bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)(-updates|-backports)?")
 WHAT = "the sources of kernels and QEMU"
-ELSE = "give source trees of your own: --linux DIR and --qemu DIR"
+# What stands for them.
+OWN_TREES = "./snplab run --linux DIR --selftests DIR --qemu DIR"
 
 
 def is_fresh(path: Path) -> bool:
@@ -38,12 +39,15 @@ def is_fresh(path: Path) -> bool:
 class Apt:
     """The lab's own apt, in the cache's folder apt."""
 
-    def __init__(self, job: Job, what: str = WHAT, instead: str = ELSE) -> None:
+    def __init__(self, job: Job, what: str = WHAT, own_trees: str = OWN_TREES) -> None:
         self.job = job
         self.folder = job.session.cache.folder("apt")
         # What the packages are, and what the user can do without them: for messages.
         self.what = what
-        self.instead = instead
+        # Of the steps that fetch side by side any may fail first: what helps them all is in each one's message, and first.
+        self.instead = f"copy {tilde(job.session.cache.root / 'base')} from a machine that has them"
+        if own_trees:
+            self.instead += f", or give source trees: {own_trees}"
 
     def tool(self, tool: str, *words: str, cwd: Path | None = None) -> Command:
         """apt-get or apt-cache with the private configuration."""
@@ -93,7 +97,7 @@ class Apt:
                 out_of_space(self.folder)
                 raise setup_error("no package lists could be read: the network or the mirror does not answer",
                                   "check the network and apt's sources; what apt said is in the log",
-                                  f"without a network: {self.instead.removeprefix('give source trees of your own: ')}")
+                                  f"without a network: {self.instead}")
             self.job.tell("not every package list could be refreshed: going on with what is there")
 
     def refresh_or(self, there: str | None) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lab.build.apt import Apt
 from lab.build.sources import Kind, Source, get_deb, pipe
-from lab.core.places import cache_root, tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, Step
@@ -110,15 +109,16 @@ WHAT = "a guest's QEMU, firmware and kernel"
 def kinds() -> tuple[Kind, Kind, Kind]:
     """QEMU, the firmware, the kernel."""
     # No option stands for them.
-    instead = f"copy {tilde(cache_root() / 'base')} from a machine that has them"
+    own_trees = ""
     return (
         Kind("guest-qemu", "qemu-system-x86", "a Debian package qemu-system-x86, 10.0 or later,", 500, _qemu_candidates,
-             _get_closure, _unpack_closure, qemu_version, what=WHAT, instead=instead),
+             _get_closure, _unpack_closure, qemu_version, what=WHAT, own_trees=own_trees),
         Kind("guest-firmware", "ovmf-amdsev", "a Debian package ovmf-amdsev", 20,
              lambda apt: apt.candidates("^ovmf-amdsev$"), get_deb, _unpack_firmware, _firmware_version, what=WHAT,
-             instead=instead),
+             own_trees=own_trees),
         Kind("guest-kernel", "6.12", "a Debian package linux-image-6.12.*-amd64", 500,
-             lambda apt: apt.candidates(KERNEL_PATTERN), get_deb, _unpack_image, image_version, what=WHAT, instead=instead))
+             lambda apt: apt.candidates(KERNEL_PATTERN), get_deb, _unpack_image, image_version, what=WHAT,
+             own_trees=own_trees))
 
 
 class GuestPackages:

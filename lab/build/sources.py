@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build.apt import ELSE, SECURITY_SUITES, SUITES, WHAT, Apt, is_fresh
+from lab.build.apt import OWN_TREES, SECURITY_SUITES, SUITES, WHAT, Apt, is_fresh
 from lab.core.errors import Stop, setup_error
 from lab.core.places import Cache, kernel_version, need_space, out_of_space, slug
 from lab.core.process import Command, CommandFailed, command
@@ -42,7 +42,8 @@ class Kind:
     suites: Sequence[str] = (*SUITES, *SECURITY_SUITES)
     hint: str = ""
     what: str = WHAT
-    instead: str = ELSE
+    # The command line that does without it, if there is one.
+    own_trees: str = OWN_TREES
     # The commands of a dry run.
     shown: Callable[[Cache], Iterable[Command | str]] = lambda cache: ()
 
@@ -79,7 +80,7 @@ def fetch(job: Job, kind: Kind) -> None:
         if looked_up_lately(cache, kind.name):
             return
         there = newest_path(cache, kind.name)
-        apt = Apt(job, kind.what, kind.instead)
+        apt = Apt(job, kind.what, kind.own_trees)
         if not apt.refresh_or(there.name if there else None):
             return
         for package, version in kind.candidates(apt):
