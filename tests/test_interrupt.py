@@ -84,7 +84,7 @@ def cold(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Cold
         run_command("mount", "-t", "tmpfs", "-o", "size=7g", "none", folder).status == 0)
     cold = Cold(folder, mounted)
     cold.root.mkdir(parents=True)
-    # What has been compiled before need not be again: the time is the interrupts', not the compiler's.
+    # What has been compiled of kernels need not be again: the time is the interrupts', not the compiler's.
     (cache / "ccache").mkdir(parents=True, exist_ok=True)
     (cold.root / "ccache").symlink_to(cache / "ccache")
     yield cold

@@ -3,7 +3,7 @@
 
 Nobody cleans up after SIGKILL. Compilers that are still at work hold their tree's lock, so that the next run waits for them;
 objects that they may have left truncated are made again; the verdict is that of a whole kernel. The cache is the test's own,
-with the sources and the compiler cache of the user's: no download, and little to compile.
+with the sources and the compiler cache of the user's: no download, and little of the kernel to compile.
 """
 from __future__ import annotations
 
