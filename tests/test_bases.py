@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.core.session import Session
+from lab.patches.newfiles import whole_text
 from lab.patches.series import list_series, series_name
 from tests.support.front import TOP, Done, expect, run_snplab
 from tests.support.l1 import lab_session
@@ -155,7 +156,7 @@ def test_applies_with_no_fuzz(base: Base, session: Session, tmp_path: Path) -> N
     again = copy_some(session, base.source, tmp_path / "again")
     for file in list_series(base.series):
         patch(again, file)
-        for name in re.findall(r"^\+\+\+ b/(\S+)$", file.read_text(encoding="utf-8"), re.M):
+        for name in re.findall(r"^\+\+\+ b/(\S+)$", whole_text(file), re.M):
             assert (again / name).read_bytes()
 
 

@@ -18,6 +18,7 @@ from lab.build import deps
 from lab.check.table import Entry, read_table
 from lab.core.places import TOP
 from lab.judge.mutants import Header
+from lab.patches.newfiles import brought_names, files_below
 from lab.patches.series import list_series
 
 ABOUT = "the repository's own rules: no paths of a machine, short functions, little shell, lists that name what is there"
@@ -92,10 +93,19 @@ def test_every_file_has_its_licence() -> None:
 # --- Lists name what is there -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", sorted(str(path.parent.relative_to(TOP)) for path in TOP.glob("*/**/series")
-                                          if path.is_file() and "trees" not in path.parts))
+PATCH_FOLDERS = sorted(str(path.parent.relative_to(TOP)) for path in TOP.glob("*/**/series")
+                       if path.is_file() and "trees" not in path.parts)
+
+
+@pytest.mark.parametrize("folder", PATCH_FOLDERS)
 def test_a_series_names_its_patches(folder: str) -> None:
     assert sorted(list_series(TOP / folder)) == sorted((TOP / folder).glob("*.patch"))
+
+
+@pytest.mark.parametrize("folder", PATCH_FOLDERS)
+def test_each_file_of_a_series_is_named_by_one_patch(folder: str) -> None:
+    named = [name for patch in list_series(TOP / folder) for name in brought_names(patch)]
+    assert sorted(named) == files_below(TOP / folder)
 
 
 def test_the_table_of_series_has_each() -> None:

@@ -18,6 +18,7 @@ from lab.build.overlay import Tree
 from lab.core.process import Command
 from lab.core.session import Session
 from lab.core.steps import Job, last_lines
+from lab.patches.newfiles import whole_text
 from lab.patches.series import list_series, series_dir, trees
 from tests.support.patched import Patched, patched_tree
 
@@ -36,7 +37,7 @@ WARNING = re.compile(r"(?:warning|error):")
 
 def touched(patches: Sequence[Path]) -> list[str]:
     """The files that the patches change or add."""
-    found = {name for patch in patches for name in re.findall(r"^\+\+\+ b/(.+)$", patch.read_text(encoding="utf-8"), re.M)}
+    found = {name for patch in patches for name in re.findall(r"^\+\+\+ b/(.+)$", whole_text(patch), re.M)}
     return sorted(found)
 
 

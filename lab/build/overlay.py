@@ -19,6 +19,8 @@ from lab.core.errors import Stop, setup_error
 from lab.core.places import kernel_version
 from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job
+from lab.patches.newfiles import FOLDER, brought_names, whole_text, write_whole
+from lab.patches.patchfile import to_bytes
 from lab.patches.series import patch_name
 
 RENAMES = re.compile(r"^rename (?:from|to) (.+)$", re.M)
@@ -78,13 +80,19 @@ class Tree:
             cmds.append(command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/"))
         if self.new_files is not None:
             cmds.append(command("cp", "-a", f"{self.new_files}/.", f"{src}/"))
-        return cmds + [command("patch", "-d", src, "-p1", "-F0", "-i", p) for p in self.patches]
+        for patch in self.patches:
+            cmds.append(command("patch", "-d", src, "-p1", "-F0", "-i", patch))
+            # patch has made them, empty.
+            cmds += [command("cp", patch.parent / FOLDER / name, src / name) for name in brought_names(patch)]
+        return cmds
 
     def state(self) -> str:
         """A digest of all that the tree follows from; of a base only, for others can be edited at any time."""
         digest = hashlib.sha256(str(self.source).encode())
-        for path in [*self.patches, *new_files_of(self.new_files)]:
+        for path in new_files_of(self.new_files):
             digest.update(b"\0" + str(path.name).encode() + b"\0" + path.read_bytes())
+        for patch in self.patches:
+            digest.update(b"\0" + patch.name.encode() + b"\0" + to_bytes(whole_text(patch)))
         return digest.hexdigest()
 
 
@@ -113,7 +121,14 @@ def apply(job: Job, tree: Tree) -> None:
     if tree.is_base and (tree.work / "src").is_dir() and read(state_file) == state:
         return
     state_file.unlink(missing_ok=True)
-    files = touched(job, tree.patches)
+    with scratch_folder(".patches.", tree.work) as folder:
+        apply_whole(job, tree, write_whole(tree.patches, folder))
+    write(state_file, state)
+
+
+def apply_whole(job: Job, tree: Tree, patches: Sequence[Path]) -> None:
+    """apply(), with the tree's patches as whole ones."""
+    files = touched(job, patches)
     for path in new_files_of(tree.new_files):
         assert tree.new_files is not None
         name = str(path.relative_to(tree.new_files))
@@ -123,24 +138,23 @@ def apply(job: Job, tree: Tree) -> None:
         files.add(name)
     # The patched files are made beside the tree first: a patch that does not apply changes nothing.
     with scratch_folder(".new.", tree.work) as new:
-        make_patched(job, tree, files, new)
+        make_patched(job, tree, patches, files, new)
         copy_source(job, tree, files)
         place_patched(tree, files, new)
     write(tree.work / "patched", "".join(f"{name}\n" for name in sorted(files)))
-    write(state_file, state)
 
 
-def make_patched(job: Job, tree: Tree, files: Iterable[str], new: Path) -> None:
-    """Copies the files into a folder of their own, and patches them there."""
+def make_patched(job: Job, tree: Tree, patches: Sequence[Path], files: Iterable[str], new: Path) -> None:
+    """Copies the files into a folder of their own, and patches them there. `patches` are the tree's, whole."""
     for path in new_files_of(tree.new_files):
         assert tree.new_files is not None
         copy_file(path, new / path.relative_to(tree.new_files))
     for name in files:
         if (tree.source / name).exists():
             copy_file(tree.source / name, new / name)
-    for patch in tree.patches:
+    for patch, whole in zip(tree.patches, patches):
         try:
-            job.run(command("patch", "-d", new, "-p1", "-F0", "--no-backup-if-mismatch", "-i", patch))
+            job.run(command("patch", "-d", new, "-p1", "-F0", "--no-backup-if-mismatch", "-i", whole))
         except CommandFailed as e:
             raise does_not_apply(patch, tree) from e
 

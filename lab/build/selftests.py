@@ -20,6 +20,8 @@ from lab.core.process import Command, CommandFailed, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, Step
 from lab.judge.programs import Origin, all_programs
+from lab.patches.newfiles import whole_text
+from lab.patches.patchfile import to_bytes
 from lab.patches.series import list_series
 
 KVM = "tools/testing/selftests/kvm"
@@ -78,7 +80,9 @@ class Selftests:
     def state(self) -> str:
         """A digest of everything that the binaries depend on, if nobody edits the source."""
         digest = hashlib.sha256("\0".join([str(self.source.path), compiler_version()]).encode())
-        for path in [*selftest_patches(), *sorted(OWN.glob("*.[ch]")), OWN / "Makefile", LAB / "build/selftests.py",
+        for patch in selftest_patches():
+            digest.update(to_bytes(whole_text(patch)))
+        for path in [*sorted(OWN.glob("*.[ch]")), OWN / "Makefile", LAB / "build/selftests.py",
                      LAB / "build/kernel.py"]:
             digest.update(path.read_bytes())
         return digest.hexdigest()

@@ -22,7 +22,7 @@ ENVIRONMENT = {
 SETTINGS = ("core.hooksPath=/dev/null", "core.attributesFile=/dev/null", "core.fsmonitor=false", "core.autocrlf=false",
             "core.quotePath=true", "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false", "safe.directory=*")
 # `git am` takes a patch as it stands, or not at all.
-AM = ("am", "-q", "--keep-non-patch", "--no-3way", "--no-scissors", "--no-message-id", "--no-keep-cr",
+AM = ("am", "-q", "--keep-non-patch", "--no-3way", "--no-scissors", "--no-message-id", "--keep-cr",
       "--no-ignore-whitespace", "--whitespace=nowarn", "--no-gpg-sign", "--committer-date-is-author-date")
 
 

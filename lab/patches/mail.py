@@ -21,6 +21,7 @@ from lab.patches.checkmail import check_mails
 from lab.patches.combined import SmallRepository, base_line
 from lab.patches.cover import CoverLetter, read_cover_letter
 from lab.patches.maintainers import SCRIPT, Recipients, is_stable, of_all, recipients
+from lab.patches.newfiles import read_whole, write_whole
 from lab.patches.outgoing import write_sums
 from lab.patches.patchfile import PatchFile, to_text, write
 from lab.patches.sender import Sender
@@ -93,7 +94,7 @@ class Mailing:
 
     def patch_mail(self, number: int, patch: Path, to: Recipients) -> str:
         """The mail of a patch: an answer to the cover letter."""
-        parts = PatchFile.read(patch)
+        parts = read_whole(patch)
         references = " ".join(part for part in (self.cover.in_reply_to, self.mail_id(0)) if part)
         head = self.head(number, parts.subject, to, self.mail_id(0), references, parts.text)
         return "\n".join([head, sign_off(to_text(parts.message), self.sender.sign_off) + to_text(parts.from_rule)])
@@ -121,13 +122,14 @@ def write_mails(job: Job, tree: str, source: Source, sender: Sender, folder: Pat
     new.mkdir()
     series = series_dir(tree)
     mailing = Mailing(tree, sender, read_cover_letter(series / "cover-letter"), list_series(series))
+    wholes = write_whole(mailing.patches, temporary / "whole")
     each: list[Recipients] = []
-    for number, patch in enumerate(mailing.patches, 1):
+    for number, (patch, whole) in enumerate(zip(mailing.patches, wholes), 1):
         job.write(mail_name(number, patch))
-        each.append(recipients(job, source.path, tree, patch, mailing.cover, sender.email))
+        each.append(recipients(job, source.path, tree, whole, mailing.cover, sender.email))
         write(new / mail_name(number, patch), mailing.patch_mail(number, patch, each[-1]))
     everybody = of_all(each, sender.email)
-    repository = SmallRepository(job, source, temporary / "apply", mailing.patches)
+    repository = SmallRepository(job, source, temporary / "apply", wholes)
     wanted = repository.series_tree()
     write(new / COVER, mailing.cover_mail(everybody, repository.diffstat(), base_line(source)))
     mails = [new / mail_name(number, patch) for number, patch in enumerate(mailing.patches, 1)]

@@ -11,7 +11,6 @@ from lab.core.steps import Job
 from lab.patches.addresses import addresses, sort_addresses
 from lab.patches.cover import CoverLetter
 from lab.patches.patchfile import PatchFile
-from lab.patches.series import patch_name
 
 SCRIPT = "scripts/get_maintainer.pl"
 STABLE = "stable@vger.kernel.org"
@@ -33,7 +32,7 @@ def ask(job: Job, source: Path, patch: Path, *who: str) -> list[str]:
         text = job.output(command("perl", SCRIPT, *QUIET, "--no-git-blame", "--no-fixes", "--no-roles", "--no-multiline",
                                   "--separator=\n", *who, patch, cwd=source, env={"HOME": "/nonexistent"}))
     except CommandFailed as e:
-        raise setup_error(f"get_maintainer.pl failed on {patch_name(patch)}", "what it said is in the log") from e
+        raise setup_error(f"get_maintainer.pl failed on {patch.name}", "what it said is in the log") from e
     return text.split("\n")
 
 
@@ -47,7 +46,7 @@ def recipients(job: Job, source: Path, tree: str, patch: Path, cover: CoverLette
     maintainers = [a for a in ask(job, source, patch, "--m", "--no-r", "--no-l") if a]
     others = [a for a in ask(job, source, patch, "--no-m", "--r", "--l") if a]
     if not maintainers and not others:
-        raise setup_error(f"get_maintainer.pl names nobody for {patch_name(patch)}",
+        raise setup_error(f"get_maintainer.pl names nobody for {patch.name}",
                           f"expected at least a list, from {source}/MAINTAINERS")
     headers = PatchFile.read(patch).headers
     first = [STABLE] if is_stable(tree) else maintainers

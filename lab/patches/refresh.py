@@ -14,7 +14,9 @@ from lab.core.steps import Job
 from lab.patches.beside import folder_beside
 from lab.patches.checktree import commits_of
 from lab.patches.git import git_own
+from lab.patches.maintainers import is_stable
 from lab.patches.names import name_commits
+from lab.patches.newfiles import FOLDER, brought_names, drop, files_below, place, read_whole, take_apart
 from lab.patches.patchfile import PatchFile, read, write
 from lab.patches.series import entries, merge_list, series_digest, series_dir
 from lab.patches.tree import name_commit
@@ -31,10 +33,12 @@ class Changes:
     added: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
-    def sort(self, name: str, old: PatchFile | None, new: PatchFile) -> None:
-        """Puts a patch where it belongs, if it is to be written."""
+    def sort(self, name: str, old: PatchFile | None, new: PatchFile, same_files: bool) -> None:
+        """Puts a patch where it belongs, if it is to be written. `same_files`: it brings the files that it brought."""
         if old is None:
             self.added.append(name)
+        elif not same_files:
+            self.changed.append(name)
         elif old.without_base() == new.without_base():
             pass
         elif old.without_base(positions=False) == new.without_base(positions=False):
@@ -71,21 +75,31 @@ def refresh(job: Job, tree: str, folder: Path) -> None:
     commits, old_names = commits_of(folder), entries(series)
     names = name_commits(job, folder, series, commits)
     changes = Changes(gone=[name for name in old_names if name not in names])
+    # The names of files that lie beside the patches from now on.
+    taken: set[str] = set()
     for number, (commit, name) in enumerate(zip(commits, names), 1):
         job.write(f"{number} {commit} {name}")
-        old = PatchFile.read(series / name) if (series / name).exists() else None
+        old = read_whole(series / name) if (series / name).exists() else None
         text = write_patch(repository, commit, old)
         write(new / name, text)
         check_patch(repository, commit, new / name)
-        changes.sort(name, old, PatchFile(text))
+        # Stable takes patches alone.
+        kept, files = (text, []) if is_stable(tree) else take_apart(text, taken)
+        write(new / name, kept)
+        place(files, new / FOLDER)
+        changes.sort(name, old, PatchFile(text), old is None or brought_names(series / name) == brought_names(new / name))
     old_list = read(series / "series")
     new_list = merge_list(old_list, names)
     write(new / "series", new_list)
     with job.whole():
         for name in changes.to_write + (["series"] if new_list != old_list else []):
+            for file in brought_names(new / name):
+                (series / FOLDER / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(new / FOLDER / file, series / FOLDER / file)
             os.replace(new / name, series / name)
         for name in changes.gone:
             (series / name).unlink(missing_ok=True)
+        drop(series, sorted(set(files_below(series)) - taken))
         for commit, name in zip(commits, names):
             name_commit(job, folder, commit, name)
         job.run(git_own(folder, "config", "snplab.series", series_digest(tree)))

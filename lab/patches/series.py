@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab.core.errors import setup_error, usage_error
 from lab.core.places import SERIES, TOP
+from lab.patches.newfiles import read_whole
 from lab.patches.patchfile import PatchFile, read, to_bytes, to_lines, to_text
 
 
@@ -73,7 +74,7 @@ def series_digest(tree: str) -> str:
     """The digest of all that commits carry. Comments in the list, notes below a patch's "---" and its Date do not count."""
     digest = hashlib.sha256()
     for patch in list_series(series_dir(tree)):
-        parts = PatchFile.read(patch)
+        parts = read_whole(patch)
         digest.update(to_bytes(to_text([patch.name, parts.subject, *parts.committed])))
     return digest.hexdigest()
 

@@ -14,6 +14,7 @@ from lab.core.session import Session
 from lab.core.steps import Job
 from lab.patches.beside import folder_beside
 from lab.patches.git import AM, answer, git_own, is_top_of_repository
+from lab.patches.newfiles import FOLDER, brought_names, write_whole
 from lab.patches.series import list_series, patch_name, series_digest, series_dir
 
 # The size of a work tree, in MiB.
@@ -52,20 +53,28 @@ def commands(tree: str, source: Source, folder: Path) -> Iterator[Command]:
     yield command("git", "-C", folder, "tag", "base")
     for patch in list_series(series_dir(tree)):
         yield command("git", "-C", folder, "am", patch)
+        names = brought_names(patch)
+        for name in names:
+            # git am has made it empty.
+            yield command("cp", patch.parent / FOLDER / name, folder / name)
+        if names:
+            yield command("git", "-C", folder, "commit", "-a", "--amend", "--no-edit")
 
 
 def make(job: Job, tree: str, source: Source, folder: Path) -> None:
     """Makes a work tree. Only a whole one gets the final name."""
-    temporary = folder_beside(job.session, folder, "name a DIR in a folder that can be written") / "new"
+    beside = folder_beside(job.session, folder, "name a DIR in a folder that can be written")
+    temporary = beside / "new"
     need_space(folder.parent, SPACE, "a work tree")
     temporary.mkdir()
     job.write(f"copying {source.path}")
     copy_base(job, source, temporary)
     commit_base(job, tree, source, temporary)
-    for patch in list_series(series_dir(tree)):
+    patches = list_series(series_dir(tree))
+    for patch, whole in zip(patches, write_whole(patches, beside / "whole")):
         job.write(f"applying {patch}")
         try:
-            job.run(git_own(temporary, *AM, patch))
+            job.run(git_own(temporary, *AM, whole))
         except CommandFailed as e:
             raise setup_error(f"{patch_name(patch)} does not apply to linux {source.version}",
                               "expected every hunk to apply with no fuzz; what git said is in the log",

@@ -9,6 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.patches.newfiles import whole_text
+from lab.patches.patchfile import to_bytes
+from lab.patches.series import series_name
 from tests.support.front import TOP, Done, changed_environment, run_snplab
 
 TREE = "6.12.y"
@@ -71,6 +74,8 @@ class Lab:
     """A copy of this repository with a small series, its kernel, and a work tree."""
 
     folder: Path
+    # The tree that the series is for.
+    target: str = TREE
 
     @property
     def top(self) -> Path:
@@ -85,12 +90,12 @@ class Lab:
     @property
     def series(self) -> Path:
         """The folder of patches."""
-        return self.top / "series" / NAME
+        return self.top / "series" / series_name(self.target)
 
     @property
     def work(self) -> Path:
         """The work tree."""
-        return self.top / "trees" / TREE
+        return self.top / "trees" / self.target
 
     @property
     def env(self) -> dict[str, str | None]:
@@ -105,11 +110,11 @@ class Lab:
 
     def tree(self, *words: str | Path, linux: Path | None = None, env: dict[str, str | None] | None = None) -> Done:
         """./snplab tree, on the small kernel."""
-        return self.snplab("tree", TREE, *words, "--linux", linux or self.kernel, env=env)
+        return self.snplab("tree", self.target, *words, "--linux", linux or self.kernel, env=env)
 
     def refresh(self, *words: str | Path, env: dict[str, str | None] | None = None) -> Done:
         """./snplab refresh."""
-        return self.snplab("refresh", TREE, *words, env=env)
+        return self.snplab("refresh", self.target, *words, env=env)
 
     def git(self, *words: str | Path, cwd: Path | None = None, env: dict[str, str | None] | None = None,
             stdin: bytes = b"") -> str:
@@ -137,7 +142,7 @@ class Lab:
     def changes(self) -> list[str]:
         """Changes of the repository: as git status says them, without the series' path, sorted."""
         lines = self.git("status", "--porcelain", "--untracked-files=all", cwd=self.top).splitlines()
-        return sorted(line.replace(f"series/{NAME}/", "") for line in lines)
+        return sorted(line.replace(f"series/{series_name(self.target)}/", "") for line in lines)
 
     def list_diff(self) -> list[str]:
         """The lines that the list has lost and gained."""
@@ -175,12 +180,13 @@ class Lab:
     def copy(self, folder: Path) -> Lab:
         """Another one, to be changed."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
-        return Lab(folder)
+        return Lab(folder, self.target)
 
 
 def patch(folder: Path, file: Path) -> None:
-    """patch(1), without fuzz."""
-    subprocess.run(["patch", "-s", "-d", str(folder), "-p1", "-F0", "--no-backup-if-mismatch", "-i", str(file)], check=True)
+    """patch(1), without fuzz, of a patch with the files that it brings."""
+    subprocess.run(["patch", "-s", "-d", str(folder), "-p1", "-F0", "--no-backup-if-mismatch"],
+                   input=to_bytes(whole_text(file)), check=True)
 
 
 def copy_program(top: Path) -> None:
@@ -224,9 +230,9 @@ def make_series(lab: Lab) -> None:
     shutil.rmtree(g)
 
 
-def make_sources(folder: Path) -> Lab:
+def make_sources(folder: Path, target: str = TREE) -> Lab:
     """The kernel, and the copy of this repository with its series."""
-    lab = Lab(folder)
+    lab = Lab(folder, target)
     make_kernel(lab.kernel)
     write_identity(folder)
     copy_program(lab.top)
@@ -234,9 +240,9 @@ def make_sources(folder: Path) -> Lab:
     return lab
 
 
-def make_lab(folder: Path) -> Lab:
+def make_lab(folder: Path, target: str = TREE) -> Lab:
     """All of it, with the series as refresh writes it, and a work tree. Its repository has one commit."""
-    lab = make_sources(folder)
+    lab = make_sources(folder, target)
     # Twice: what git format-patch wrote is not yet what refresh writes.
     for done in (lab.tree(), lab.refresh()):
         assert done.status == 0, done.output

@@ -17,6 +17,7 @@ from lab.core.places import kernel_version, slug
 from lab.core.process import CommandFailed, command
 from lab.core.session import Session
 from lab.core.steps import Job
+from lab.patches.newfiles import whole_text, write_whole
 from lab.patches.series import list_series, series_dir
 
 # get_maintainer.pl wants to see a kernel's top; the series touch files in these folders.
@@ -117,7 +118,8 @@ class Finding:
 
 
 def checkpatch(session: Session, folder: Path, source: Path, patch: Path) -> list[Finding]:
-    """What it finds in a patch, but for what is not the patch's."""
+    """What it finds in a patch with the files that it brings, but for what is not the patch's."""
+    [patch] = write_whole([patch], folder / "whole")
     job = Job(session, folder / "checkpatch.log")
     said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse", "--show-types",
                               "--ignore", IGNORED, patch, cwd=source), ok=(0, 1)).splitlines()
@@ -140,4 +142,4 @@ def maintained(session: Session, folder: Path, source: Path, name: str) -> bool:
 def new_files(patches: list[Path]) -> list[str]:
     """The files that the patches add."""
     return [name for patch in patches
-            for name in re.findall(r"^--- /dev/null\n\+\+\+ b/(.+)$", patch.read_text(encoding="utf-8"), re.M)]
+            for name in re.findall(r"^--- /dev/null\n\+\+\+ b/(.+)$", whole_text(patch), re.M)]
