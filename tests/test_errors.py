@@ -100,6 +100,12 @@ CASES = {
     "guest --dry-run prints the packages": Case("guest --dry-run", 0, "apt-get download ovmf-amdsev "),
     "guest --dry-run prints the QEMU line": Case(
         "guest --tree debian --dry-run", 0, r"-machine q35,amd-snp-host=on .*snplab\.tests=snp_guest"),
+    "tree: a kernel is no base of the host's patches": Case(
+        "tree host {tmp}/new --linux {tmp}", 2, "--linux does not go with host: its base is named with --qemu DIR"),
+    "tree: QEMU is no base of a kernel's": Case(
+        "tree mainline {tmp}/new --qemu {tmp}", 2, "--qemu does not go with mainline: its base is named with --linux DIR"),
+    "mail: a kernel is no base of the host's patches": Case(
+        "mail host --linux {tmp}", 2, "--linux does not go with host"),
     "tree: no tree given": Case("tree", 2, r"which tree\? expected 6\.12\.y, mainline"),
     "refresh: an unknown tree": Case("refresh 5.4.y", 2, "no such tree"),
     "mail: an unknown tree": Case("mail 5.4.y", 2, "no such tree"),

@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ LANE = "boot"
 NEEDS = ("fetch", "overlay", "host", "hostsource", "boot")
 TAKES = 100
 
-DEVICE = "host/qemu/hw/misc/amd-psp.c"
+DEVICE = "host/files/hw/misc/amd-psp.c"
 COMPILED = re.compile(r"^\[\d+/\d+\] Compiling C object", re.M)
 
 
@@ -115,24 +116,31 @@ def test_edited_file_is_all_that_is_compiled(clone: Clone) -> None:
     assert clone.build() == 1
 
 
+@contextmanager
+def one_more_patch(clone: Clone, text: str) -> Iterator[None]:
+    """The clone's queue with a last patch, no.patch."""
+    series, patch = clone.top / "host/series", clone.top / "host/no.patch"
+    before = series.read_text(encoding="utf-8")
+    patch.write_text(text, encoding="utf-8")
+    series.write_text(f"{before}no.patch\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        series.write_text(before, encoding="utf-8")
+        patch.unlink()
+
+
 def test_new_file_that_qemu_has(clone: Clone) -> None:
     """Named, with QEMU's version."""
-    new = clone.top / "host/qemu/VERSION"
-    new.write_text("10.0.0\n", encoding="utf-8")
-    try:
-        expect(host(top=clone.top), 3, r"^snplab: host/qemu/VERSION is in QEMU 10\.0\.[0-9]+ already")
-    finally:
-        new.unlink()
+    (clone.top / "host/files/VERSION").write_text("10.0.0\n", encoding="utf-8")
+    with one_more_patch(clone, "diff --git a/VERSION b/VERSION\nnew file mode 100644\n"):
+        expect(host(top=clone.top), 3, r"^snplab: host/files/VERSION is in QEMU 10\.0\.[0-9]+ already")
 
 
 def test_patch_that_does_not_apply(clone: Clone) -> None:
     """Named, with QEMU's version."""
-    patch = clone.top / "host/patches/9999-no.patch"
-    patch.write_text("--- a/VERSION\n+++ b/VERSION\n@@ -1 +1 @@\n-9.9.9\n+9.9.10\n", encoding="utf-8")
-    try:
-        expect(host(top=clone.top), 3, r"^snplab: host/patches/9999-no\.patch does not apply to QEMU 10\.0\.")
-    finally:
-        patch.unlink()
+    with one_more_patch(clone, "--- a/VERSION\n+++ b/VERSION\n@@ -1 +1 @@\n-9.9.9\n+9.9.10\n"):
+        expect(host(top=clone.top), 3, r"^snplab: host/no\.patch does not apply to QEMU 10\.0\.")
 
 
 def test_file_that_does_not_compile(clone: Clone) -> None:

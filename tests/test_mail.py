@@ -250,7 +250,7 @@ REFUSED = {
     "a script that fails": (
         lambda lab: replace(lab.kernel / "scripts/get_maintainer.pl", "use strict;", "die;"), "get_maintainer.pl failed on"),
     "another author in a changelog": (cut_on_the_way, "expected git to read the author A Tester"),
-    "a tree without its scripts": (lambda lab: (lab.kernel / "MAINTAINERS").unlink(), "give a whole kernel tree"),
+    "a tree without its scripts": (lambda lab: (lab.kernel / "MAINTAINERS").unlink(), "give a whole linux tree"),
 }
 
 
@@ -263,7 +263,7 @@ def test_refused(lab: Lab, case: str) -> None:
 
 
 @pytest.mark.parametrize("words, text", [
-    ((), "which tree. expected 6.12.y"), (("5.4.y",), "no such tree: expected 6.12.y, found '5.4.y'"),
+    ((), "which tree. expected 6.12.y"), (("5.4.y",), "no such tree: expected 6.12.y, host, found '5.4.y'"),
     ((TREE, "two"), "mail takes one tree, found another argument: 'two'"), ((TREE, "--frob"), "mail has no option --frob"),
     ((TREE, "--output", "--linux"), "--output wants a value")], ids=str)
 def test_wrong_words(lab: Lab, words: tuple[str, ...], text: str) -> None:

@@ -39,6 +39,8 @@ similarity index 100%
 rename from old.c
 rename to new.c
 """
+# The file lies beside the patch, in files/.
+BRING = "diff --git a/{0} b/{0}\nnew file mode 100644\n"
 WRONG = CHANGE.replace("-one", "-never").replace("+ONE", "+x")
 
 
@@ -62,9 +64,9 @@ class Bench:
         path.write_text(text)
         return path
 
-    def apply(self, *patches: Path, is_base: bool = False, new: Path | None = None) -> Tree:
+    def apply(self, *patches: Path, is_base: bool = False) -> Tree:
         """Puts the tree together."""
-        tree = Tree(self.source, self.work, patches, is_base, new, name="linux 6.12.999")
+        tree = Tree(self.source, self.work, patches, is_base, name="linux 6.12.999")
         overlay.apply(Job(self.session, self.root / "log"), tree)
         return tree
 
@@ -164,14 +166,26 @@ def test_a_base_is_never_written_through_its_links(bench: Bench) -> None:
 
 
 def test_a_new_file_that_the_source_has_is_refused(bench: Bench) -> None:
-    new = bench.root / "new"
-    new.mkdir()
-    (new / "mine.c").write_text("mine\n")
-    bench.apply(new=new)
+    (bench.root / "files").mkdir()
+    for name in ("mine.c", "sev.c"):
+        (bench.root / "files" / name).write_text("mine\n")
+    bench.apply(bench.patch("mine", BRING.format("mine.c")))
     assert bench.text("mine.c") == "mine\n"
-    (new / "sev.c").write_text("mine\n")
-    with pytest.raises(Stop, match="sev.c is in linux 6.12.999 already"):
-        bench.apply(new=new)
+    with pytest.raises(Stop, match="files/sev.c is in linux 6.12.999 already"):
+        bench.apply(bench.patch("sev", BRING.format("sev.c")))
+
+
+def test_an_edit_of_a_new_file_is_one_newer_file(bench: Bench, is_base: bool) -> None:
+    (bench.root / "files").mkdir()
+    mine, patch = bench.root / "files/mine.c", bench.patch("mine", BRING.format("mine.c"))
+    mine.write_text("mine\n")
+    bench.apply(patch, is_base=is_base)
+    before = bench.times()
+    time.sleep(0.02)
+    mine.write_text("mine\nand more\n")
+    assert bench.apply(patch, is_base=is_base).names == {"mine.c"}
+    assert bench.text("mine.c") == "mine\nand more\n"
+    assert {name for name, t in bench.times().items() if t != before[name]} == {"mine.c"}
 
 
 def test_a_change_takes_the_build_that_looked_up_to_date(bench: Bench, is_base: bool) -> None:

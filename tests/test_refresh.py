@@ -426,7 +426,7 @@ def test_refused(lab: Lab, case: str) -> None:
 
 
 @pytest.mark.parametrize("words, status, text", [
-    ((), 2, "which tree. expected 6.12.y"), (("5.4.y",), 2, "no such tree: expected 6.12.y, found '5.4.y'"),
+    ((), 2, "which tree. expected 6.12.y"), (("5.4.y",), 2, "no such tree: expected 6.12.y, host, found '5.4.y'"),
     ((TREE, "one", "two"), 2, "found a third argument: 'two'"),
     ((TREE, "--linux", "x"), 2, "refresh has no option --linux")], ids=str)
 def test_wrong_words(lab: Lab, words: tuple[str, ...], status: int, text: str) -> None:

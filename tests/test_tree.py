@@ -164,7 +164,7 @@ def test_of_a_repository_what_git_tracks_as_it_is_on_the_disk(lab: Lab, tmp_path
 
 
 @pytest.mark.parametrize("words, status, text", [
-    ((), 2, "which tree. expected 6.12.y"), (("5.4.y",), 2, "no such tree: expected 6.12.y, found '5.4.y'"),
+    ((), 2, "which tree. expected 6.12.y"), (("5.4.y",), 2, "no such tree: expected 6.12.y, host, found '5.4.y'"),
     ((TREE, "one", "two"), 2, "found a third argument: 'two'"), ((TREE, "--frob"), 2, "tree has no option --frob"),
     ((TREE, "--linux", "/nonexistent"), 2, "--linux: no such directory"),
     ((TREE, "new", "--linux", "/proc"), 3, "/proc is no kernel source tree")], ids=str)

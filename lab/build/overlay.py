@@ -32,15 +32,13 @@ BUILT = (".o", ".ko", ".a", ".cmd")
 
 @dataclass
 class Tree:
-    """A tree to be put together from a source, patches and new files, in the folder `src` of a work folder."""
+    """A tree to be put together from a source and patches, with the files that they bring, in a work folder's `src`."""
 
     source: Path
     work: Path
     patches: Sequence[Path]
     # A base of the cache, which nobody edits.
     is_base: bool
-    # A folder of files that the source does not have.
-    new_files: Path | None = None
     # The source's name in messages.
     name: str = ""
     # The patches are a series of ours, which can be rebased.
@@ -78,8 +76,6 @@ class Tree:
             cmds += [command("rm", "-rf", src), command("cp", "-al", self.source, src)]
         else:
             cmds.append(command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/"))
-        if self.new_files is not None:
-            cmds.append(command("cp", "-a", f"{self.new_files}/.", f"{src}/"))
         for patch in self.patches:
             cmds.append(command("patch", "-d", src, "-p1", "-F0", "-i", patch))
             # patch has made them, empty.
@@ -89,16 +85,9 @@ class Tree:
     def state(self) -> str:
         """A digest of all that the tree follows from; of a base only, for others can be edited at any time."""
         digest = hashlib.sha256(str(self.source).encode())
-        for path in new_files_of(self.new_files):
-            digest.update(b"\0" + str(path.name).encode() + b"\0" + path.read_bytes())
         for patch in self.patches:
             digest.update(b"\0" + patch.name.encode() + b"\0" + to_bytes(whole_text(patch)))
         return digest.hexdigest()
-
-
-def new_files_of(folder: Path | None) -> list[Path]:
-    """All files below a folder, sorted."""
-    return [] if folder is None else sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def touched(job: Job, patches: Sequence[Path]) -> set[str]:
@@ -129,13 +118,11 @@ def apply(job: Job, tree: Tree) -> None:
 def apply_whole(job: Job, tree: Tree, patches: Sequence[Path]) -> None:
     """apply(), with the tree's patches as whole ones."""
     files = touched(job, patches)
-    for path in new_files_of(tree.new_files):
-        assert tree.new_files is not None
-        name = str(path.relative_to(tree.new_files))
-        if (tree.source / name).exists():
-            raise setup_error(f"{patch_name(path)} is in {tree.name} already",
-                              "expected new files only: what changes a file is a patch")
-        files.add(name)
+    for patch in tree.patches:
+        for name in brought_names(patch):
+            if (tree.source / name).exists():
+                raise setup_error(f"{patch_name(patch.parent / FOLDER / name)} is in {tree.name} already",
+                                  "expected new files only: what changes a file is a patch")
     # The patched files are made beside the tree first: a patch that does not apply changes nothing.
     with scratch_folder(".new.", tree.work) as new:
         make_patched(job, tree, patches, files, new)
@@ -146,9 +133,6 @@ def apply_whole(job: Job, tree: Tree, patches: Sequence[Path]) -> None:
 
 def make_patched(job: Job, tree: Tree, patches: Sequence[Path], files: Iterable[str], new: Path) -> None:
     """Copies the files into a folder of their own, and patches them there. `patches` are the tree's, whole."""
-    for path in new_files_of(tree.new_files):
-        assert tree.new_files is not None
-        copy_file(path, new / path.relative_to(tree.new_files))
     for name in files:
         if (tree.source / name).exists():
             copy_file(tree.source / name, new / name)

@@ -17,17 +17,17 @@ from lab.build.overlay import Tree, read, write
 from lab.build.selftests import link_tree
 from lab.build.sources import Kind, Source, scratch_folder
 from lab.core.errors import Stop, setup_error, usage_error
-from lab.core.places import TOP, Cache, out_of_space, short_digest, slug
+from lab.core.places import Cache, out_of_space, short_digest, slug
 from lab.core.process import SYSTEM_PATH, Command, CommandFailed, command, quote
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, Step
+from lab.patches.newfiles import brought_names
+from lab.patches.series import HOST, list_series, series_dir
 
-# The release that host/patches are made for.
+# The release that the patches in host/ are made for.
 RELEASE = "10.0"
 # QEMU's own build system, at least; Debian 12's is older.
 MESON_LEAST = (1, 5)
-HOST = TOP / "host"
-NEW_FILES = HOST / "qemu"
 BIOSES = (Path("/usr/share/seabios/bios-256k.bin"), Path("/usr/share/qemu/bios-256k.bin"))
 NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
 OPTION_ROMS = "TOPSRC_DIR=../../..\nCC=gcc\nOBJCOPY=objcopy\nPYTHON=python3\n"
@@ -42,8 +42,13 @@ def qemu_source_version(source: Path) -> str | None:
 
 
 def host_patches() -> list[Path]:
-    """The patches to QEMU. Their numbers are their order."""
-    return sorted((HOST / "patches").glob("[0-9]*.patch"))
+    """The patches to QEMU, in order."""
+    return list_series(series_dir(HOST))
+
+
+def has_files_of(patches: Sequence[Path], source: Path) -> bool:
+    """Does a source tree have every file that the patches bring?"""
+    return all((source / name).exists() for patch in patches for name in brought_names(patch))
 
 
 def _candidates(apt: Apt) -> list[tuple[str, str]]:
@@ -148,9 +153,13 @@ class Host:
         return self.work / "src/build"
 
     def tree(self) -> Tree:
-        """QEMU's source with our new files and patches."""
-        return Tree(self.source.path, self.work, host_patches(), self.source.given is None or self.source.is_base, NEW_FILES,
-                    f"QEMU {self.source.version}", False)
+        """QEMU's source with our patches. A tree of the user's that has all their new files, as `./snplab tree host` makes
+        it, is taken as it is."""
+        patches = host_patches()
+        if self.source.given is not None and has_files_of(patches, self.source.given):
+            patches = []
+        return Tree(self.source.path, self.work, patches, self.source.given is None or self.source.is_base,
+                    name=f"QEMU {self.source.version}", is_kernel=False)
 
     def flags(self) -> list[str]:
         """configure's."""
@@ -159,7 +168,8 @@ class Host:
                  "--enable-tcg", "--without-default-features", "--without-default-devices", "--with-devices-x86_64=snplab",
                  "--enable-gnutls", "--enable-attr", "--enable-virtfs", "--disable-fdt", "--disable-docs",
                  "--disable-install-blobs", "--disable-download", "--disable-debug-info", "--cc=gcc"]
-        # The level of what host patch 0030 gives no level of its own. With -g1 a sanitizer's reports have line numbers.
+        # The level of what the patch "meson: precompile headers, and optimise by library" gives none of its own. With -g1 a
+        # sanitizer's reports have line numbers.
         return flags + (["--enable-asan", "--enable-ubsan", "--extra-cflags=-O1 -g1"] if self.sanitize
                         else ["-Doptimization=1"])
 

@@ -13,6 +13,7 @@ from lab.core.steps import Job
 from lab.patches.combined import SmallRepository
 from lab.patches.git import git_own
 from lab.patches.patchfile import read, to_lines
+from lab.patches.queues import Queue
 from lab.patches.sender import Sender
 
 FINDING = re.compile(r".*\.patch:([0-9]+): ?(.*)")
@@ -20,8 +21,8 @@ FINDING = re.compile(r".*\.patch:([0-9]+): ?(.*)")
 UPSTREAM = re.compile(r"\[ Upstream commit [0-9a-f]{40} \]")
 
 
-def check_mails(job: Job, source: Path, sender: Sender, cover: Path, mails: Sequence[Path], repository: SmallRepository,
-                wanted: str) -> None:
+def check_mails(job: Job, queue: Queue, source: Path, sender: Sender, cover: Path, mails: Sequence[Path],
+                repository: SmallRepository, wanted: str) -> None:
     """Raises for mails that git reads otherwise; tells what checkpatch finds. `wanted`: the tree that the series gives."""
     for mail in [*mails, cover]:
         check_as_git_reads(job, sender, mail, mail != cover)
@@ -33,7 +34,7 @@ def check_mails(job: Job, source: Path, sender: Sender, cover: Path, mails: Sequ
         raise setup_error("the mails apply to something else than the series does", "what git said is in the log")
     job.tell(f"git am takes all {len(mails)}, with the same result as the series")
     for mail in mails:
-        findings = checkpatch(job, source, mail)
+        findings = checkpatch(job, queue, source, mail)
         if not findings:
             job.tell(f"checkpatch --strict: clean: {mail.name}")
             continue
@@ -53,15 +54,16 @@ def check_as_git_reads(job: Job, sender: Sender, mail: Path, signed: bool) -> No
     if not {f"Author: {sender.name}", f"Email: {sender.email}"} <= set(to_lines(info)):
         raise setup_error(f"{mail.name}: expected git to read the author {sender}, found {' '.join(to_lines(info)[:2])}")
     if signed and to_lines(read(message)).count(sender.sign_off) != 1:
-        raise setup_error(f"{mail.name}: expected your sign-off in it once", f"look at series/: {mail.name[5:]}")
+        raise setup_error(f"{mail.name}: expected your sign-off in it once", f"look at its patch, {mail.name[5:]}")
 
 
-def checkpatch(job: Job, source: Path, mail: Path) -> list[str]:
+def checkpatch(job: Job, queue: Queue, source: Path, mail: Path) -> list[str]:
     """A finding a line, "LINE: TEXT"; nothing if it is clean."""
     # Without the commits at hand, checkpatch takes every commit for one that does not exist.
-    options = () if (source / ".git").exists() else ("--ignore", "UNKNOWN_COMMIT_ID")
+    known = () if (source / ".git").exists() else ("--ignore", "UNKNOWN_COMMIT_ID")
+    options = () if queue.is_host else ("--show-types", *known)
     try:
-        said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse", "--show-types",
+        said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse",
                                   "--no-summary", "--color=never", *options, mail, cwd=source), ok=(0, 1))
     except CommandFailed as e:
         return [f"0: checkpatch.pl ended with status {e.status}: what it said is in the log"]

@@ -8,7 +8,8 @@ from lab.core.errors import Stop, setup_error
 from lab.core.places import tilde
 from lab.core.process import Command, command
 from lab.patches.git import answer, git_own
-from lab.patches.series import series_digest, series_name
+from lab.patches.queues import Queue
+from lab.patches.series import series_digest
 from lab.patches.tree import setting
 
 UNFINISHED = ("rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
@@ -33,9 +34,9 @@ def lines_of(cmd: Command, shown: str) -> list[str]:
     return text.splitlines()
 
 
-def check_tree(tree: str, folder: Path, named: bool) -> None:
+def check_tree(queue: Queue, folder: Path, named: bool) -> None:
     """Raises a Stop for a work tree that cannot be written back."""
-    shown = tilde(folder)
+    shown, tree = tilde(folder), queue.name
     if not folder.is_dir():
         raise no_tree(tree, folder, named)
     found = setting(folder, "tree")
@@ -48,7 +49,7 @@ def check_tree(tree: str, folder: Path, named: bool) -> None:
     digest = series_digest(tree)
     if setting(folder, "series") != digest:
         raise setup_error(
-            f"the patches in series/{series_name(tree)} have changed since {shown} was made: refreshing would undo that",
+            f"the patches in {queue.shown} have changed since {shown} was made: refreshing would undo that",
             f"./snplab tree {tree} NEWDIR, cherry-pick your commits there, ./snplab refresh {tree} NEWDIR",
             f"or, if the commits in {shown} are the ones to keep: git -C {shown} config snplab.series {digest}")
 

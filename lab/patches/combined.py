@@ -11,13 +11,15 @@ from lab.core.errors import setup_error
 from lab.core.process import CommandFailed
 from lab.core.steps import Job
 from lab.patches.git import AM, answer, git_own, is_top_of_repository
+from lab.patches.queues import Queue
 
 
 class SmallRepository:
     """A git work tree with those files of the base that the series touches, as one commit."""
 
-    def __init__(self, job: Job, source: Source, folder: Path, patches: Sequence[Path]) -> None:
+    def __init__(self, job: Job, queue: Queue, source: Source, folder: Path, patches: Sequence[Path]) -> None:
         self.job = job
+        self.queue = queue
         self.source = source
         self.folder = folder
         self.patches = patches
@@ -43,9 +45,9 @@ class SmallRepository:
         try:
             return self.tree_of(self.patches)
         except CommandFailed as e:
-            raise setup_error(f"the series does not apply to linux {self.source.version}",
+            raise setup_error(f"the series does not apply to {self.queue.project} {self.source.version}",
                               "expected every hunk to apply with no fuzz; what git said is in the log",
-                              "give the version it was made for with --linux DIR") from e
+                              f"give the version it was made for with {self.queue.option} DIR") from e
 
     def diffstat(self) -> str:
         """As git format-patch puts it below a cover letter; of what tree_of() was asked for last."""

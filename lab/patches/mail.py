@@ -20,12 +20,13 @@ from lab.patches.beside import folder_beside
 from lab.patches.checkmail import check_mails
 from lab.patches.combined import SmallRepository, base_line
 from lab.patches.cover import CoverLetter, read_cover_letter
-from lab.patches.maintainers import SCRIPT, Recipients, is_stable, of_all, recipients
+from lab.patches.maintainers import SCRIPT, Recipients, of_all, recipients
 from lab.patches.newfiles import read_whole, write_whole
 from lab.patches.outgoing import write_sums
 from lab.patches.patchfile import PatchFile, to_text, write
 from lab.patches.sender import Sender
-from lab.patches.series import list_series, patch_name, patch_subject, series_dir
+from lab.patches.queues import Queue
+from lab.patches.series import list_series, patch_name, patch_subject
 
 COVER = "0000-cover-letter.patch"
 SIGNED = re.compile(r"Signed-off-by:", re.I)
@@ -63,7 +64,7 @@ def sign_off(message: str, line: str) -> str:
 class Mailing:
     """The mails of one series: what they have in common."""
 
-    tree: str
+    queue: Queue
     sender: Sender
     cover: CoverLetter
     patches: list[Path]
@@ -76,7 +77,7 @@ class Mailing:
 
     def subject(self, number: int, text: str) -> str:
         """A mail's subject, numbered as git format-patch does: 01/12, but 1/3."""
-        words = [word for word in ("PATCH", self.tree if is_stable(self.tree) else "", self.cover.version) if word]
+        words = [word for word in ("PATCH", self.queue.stable, self.cover.version) if word]
         count = str(len(self.patches))
         return f"[{' '.join(words)} {number:0{len(count)}d}/{count}] {text}"
 
@@ -107,33 +108,33 @@ class Mailing:
         return f"{self.head(0, self.cover.subject, to, reply, reply, text)}\n{text}"
 
 
-def need_scripts(source: Path) -> None:
+def need_scripts(queue: Queue, source: Path) -> None:
     """Raises for a tree that is not whole."""
     if not (source / SCRIPT).exists() or not (source / "MAINTAINERS").exists():
         raise setup_error(f"{tilde(source)}: expected {SCRIPT} and MAINTAINERS, found no such pair",
-                          "give a whole kernel tree: --linux DIR")
+                          f"give a whole {queue.project} tree: {queue.option} DIR")
 
 
-def write_mails(job: Job, tree: str, source: Source, sender: Sender, folder: Path) -> Recipients:
+def write_mails(job: Job, queue: Queue, source: Source, sender: Sender, folder: Path) -> Recipients:
     """Writes and checks the mails; only whole ones get their final place. Returns who gets the cover letter."""
-    need_scripts(source.path)
+    need_scripts(queue, source.path)
     temporary = folder_beside(job.session, folder, "name a folder that can be written: --output DIR")
     new = temporary / "new"
     new.mkdir()
-    series = series_dir(tree)
-    mailing = Mailing(tree, sender, read_cover_letter(series / "cover-letter"), list_series(series))
+    series = queue.folder
+    mailing = Mailing(queue, sender, read_cover_letter(series / "cover-letter"), list_series(series))
     wholes = write_whole(mailing.patches, temporary / "whole")
     each: list[Recipients] = []
     for number, (patch, whole) in enumerate(zip(mailing.patches, wholes), 1):
         job.write(mail_name(number, patch))
-        each.append(recipients(job, source.path, tree, whole, mailing.cover, sender.email))
+        each.append(recipients(job, source.path, queue, whole, mailing.cover, sender.email))
         write(new / mail_name(number, patch), mailing.patch_mail(number, patch, each[-1]))
     everybody = of_all(each, sender.email)
-    repository = SmallRepository(job, source, temporary / "apply", wholes)
+    repository = SmallRepository(job, queue, source, temporary / "apply", wholes)
     wanted = repository.series_tree()
     write(new / COVER, mailing.cover_mail(everybody, repository.diffstat(), base_line(source)))
     mails = [new / mail_name(number, patch) for number, patch in enumerate(mailing.patches, 1)]
-    check_mails(job, source.path, sender, new / COVER, mails, repository, wanted)
+    check_mails(job, queue, source.path, sender, new / COVER, mails, repository, wanted)
     write_sums(new)
     with job.whole():
         if folder.exists():

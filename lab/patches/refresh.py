@@ -9,16 +9,15 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.core.places import kernel_version
 from lab.core.steps import Job
 from lab.patches.beside import folder_beside
 from lab.patches.checktree import commits_of
 from lab.patches.git import git_own
-from lab.patches.maintainers import is_stable
 from lab.patches.names import name_commits
 from lab.patches.newfiles import FOLDER, brought_names, drop, files_below, place, read_whole, take_apart
 from lab.patches.patchfile import PatchFile, read, write
-from lab.patches.series import entries, merge_list, series_digest, series_dir
+from lab.patches.queues import Queue
+from lab.patches.series import entries, merge_list, series_digest
 from lab.patches.tree import name_commit
 from lab.patches.writepatch import Repository, check_patch, write_patch
 
@@ -52,11 +51,11 @@ class Changes:
         return self.changed + self.moved + self.added
 
     def tell(self, job: Job, base: str) -> None:
-        """Tells the user."""
+        """Tells the user. `base` is the base's name."""
         for name in self.changed:
             job.tell(f"changed {name}")
         for name in self.moved:
-            job.tell(f"moved   {name}: its hunks are at other lines of linux {base}")
+            job.tell(f"moved   {name}: its hunks are at other lines of {base}")
         for name in self.added:
             job.tell(f"new     {name}")
         for name in self.gone:
@@ -65,9 +64,9 @@ class Changes:
             job.tell("every patch is as it was")
 
 
-def refresh(job: Job, tree: str, folder: Path) -> None:
+def refresh(job: Job, queue: Queue, folder: Path) -> None:
     """Writes the commits back. Everything is made and checked beside the series first."""
-    series = series_dir(tree)
+    series = queue.folder
     temporary = folder_beside(job.session, series.parent / "refresh")
     new = temporary / "new"
     new.mkdir()
@@ -84,7 +83,7 @@ def refresh(job: Job, tree: str, folder: Path) -> None:
         write(new / name, text)
         check_patch(repository, commit, new / name)
         # Stable takes patches alone.
-        kept, files = (text, []) if is_stable(tree) else take_apart(text, taken)
+        kept, files = (text, []) if queue.stable else take_apart(text, taken)
         write(new / name, kept)
         place(files, new / FOLDER)
         changes.sort(name, old, PatchFile(text), old is None or brought_names(series / name) == brought_names(new / name))
@@ -102,5 +101,5 @@ def refresh(job: Job, tree: str, folder: Path) -> None:
         drop(series, sorted(set(files_below(series)) - taken))
         for commit, name in zip(commits, names):
             name_commit(job, folder, commit, name)
-        job.run(git_own(folder, "config", "snplab.series", series_digest(tree)))
-    changes.tell(job, kernel_version(folder) or "of this work tree")
+        job.run(git_own(folder, "config", "snplab.series", series_digest(queue.name)))
+    changes.tell(job, f"{queue.project} {queue.version(folder) or 'of this work tree'}")

@@ -10,6 +10,9 @@ from lab.core.places import SERIES, TOP
 from lab.patches.newfiles import read_whole
 from lab.patches.patchfile import PatchFile, read, to_bytes, to_lines, to_text
 
+# The queue of patches to QEMU: the emulated host.
+HOST = "host"
+
 
 def trees() -> list[str]:
     """The names of the trees that have a series."""
@@ -22,13 +25,18 @@ def series_name(tree: str) -> str:
 
 
 def series_dir(tree: str) -> Path:
-    """The folder of a tree's series."""
-    return SERIES / series_name(tree)
+    """The folder of a tree's series, or of the emulated host's patches."""
+    return TOP / HOST if tree == HOST else SERIES / series_name(tree)
 
 
 def is_tree(name: str) -> bool:
     """Is it the name of a tree that has a series?"""
     return bool(name) and "/" not in name and series_dir(name).is_dir()
+
+
+def is_stable(tree: str) -> bool:
+    """Is the tree a stable one?"""
+    return tree.endswith(".y")
 
 
 def need_series(name: str | None) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.build.deps import install_step, is_debian, missing
-from lab.build.sources import Source, kernel_source
-from lab.build.target import linux_of
+from lab.build.sources import Source
 from lab.core.errors import Exit, setup_error, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import TOP, absolute, tilde
@@ -19,16 +18,17 @@ from lab.patches.cover import need_cover_letter
 from lab.patches.mail import mail_name, need_unsigned, write_mails
 from lab.patches.maintainers import QUIET, SCRIPT, Recipients
 from lab.patches.outgoing import mails_in, need_free
+from lab.patches.queues import LINUX_OPTION, QEMU_OPTION, Queue, need_queue, queues
 from lab.patches.sender import Sender, find_sender
-from lab.patches.series import list_series, need_series, series_dir, series_name, trees
+from lab.patches.series import list_series
 
 USAGE = f"""\
-usage: ./snplab mail TREE [--output DIR] [--linux DIR] [--dry-run]
+usage: ./snplab mail TREE [--output DIR] [--linux DIR | --qemu DIR] [--dry-run]
 
-Writes files that git send-email takes: cover letter, To and Cc from the kernel's get_maintainer.pl,
-your Signed-off-by from git config user.name and user.email. Sends nothing. TREE: {", ".join(trees())}
+Writes files that git send-email takes: cover letter, To and Cc from the project's own
+get_maintainer.pl, your Signed-off-by from git config user.name and user.email. Sends nothing. TREE: {", ".join(queues())}
 """
-OPTIONS = (Option("--output", "DIR"), Option("--linux", "DIR"))
+OPTIONS = (Option("--output", "DIR"), LINUX_OPTION, QEMU_OPTION)
 ANSWERS = False
 UNKNOWN = Sender("<user.name>", "<user.email>")
 
@@ -36,36 +36,36 @@ UNKNOWN = Sender("<user.name>", "<user.email>")
 def main(session: Session, given: Given) -> int:
     """Writes the mails."""
     words = given.arguments
-    tree = need_series(words[0] if words else None)
+    queue = need_queue(words[0] if words else None, given)
     if len(words) > 1:
         raise usage_error(f"mail takes one tree, found another argument: '{words[1]}'",
                           "the folder is named with --output DIR")
-    folder = absolute(given.value("--output") or str(TOP / "outgoing" / tree))
-    source = kernel_source(session, tree, linux_of(given))
+    folder = absolute(given.value("--output") or str(TOP / "outgoing" / queue.name))
+    source = queue.source(session, given)
     # Asked before anything is fetched; without git, which the first step installs, it is asked later.
     sender = sender_now(session)
     need_free(folder)
-    patches = list_series(series_dir(tree))
+    patches = list_series(queue.folder)
     if not patches:
-        raise setup_error(f"series/{series_name(tree)}/series names no patch: nothing to write")
-    need_cover_letter(series_dir(tree) / "cover-letter")
+        raise setup_error(f"{queue.shown}/series names no patch: nothing to write")
+    need_cover_letter(queue.folder / "cover-letter")
     need_unsigned(patches)
     done: list[tuple[Sender, Recipients]] = []
 
     def body(job: Job) -> None:
         who = sender or find_sender()
-        done.append((who, write_mails(job, tree, source, who, folder)))
+        done.append((who, write_mails(job, queue, source, who, folder)))
 
     plan = Plan(session)
     before = [install_step(plan, "fetch", "overlay", "mail")]
-    fetch = source.add_fetch(plan, f"fetch linux for {tree}")
+    fetch = source.add_fetch(plan, queue.fetch_title)
     if fetch is not None:
         before.append(fetch)
     plan.add(f"write and check {len(patches) + 1} mails", body,
              lambda: commands(source, patches, sender or UNKNOWN, folder), after=tuple(before))
     plan.run()
     for who, to in done:
-        summarize(session, source.path, folder, who, to)
+        summarize(session, queue, source.path, folder, who, to)
     return Exit.PASS
 
 
@@ -88,14 +88,14 @@ def commands(source: Source, patches: list[Path], sender: Sender, folder: Path) 
     yield f"git send-email --no-thread --confirm=always {quote([str(folder)])}/*.patch  # to be run by you"
 
 
-def summarize(session: Session, source: Path, folder: Path, sender: Sender, to: Recipients) -> None:
+def summarize(session: Session, queue: Queue, source: Path, folder: Path, sender: Sender, to: Recipients) -> None:
     """Says what was written, and what to do with it."""
     say, note = session.terminal.say, session.terminal.note
     say(f"mails in {tilde(folder)}:")
     for line in [*mails_in(folder), *(f"To: {address}" for address in to.to), *(f"Cc: {address}" for address in to.cc)]:
         note(line)
-    say(f"each has your {sender.sign_off}. It certifies what")
-    say('Documentation/process/submitting-patches.rst ("Developer\'s Certificate of Origin") says: read it, and the mails.')
+    say(f"each has your {sender.sign_off}. It certifies what the Developer's Certificate of Origin says:")
+    say(f"see {queue.rules}, and read the mails.")
     documents = about_assistance(source)
     if documents:
         say(f'this kernel may want to be told of tools that helped ("Assisted-by:"): see {" and ".join(documents)}')

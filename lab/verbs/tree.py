@@ -5,25 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.build.deps import install_step
-from lab.build.sources import kernel_source
-from lab.build.target import linux_of
+from lab.build.sources import Source
 from lab.core.errors import Exit, usage_error
-from lab.core.options import Given, Option
-from lab.core.places import TOP, absolute
+from lab.core.options import Given
+from lab.core.places import absolute
 from lab.core.session import Session
 from lab.core.steps import Plan
 from lab.patches import git, tree as work_tree
 from lab.patches.beside import is_used
-from lab.patches.series import need_series, trees
+from lab.patches.queues import LINUX_OPTION, QEMU_OPTION, Queue, need_queue, queues
 
 USAGE = f"""\
-usage: ./snplab tree TREE [DIR] [--linux DIR] [--dry-run]
+usage: ./snplab tree TREE [DIR] [--linux DIR | --qemu DIR] [--dry-run]
 
 Makes a git work tree with the base as one commit and each patch of the series as a commit, in DIR
 (default trees/TREE in this repository), and prints its path. An existing work tree is left alone.
-TREE: {", ".join(trees())}
+TREE: {", ".join(queues())} (the patches to QEMU that make the emulated host)
 """
-OPTIONS = (Option("--linux", "DIR"),)
+OPTIONS = (LINUX_OPTION, QEMU_OPTION)
 # The path is alone on standard output.
 ANSWERS = True
 
@@ -31,32 +30,31 @@ ANSWERS = True
 def main(session: Session, given: Given) -> int:
     """Makes it, unless it is there, and prints its path."""
     words = given.arguments
-    tree = need_series(words[0] if words else None)
+    queue = need_queue(words[0] if words else None, given)
     if len(words) > 2:
         raise usage_error(f"tree takes a tree and a directory, found a third argument: '{words[2]}'")
-    folder = absolute(words[1]) if len(words) > 1 else TOP / "trees" / tree
-    linux = linux_of(given)
+    folder = absolute(words[1]) if len(words) > 1 else queue.work_tree
+    source = queue.source(session, given)
     if is_used(folder):
         if not git.is_here() and not session.dry_run:
             plan = Plan(session)
             install_step(plan, "overlay")
             plan.run()
-        work_tree.is_there(session, tree, folder, linux)
+        work_tree.is_there(session, queue, folder, source.given)
     else:
-        make(session, tree, folder, linux)
+        make(session, queue, source, folder)
     print(folder)
     return Exit.PASS
 
 
-def make(session: Session, tree: str, folder: Path, linux: Path | None) -> None:
+def make(session: Session, queue: Queue, source: Source, folder: Path) -> None:
     """The plan that makes it."""
-    source = kernel_source(session, tree, linux)
     plan = Plan(session)
     before = [install_step(plan, "fetch", "overlay")]
-    fetch = source.add_fetch(plan, f"fetch linux for {tree}")
+    fetch = source.add_fetch(plan, queue.fetch_title)
     if fetch is not None:
         before.append(fetch)
-    plan.add(lambda: f"make a work tree of linux {source.version} and the series",
-             lambda job: work_tree.make(job, tree, source, folder),
-             lambda: work_tree.commands(tree, source, folder), after=tuple(before))
+    plan.add(lambda: f"make a work tree of {queue.project} {source.version} and the series",
+             lambda job: work_tree.make(job, queue, source, folder),
+             lambda: work_tree.commands(queue, source, folder), after=tuple(before))
     plan.run()

@@ -1,0 +1,504 @@
+/*
+ * AMD SEV-ES and SEV-SNP on an emulated host: VMRUN and #VMEXIT of guests
+ * whose register state is in a VMSA
+ *
+ * The VMSA and the save area of a VMCB have the same layout as far as the
+ * latter goes, so the common code of svm_helper.c loads and saves that part
+ * from either (vm_save); the rest is here. APM (24593) volume 2, 15.35, 15.36,
+ * appendix B, tables B-3 and B-4.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "cpu.h"
+#include "exec/address-spaces.h"
+#include "exec/cputlb.h"
+#include "exec/helper-proto.h"
+#include "tcg/helper-tcg.h"
+#include "sev_helper.h"
+
+/* Offsets in the VMSA, and in the host save area from 0x400 */
+#define VMSA_VMPL           0x0ca
+#define VMSA_XSS            0x140
+#define VMSA_PKRU           0x2e8
+#define VMSA_GPRS           0x308
+#define VMSA_SEV_FEATURES   0x3b0
+#define VMSA_XCR0           0x3e8
+#define VMSA_X87            0x400
+#define VMSA_X87_DP         0x400
+#define VMSA_MXCSR          0x408
+#define VMSA_X87_FTW        0x40c
+#define VMSA_X87_FSW        0x40e
+#define VMSA_X87_FCW        0x410
+#define VMSA_X87_FOP        0x412
+#define VMSA_X87_IP         0x418
+#define VMSA_X87_MANTISSA   0x420   /* eight quadwords */
+#define VMSA_X87_EXPONENT   0x460   /* eight words */
+#define VMSA_XMM            0x470   /* sixteen times 16 bytes */
+#define VMSA_YMM_HI         0x570
+#define VMSA_SIZE           0x670
+
+#define VMSA_FEATURE_SNP    BIT_ULL(0)
+/* Nothing else is advertised: DebugSwap, vTOM, restricted injection ... */
+#define VMSA_FEATURES_KNOWN VMSA_FEATURE_SNP
+
+#define SVM_NESTED_CTL_SEV      BIT_ULL(1)
+#define SVM_NESTED_CTL_SEV_ES   BIT_ULL(2)
+
+/* Which register is in which of the fifteen quadwords; RAX, RSP are before */
+static const int8_t gpr_at[15] = {
+    R_ECX, R_EDX, R_EBX, -1, R_EBP, R_ESI, R_EDI,
+    8, 9, 10, 11, 12, 13, 14, 15
+};
+
+/* ---- VMRUN: checks ---- */
+
+static void G_GNUC_PRINTF(2, 3) refuse(CPUX86State *env, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_VMRUN,
+                       "VMRUN on CPU %d: %s", env_cpu(env)->cpu_index, text);
+}
+
+/* Lock held */
+static bool vmsa_is_busy(CPUX86State *env, hwaddr vmsa)
+{
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        CPUX86State *other = cpu_env(cs);
+
+        if (other != env && other->snp_in_use[SNP_IN_USE_VMSA] == vmsa + 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The VMSA of an SNP guest, by its RMP entry (APM 15.36.5) */
+static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    AmdRmpEntry e = amd_rmp_get(h, vmsa);
+
+    if (!(e.lo & AMD_RMP_ASSIGNED) || !(e.lo & AMD_RMP_VMSA) ||
+        !(e.lo & AMD_RMP_VALIDATED) || amd_rmp_asid(e.lo) != asid ||
+        amd_rmp_is_2m(h, vmsa)) {
+        refuse(env, "VMSA 0x%" HWADDR_PRIx " for ASID %u: RMP entry is not "
+               "that of a validated 4 KB VMSA page of that ASID (0x%" PRIx64
+               ")", vmsa, asid, e.lo);
+        return false;
+    }
+    return true;
+}
+
+/* Lock held: nothing may be read from the VMCB, which may be anywhere */
+static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    uint8_t features_buf[8];
+    uint64_t features;
+    uint8_t vmpl;
+
+    if (asid >= AMD_SNP_MIN_SEV_ASID) {
+        refuse(env, "ASID %u is not one for SEV-ES guests (1 to %d)", asid,
+               AMD_SNP_MIN_SEV_ASID - 1);
+        return SEV_VMRUN_INVALID;
+    }
+    vmsa &= ~AMD_SNP_CBIT;
+    if ((vmsa & 0xfff) || !amd_rmp_covers(h, vmsa)) {
+        refuse(env, "VMSA pointer 0x%" HWADDR_PRIx " is not the address of a "
+               "page of memory", vmsa);
+        return SEV_VMRUN_INVALID;
+    }
+    if (amd_snp_key(h, vmsa) != asid) {
+        /* What the key of the guest makes of it is not a VMSA */
+        refuse(env, "VMSA 0x%" HWADDR_PRIx " was never encrypted for ASID %u "
+               "(key tag %u)", vmsa, asid, amd_snp_key(h, vmsa));
+        return SEV_VMRUN_INVALID;
+    }
+    if (!amd_snp_read(h, vmsa + VMSA_SEV_FEATURES, asid, features_buf,
+                      sizeof(features_buf)) ||
+        !amd_snp_read(h, vmsa + VMSA_VMPL, asid, &vmpl, 1)) {
+        refuse(env, "VMSA 0x%" HWADDR_PRIx " is not in memory", vmsa);
+        return SEV_VMRUN_INVALID;
+    }
+    features = ldq_le_p(features_buf);
+    if (features & ~VMSA_FEATURES_KNOWN) {
+        refuse(env, "SEV_FEATURES 0x%" PRIx64 ": only 0x%" PRIx64 " is there",
+               features, (uint64_t)VMSA_FEATURES_KNOWN);
+        return SEV_VMRUN_INVALID;
+    }
+    if (features & VMSA_FEATURE_SNP) {
+        if (!snp_host_enabled(env)) {
+            refuse(env, "SNP guest, but SYSCFG.SecureNestedPagingEn is clear");
+            return SEV_VMRUN_INVALID;
+        }
+        if (!check_vmsa_entry(env, vmsa, asid)) {
+            return SEV_VMRUN_INVALID;
+        }
+        if (vmpl >= AMD_SNP_VMPLS) {
+            refuse(env, "VMPL %u in the VMSA", vmpl);
+            return SEV_VMRUN_INVALID;
+        }
+    } else if (snp_host_enabled(env) &&
+               (amd_rmp_get(h, vmsa).lo & AMD_RMP_ASSIGNED)) {
+        refuse(env, "VMSA 0x%" HWADDR_PRIx " of a guest without SNP is an "
+               "assigned page", vmsa);
+        return SEV_VMRUN_INVALID;
+    }
+    if (vmsa_is_busy(env, vmsa)) {
+        refuse(env, "VMSA 0x%" HWADDR_PRIx " is in use by another CPU", vmsa);
+        return SEV_VMRUN_BUSY;
+    }
+
+    env->sev_status = SEV_STATUS_SEV | SEV_STATUS_SEV_ES |
+                      features << SEV_STATUS_FEATURES_SHIFT;
+    env->sev_vmpl = features & VMSA_FEATURE_SNP ? vmpl : 0;
+    env->sev_host_pat = env->pat;
+    env->vm_save = vmsa - offsetof(struct vmcb, save);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_VMSA], vmsa + 1);
+    return SEV_VMRUN_OK;
+}
+
+/*
+ * To the CPU that runs it, the VMSA is a page as others are not: what its TLB
+ * has of it is from before, or was for that.
+ */
+static void forget_vmsa(CPUX86State *env)
+{
+    hwaddr used = env->snp_in_use[SNP_IN_USE_VMSA];
+
+    if (used) {
+        tlb_flush_entry_by_mmuidx(env_cpu(env), used - 1, 1 << MMU_PHYS_IDX,
+                                  false);
+    }
+}
+
+/* Lock held. Sets @stale if TLBs have what the pages were before. */
+static bool check_pages(CPUX86State *env, AmdSnpHost *h, hwaddr vmcb,
+                        bool *stale)
+{
+    if (snp_host_enabled(env) &&
+        ((amd_rmp_get(h, vmcb).lo & AMD_RMP_ASSIGNED) ||
+         (amd_rmp_get(h, env->vm_hsave).lo & AMD_RMP_ASSIGNED))) {
+        refuse(env, "VMCB 0x%" HWADDR_PRIx " (RMP 0x%" PRIx64 ") or host save "
+               "area 0x%" PRIx64 " (RMP 0x%" PRIx64 ") is an assigned page",
+               vmcb, amd_rmp_get(h, vmcb).lo, env->vm_hsave,
+               amd_rmp_get(h, env->vm_hsave).lo);
+        return false;
+    }
+    /* The CPU writes both, in parts, without a key */
+    *stale = amd_snp_key_rewrite(h, vmcb, AMD_SNP_KEY_NONE);
+    *stale |= amd_snp_key_rewrite(h, env->vm_hsave, AMD_SNP_KEY_NONE);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_VMCB], vmcb + 1);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_HSAVE], env->vm_hsave + 1);
+    return true;
+}
+
+bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    bool ok, stale = false;
+
+    if (!h) {
+        return true;
+    }
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        ok = check_pages(env, h, vmcb, &stale);
+    }
+    if (stale) {
+        snp_flush_soon(env);
+    }
+    return ok;
+}
+
+SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
+                           uint32_t asid)
+{
+    CPUState *cs = env_cpu(env);
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    SevVmrun result = SEV_VMRUN_OK;
+
+    if (!(nested_ctl & (SVM_NESTED_CTL_SEV | SVM_NESTED_CTL_SEV_ES))) {
+        return SEV_VMRUN_OK;
+    }
+    if (!h) {
+        return SEV_VMRUN_INVALID;
+    }
+    if (!(nested_ctl & SVM_NESTED_CTL_SEV) || !(nested_ctl & SVM_NPT_ENABLED) ||
+        !mem_encrypt_enabled(env)) {
+        refuse(env, "SEV control bits 0x%" PRIx64 " need bits 0 (NPT) and 1 "
+               "(SEV), and SYSCFG.MemEncryptionModEn", nested_ctl);
+        return SEV_VMRUN_INVALID;
+    }
+    if (asid > AMD_SNP_MAX_ASID) {
+        refuse(env, "ASID %u is above the highest of SEV, %d", asid,
+               AMD_SNP_MAX_ASID);
+        return SEV_VMRUN_INVALID;
+    }
+    env->sev_status = SEV_STATUS_SEV;
+    env->sev_vmpl = 0;
+    if (nested_ctl & SVM_NESTED_CTL_SEV_ES) {
+        hwaddr vmsa = x86_ldq_phys(cs, env->vm_vmcb +
+                                   offsetof(struct vmcb, control.vmsa_pa));
+        uint64_t ghcb = x86_ldq_phys(cs, env->vm_vmcb +
+                                     offsetof(struct vmcb, control.ghcb_gpa));
+
+        /* Against RMPUPDATE and the like: what is checked stays so */
+        WITH_QEMU_LOCK_GUARD(&h->lock) {
+            result = prepare_es(env, asid, vmsa);
+        }
+        forget_vmsa(env);
+        env->ghcb_msr = ghcb;
+    } else if (asid < AMD_SNP_MIN_SEV_ASID &&
+               (env->features[FEAT_8000_001F_EAX] &
+                CPUID_8000_001F_EAX_SEV_ES)) {
+        refuse(env, "ASID %u is for guests with SEV-ES, this one has SEV only",
+               asid);
+        result = SEV_VMRUN_INVALID;
+    }
+    if (result != SEV_VMRUN_OK) {
+        env->sev_status = 0;
+        return result;
+    }
+    env->sev_cbit = AMD_SNP_CBIT;
+    env->sev_asid = asid;
+    amd_snp_host_count(h, AMD_SNP_STAT_VMRUN_SEV);
+    return SEV_VMRUN_OK;
+}
+
+bool sev_es_event_allowed(uint32_t event_inj)
+{
+    uint8_t vector = event_inj & SVM_EVTINJ_VEC_MASK;
+
+    switch (event_inj & SVM_EVTINJ_TYPE_MASK) {
+    case SVM_EVTINJ_TYPE_SOFT:
+        return false;
+    case SVM_EVTINJ_TYPE_EXEPT:
+        /* They would need the length of an instruction */
+        return vector != EXCP03_INT3 && vector != EXCP04_INTO;
+    default:
+        return true;
+    }
+}
+
+void sev_vmexit_done(CPUX86State *env)
+{
+    forget_vmsa(env);
+    env->sev_status = 0;
+    env->sev_cbit = 0;
+    env->sev_asid = 0;
+    env->sev_vmpl = 0;
+    env->ghcb_msr = 0;
+    for (int i = 0; i < ARRAY_SIZE(env->snp_in_use); i++) {
+        qatomic_set(&env->snp_in_use[i], 0);
+    }
+}
+
+/* ---- State ---- */
+
+/* What VMLOAD loads from a VMCB */
+static void load_vmload_state(CPUX86State *env, hwaddr base)
+{
+    CPUState *cs = env_cpu(env);
+
+    svm_load_seg_cache(env, MMU_PHYS_IDX,
+                       base + offsetof(struct vmcb, save.fs), R_FS);
+    svm_load_seg_cache(env, MMU_PHYS_IDX,
+                       base + offsetof(struct vmcb, save.gs), R_GS);
+    svm_load_seg(env, MMU_PHYS_IDX,
+                 base + offsetof(struct vmcb, save.tr), &env->tr);
+    svm_load_seg(env, MMU_PHYS_IDX,
+                 base + offsetof(struct vmcb, save.ldtr), &env->ldt);
+#define LOAD(field, at) \
+    (env->field = x86_ldq_phys(cs, base + offsetof(struct vmcb, save.at)))
+    LOAD(kernelgsbase, kernel_gs_base);
+    LOAD(lstar, lstar);
+    LOAD(cstar, cstar);
+    LOAD(fmask, sfmask);
+    LOAD(star, star);
+    LOAD(sysenter_cs, sysenter_cs);
+    LOAD(sysenter_esp, sysenter_esp);
+    LOAD(sysenter_eip, sysenter_eip);
+#undef LOAD
+}
+
+static void save_vmload_state(CPUX86State *env, hwaddr base)
+{
+    CPUState *cs = env_cpu(env);
+
+    svm_save_seg(env, MMU_PHYS_IDX,
+                 base + offsetof(struct vmcb, save.fs), &env->segs[R_FS]);
+    svm_save_seg(env, MMU_PHYS_IDX,
+                 base + offsetof(struct vmcb, save.gs), &env->segs[R_GS]);
+    svm_save_seg(env, MMU_PHYS_IDX,
+                 base + offsetof(struct vmcb, save.tr), &env->tr);
+    svm_save_seg(env, MMU_PHYS_IDX,
+                 base + offsetof(struct vmcb, save.ldtr), &env->ldt);
+#define SAVE(field, at) \
+    x86_stq_phys(cs, base + offsetof(struct vmcb, save.at), env->field)
+    SAVE(kernelgsbase, kernel_gs_base);
+    SAVE(lstar, lstar);
+    SAVE(cstar, cstar);
+    SAVE(fmask, sfmask);
+    SAVE(star, star);
+    SAVE(sysenter_cs, sysenter_cs);
+    SAVE(sysenter_esp, sysenter_esp);
+    SAVE(sysenter_eip, sysenter_eip);
+    SAVE(pat, g_pat);
+#undef SAVE
+}
+
+/* A value that XSETBV would refuse counts as x87 only */
+static void set_xcr0(CPUX86State *env, uint64_t xcr0)
+{
+    uint64_t known = ((uint64_t)env->features[FEAT_XSAVE_XCR0_HI] << 32) |
+                     env->features[FEAT_XSAVE_XCR0_LO];
+
+    xcr0 &= known;
+    if (!(xcr0 & XSTATE_SSE_MASK)) {
+        xcr0 &= ~(uint64_t)XSTATE_YMM_MASK;
+    }
+    env->xcr0 = xcr0 | XSTATE_FP_MASK;
+    cpu_sync_bndcs_hflags(env);
+    cpu_sync_avx_hflag(env);
+}
+
+static void load_gprs(CPUX86State *env, const uint8_t *gprs)
+{
+    for (int i = 0; i < ARRAY_SIZE(gpr_at); i++) {
+        if (gpr_at[i] >= 0) {
+            env->regs[gpr_at[i]] = ldq_le_p(gprs + i * 8);
+        }
+    }
+}
+
+void sev_es_load_guest(CPUX86State *env)
+{
+    hwaddr vmsa = env->vm_save + offsetof(struct vmcb, save);
+    uint8_t b[VMSA_SIZE];
+    uint16_t fsw;
+
+    address_space_read(env_cpu(env)->as, vmsa, MEMTXATTRS_UNSPECIFIED, b,
+                       sizeof(b));
+    load_vmload_state(env, env->vm_save);
+    load_gprs(env, b + VMSA_GPRS);
+    set_xcr0(env, ldq_le_p(b + VMSA_XCR0));
+    env->xss = ldq_le_p(b + VMSA_XSS);
+    env->pkru = ldl_le_p(b + VMSA_PKRU);
+    env->pat = ldq_le_p(b + offsetof(struct vmcb, save.g_pat) -
+                        offsetof(struct vmcb, save));
+
+    cpu_set_mxcsr(env, ldl_le_p(b + VMSA_MXCSR));
+    fsw = lduw_le_p(b + VMSA_X87_FSW);
+    env->fpstt = extract32(fsw, 11, 3);
+    env->fpus = deposit32(fsw, 11, 3, 0);
+    cpu_set_fpuc(env, lduw_le_p(b + VMSA_X87_FCW));
+    env->fpop = lduw_le_p(b + VMSA_X87_FOP);
+    env->fpdp = ldq_le_p(b + VMSA_X87_DP);
+    env->fpip = ldq_le_p(b + VMSA_X87_IP);
+    for (int i = 0; i < 8; i++) {
+        FPReg *r = &env->fpregs[(env->fpstt + i) & 7];
+
+        /* Abridged tag: 1 is not empty, by register and not by stack */
+        env->fptags[i] = !extract32(lduw_le_p(b + VMSA_X87_FTW), i, 1);
+        r->d.low = ldq_le_p(b + VMSA_X87_MANTISSA + i * 8);
+        r->d.high = lduw_le_p(b + VMSA_X87_EXPONENT + i * 2);
+    }
+    for (int i = 0; i < 16; i++) {
+        env->xmm_regs[i].ZMM_Q(0) = ldq_le_p(b + VMSA_XMM + i * 16);
+        env->xmm_regs[i].ZMM_Q(1) = ldq_le_p(b + VMSA_XMM + i * 16 + 8);
+        env->xmm_regs[i].ZMM_Q(2) = ldq_le_p(b + VMSA_YMM_HI + i * 16);
+        env->xmm_regs[i].ZMM_Q(3) = ldq_le_p(b + VMSA_YMM_HI + i * 16 + 8);
+    }
+}
+
+void sev_es_save_guest(CPUX86State *env)
+{
+    CPUState *cs = env_cpu(env);
+    hwaddr vmsa = env->vm_save + offsetof(struct vmcb, save);
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+    uint8_t b[VMSA_SIZE];
+    uint16_t ftw = 0;
+    bool stale;
+
+    /* If the host has written to it meanwhile, it is under the wrong key */
+    WITH_QEMU_LOCK_GUARD(&h->lock) {
+        stale = amd_snp_key_rewrite(h, vmsa, env->sev_asid);
+    }
+    if (stale) {
+        snp_flush_soon(env);
+    }
+    save_vmload_state(env, env->vm_save);
+    x86_stq_phys(cs, vmsa + VMSA_XSS, env->xss);
+    x86_stl_phys(cs, vmsa + VMSA_PKRU, env->pkru);
+    x86_stq_phys(cs, env->vm_vmcb + offsetof(struct vmcb, control.ghcb_gpa),
+                 env->ghcb_msr);
+
+    address_space_read(cs->as, vmsa + VMSA_GPRS, MEMTXATTRS_UNSPECIFIED,
+                       b + VMSA_GPRS, VMSA_SIZE - VMSA_GPRS);
+    for (int i = 0; i < ARRAY_SIZE(gpr_at); i++) {
+        if (gpr_at[i] >= 0) {
+            stq_le_p(b + VMSA_GPRS + i * 8, env->regs[gpr_at[i]]);
+        }
+    }
+    stq_le_p(b + VMSA_XCR0, env->xcr0);
+    update_mxcsr_from_sse_status(env);
+    stl_le_p(b + VMSA_MXCSR, env->mxcsr);
+    for (int i = 0; i < 8; i++) {
+        FPReg *r = &env->fpregs[(env->fpstt + i) & 7];
+
+        ftw |= !env->fptags[i] << i;
+        stq_le_p(b + VMSA_X87_MANTISSA + i * 8, r->d.low);
+        stw_le_p(b + VMSA_X87_EXPONENT + i * 2, r->d.high);
+    }
+    stw_le_p(b + VMSA_X87_FTW, ftw);
+    stw_le_p(b + VMSA_X87_FSW, deposit32(env->fpus, 11, 3, env->fpstt));
+    stw_le_p(b + VMSA_X87_FCW, env->fpuc);
+    stw_le_p(b + VMSA_X87_FOP, env->fpop);
+    stq_le_p(b + VMSA_X87_DP, env->fpdp);
+    stq_le_p(b + VMSA_X87_IP, env->fpip);
+    for (int i = 0; i < 16; i++) {
+        stq_le_p(b + VMSA_XMM + i * 16, env->xmm_regs[i].ZMM_Q(0));
+        stq_le_p(b + VMSA_XMM + i * 16 + 8, env->xmm_regs[i].ZMM_Q(1));
+        stq_le_p(b + VMSA_YMM_HI + i * 16, env->xmm_regs[i].ZMM_Q(2));
+        stq_le_p(b + VMSA_YMM_HI + i * 16 + 8, env->xmm_regs[i].ZMM_Q(3));
+    }
+    address_space_write(cs->as, vmsa + VMSA_GPRS, MEMTXATTRS_UNSPECIFIED,
+                        b + VMSA_GPRS, VMSA_SIZE - VMSA_GPRS);
+}
+
+void sev_es_load_host(CPUX86State *env)
+{
+    hwaddr save = env->vm_hsave + offsetof(struct vmcb, save);
+    uint8_t b[VMSA_X87];
+
+    /* Type B: the hypervisor has put them there before */
+    address_space_read(env_cpu(env)->as, save, MEMTXATTRS_UNSPECIFIED, b,
+                       sizeof(b));
+    load_vmload_state(env, env->vm_hsave);
+    load_gprs(env, b + VMSA_GPRS);
+    set_xcr0(env, ldq_le_p(b + VMSA_XCR0));
+    env->xss = ldq_le_p(b + VMSA_XSS);
+    env->pkru = ldl_le_p(b + VMSA_PKRU);
+    env->pat = env->sev_host_pat;
+
+    /* Type C: reset values */
+    env->fpstt = 0;
+    env->fpus = 0;
+    cpu_set_fpuc(env, 0x40);
+    env->fpop = 0;
+    env->fpip = 0;
+    env->fpdp = 0;
+    memset(env->fptags, 0, sizeof(env->fptags));
+    memset(env->fpregs, 0, sizeof(env->fpregs));
+    cpu_set_mxcsr(env, 0x1f80);
+    memset(env->xmm_regs, 0, sizeof(env->xmm_regs[0]) * 16);
+}

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The queues of patches that `tree`, `refresh` and `mail` take: one for each kernel tree, and the emulated host's."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.build.qemu import KIND, RELEASE, qemu_source_version
+from lab.build.sources import Source, kernel_source
+from lab.build.target import linux_of, qemu_of
+from lab.core.errors import usage_error
+from lab.core.options import Given, Option
+from lab.core.places import TOP, kernel_version
+from lab.core.session import Session
+from lab.patches.series import HOST, is_stable, patch_name, series_dir, trees
+
+LINUX_OPTION = Option("--linux", "DIR")
+QEMU_OPTION = Option("--qemu", "DIR")
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One of them, by the name that the user gives."""
+
+    name: str
+
+    @property
+    def is_host(self) -> bool:
+        """Are its patches to QEMU?"""
+        return self.name == HOST
+
+    @property
+    def folder(self) -> Path:
+        """Where its patches are."""
+        return series_dir(self.name)
+
+    @property
+    def shown(self) -> str:
+        """That folder, by its path in this repository."""
+        return patch_name(self.folder)
+
+    @property
+    def project(self) -> str:
+        """What the patches change, in words for messages and commits."""
+        return "QEMU" if self.is_host else "linux"
+
+    @property
+    def stable(self) -> str:
+        """Its name, if stable's rules hold for it; else nothing."""
+        return self.name if is_stable(self.name) else ""
+
+    @property
+    def option(self) -> str:
+        """The option that names a base."""
+        return QEMU_OPTION.name if self.is_host else LINUX_OPTION.name
+
+    @property
+    def work_tree(self) -> Path:
+        """The folder of its work tree, if the user names none."""
+        return TOP / "trees" / self.name
+
+    @property
+    def fetch_title(self) -> str:
+        """The title of the step that fetches its base."""
+        return f"fetch QEMU {RELEASE}" if self.is_host else f"fetch linux for {self.name}"
+
+    @property
+    def rules(self) -> str:
+        """The project's document on sending patches, which says what a sign-off certifies."""
+        return "docs/devel/submitting-a-patch.rst" if self.is_host else "Documentation/process/submitting-patches.rst"
+
+    def version(self, folder: Path) -> str | None:
+        """The version of a source tree; None if it is none."""
+        return qemu_source_version(folder) if self.is_host else kernel_version(folder)
+
+    def source(self, session: Session, given: Given) -> Source:
+        """Its base: the newest, or the user's."""
+        if self.is_host:
+            return Source(session, KIND, qemu_of(given))
+        return kernel_source(session, self.name, linux_of(given))
+
+
+def queues() -> list[str]:
+    """The names of all of them."""
+    return [*trees(), HOST]
+
+
+def need_queue(name: str | None, given: Given) -> Queue:
+    """The queue that a verb's first argument names. The other project's option is refused."""
+    if not name:
+        raise usage_error(f"which tree? expected {', '.join(queues())}")
+    if name not in queues():
+        raise usage_error(f"no such tree: expected {', '.join(queues())}, found '{name}'")
+    queue = Queue(name)
+    for option in (LINUX_OPTION, QEMU_OPTION):
+        if given.value(option.name) is not None and option.name != queue.option:
+            raise usage_error(f"{option.name} does not go with {name}: its base is named with {queue.option} DIR")
+    return queue
