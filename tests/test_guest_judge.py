@@ -73,7 +73,7 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
     given = judge(good)
     check(given, 0,
           r"^PASS: t on linux 1\.2\.3: a shell in an SNP guest of 2 CPUs after 33\.2 s; its report is signed, and its "
-          r"measurement the one computed here; no report in the kernel's log, no error on the host; logs: LOGS$",
+          r"measurement the one computed here; no report in the kernel's log, no error on the emulated host; logs: LOGS$",
           r"^ +2\.9 s  L1's firmware and kernel$", r"^ +8\.3 s  the guest's kernel, to a shell$",
           r"^ +4\.3 s  power-off  \(at 40\.3 s\)$")
     given.write(tmp_path / "json")
@@ -365,7 +365,7 @@ def test_error_on_the_host(judge: Judge, good: list[str]) -> None:
     """An error on the emulated host: fail."""
     host = QUIET.replace('"guest-errors": 0', '"guest-errors": 1').replace('"vmrun": 0', '"vmrun": 1')
     check(judge(good, host=host, host_log=["amd-snp: vmrun: page 0x1234 is no VMSA"]), 1,
-          r"1 error\(s\) on the emulated host", r"host\.log:1: amd-snp: vmrun: page 0x1234", "^FAIL: .*1 on the host")
+          r"1 error\(s\) on the emulated host", r"host\.log:1: amd-snp: vmrun: page 0x1234", "^FAIL: .*1 error.s. on the emulated host")
 
 
 def test_uncounted(judge: Judge, good: list[str]) -> None:

@@ -274,7 +274,7 @@ def emulated(host: str | None, *, provoked: dict[str, int | None] | None = None,
 
 HOST = {
     "no error on the emulated host: pass":
-        (emulated(counted(0, firmware=0, vmrun=0)), 0, "^PASS: .*no error on the host"),
+        (emulated(counted(0, firmware=0, vmrun=0)), 0, "^PASS: .*no error on the emulated host"),
     "an error that nobody asked for: fail, though all passed":
         (emulated(counted(2, firmware=2, vmrun=0)), 1, r"^ *2 error\(s\) on the emulated host"),
     "with its kind": (emulated(counted(2, firmware=2, vmrun=0)), 1, "^ *firmware: 2$"),
@@ -283,9 +283,9 @@ HOST = {
          r"host\.log:3: amd-snp: vmrun: page 0x1234 is no VMSA$"),
     "one that a test asks for: pass, and said":
         (emulated(counted(2, firmware=2, vmrun=0), provoked={"firmware": None}), 0,
-         "^PASS: .*2 on the host, all asked for"),
+         "^PASS: .*2 error.s. on the emulated host, all provoked by tests"),
     "as many as a test asks for: pass":
-        (emulated(counted(2, firmware=2), provoked={"firmware": 2}), 0, "^PASS: .*2 on the host, all asked for"),
+        (emulated(counted(2, firmware=2), provoked={"firmware": 2}), 0, "^PASS: .*2 error.s. on the emulated host, all provoked by tests"),
     "more than it asks for: fail":
         (emulated(counted(2, firmware=2), provoked={"vmrun": None, "firmware": 1}), 1,
          "firmware: 2, of which 1 may be"),
@@ -315,7 +315,7 @@ HOST = {
         (emulated(NO_ERROR, ktap=SKIPPED_TEST, wanted=(*LAUNCH_TEST, "state_test")), 1, "skipped, on a host"),
     "elsewhere it may be": (Ask(SKIPPED_CASE, wanted=LAUNCH_TEST), 0, "^PASS"),
     "a panic is a panic, counted or not":
-        (emulated(None, kernel=["[ 1.0] Kernel panic - not syncing: no"]), 255, "errors on the host not known"),
+        (emulated(None, kernel=["[ 1.0] Kernel panic - not syncing: no"]), 255, "errors on the emulated host not known"),
     "a time-out is a time-out, and tells the errors":
         (emulated(counted(1, vmrun=1), timed_out="9"), 124, "^ *vmrun: 1$"),
 }

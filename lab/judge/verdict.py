@@ -278,11 +278,11 @@ class Verdict:
         if self.asked.emulated:
             total = self.seen.logs.host.data.get("guest-errors")
             if total is None:
-                said += ", errors on the host not known"
-            elif self.unasked:
-                said += f", {total} on the host"
+                said += ", errors on the emulated host not known"
+            elif total == 0:
+                said += ", no error on the emulated host"
             else:
-                said += f", {total} on the host, all asked for" if total else ", no error on the host"
+                said += f", {total} error(s) on the emulated host" + ("" if self.unasked else ", all provoked by tests")
         return said
 
     def last_line(self) -> str:
