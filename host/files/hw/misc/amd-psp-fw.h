@@ -6,20 +6,34 @@
 #ifndef HW_MISC_AMD_PSP_FW_H
 #define HW_MISC_AMD_PSP_FW_H
 
+#include "amd-psp-abi.h"
 #include "hw/misc/amd-psp.h"
 #include "qemu/bswap.h"
 
 #define PSP_PAGE        4096
 #define PSP_BUF_MAX     64
 
-/* Bits of the command buffer that must be zero; a mask of 0 ends the list */
+/*
+ * Bits of the command buffer that must be zero: those of @mask in each 32-bit
+ * word from @offset on, for @len bytes. A @len of 0 ends a list.
+ */
 typedef struct PspReserved {
     uint8_t offset;
+    uint8_t len;
     uint32_t mask;
 } PspReserved;
 
+/* A field that must be zero */
+#define RSVD(type, field) \
+    { offsetof(type, field), sizeof_field(type, field), ~0u }
+/* A 32-bit field that may have no other bits than @known */
+#define RSVD_BUT(type, field, known) \
+    { offsetof(type, field), 4, (uint32_t)~(known) }
+/* All fields from this one to the end must be zero */
+#define RSVD_FROM(type, field) \
+    { offsetof(type, field), sizeof(type) - offsetof(type, field), ~0u }
 #define RESERVED(...) \
-    .reserved = (const PspReserved[]) { __VA_ARGS__, { 0, 0 } }
+    .reserved = (const PspReserved[]) { __VA_ARGS__, { 0, 0, 0 } }
 
 /* Platform states in which a command is allowed */
 enum {
@@ -59,20 +73,13 @@ struct PspCall {
     char *why;
 };
 
-static inline uint32_t psp_arg32(PspCall *c, unsigned offset)
-{
-    return ldl_le_p(c->buf + offset);
-}
+/* The command buffer, as the structure that its command has */
+#define PSP_BUF(c, type) ((type *)(c)->buf)
 
-static inline uint64_t psp_arg64(PspCall *c, unsigned offset)
+/* An address field of a structure. The C-bit means nothing to the firmware */
+static inline uint64_t psp_addr(uint64_t le)
 {
-    return ldq_le_p(c->buf + offset);
-}
-
-/* An address in the command buffer. The C-bit means nothing to the firmware */
-static inline uint64_t psp_arg_addr(PspCall *c, unsigned offset)
-{
-    return psp_arg64(c, offset) & ~AMD_SNP_CBIT;
+    return le64_to_cpu(le) & ~AMD_SNP_CBIT;
 }
 
 /* Refuse the command: returns @status and keeps the reason for the log */
@@ -115,14 +122,16 @@ bool psp_write(PspCall *c, uint64_t pa, unsigned key, const void *buf,
                size_t len);
 /* Change a part of the command buffer in memory */
 void psp_write_buf(PspCall *c, unsigned offset, unsigned len);
+#define PSP_WRITE_FIELD(c, type, field) \
+    psp_write_buf(c, offsetof(type, field), sizeof_field(type, field))
 
 /* ---- Guests ---- */
 
 PspGuest *psp_guest_new(AmdPspState *s, bool snp);
 void psp_guest_free(PspGuest *g);
 bool psp_guests_full(AmdPspState *s);
-/* The SNP guest whose context's address is at @offset of the buffer */
-PspStatus psp_guest_by_gctx(PspCall *c, unsigned offset, PspGuest **g);
+/* The SNP guest whose context is at @pa */
+PspStatus psp_guest_by_gctx(PspCall *c, uint64_t pa, PspGuest **g);
 /* Bind and release an ASID; releasing destroys the key */
 PspStatus psp_asid_bind(PspCall *c, PspGuest *g, uint32_t asid, unsigned first,
                         unsigned last);
@@ -138,13 +147,8 @@ extern const unsigned psp_n_snp_commands;
 PspStatus psp_snp_guest_request(PspCall *c);
 /* Back to before SNP_INIT: all guests are gone */
 void psp_snp_drop_guests(PspCall *c);
-void psp_tcb_store(void *p, uint64_t tcb);
 
 /* ---- Cryptography: amd-psp-crypto.c ---- */
-
-/* R and S, or Qx and Qy, little endian, 72 bytes each */
-#define PSP_ECC_LEN     144
-#define PSP_ECC_HALF    72
 
 /* ECDSA P-384 and AES-256-GCM can be done: QEMU is built with GnuTLS */
 bool psp_crypto_available(void);

@@ -14,48 +14,26 @@
 #include "qemu/osdep.h"
 #include "amd-psp-fw.h"
 
-/* Message header */
-#define HDR_TAG             0x00
-#define HDR_SEQNO           0x20
-#define HDR_AAD             0x30    /* authenticated from here on */
-#define HDR_ALGO            0x30
-#define HDR_VERSION         0x31
-#define HDR_SIZE            0x32
-#define HDR_TYPE            0x34
-#define HDR_MSG_VERSION     0x35
-#define HDR_MSG_SIZE        0x36
-#define HDR_VMPCK           0x3c
-#define HDR_LEN             0x60
-#define HDR_RESERVED        0x3d
+/* A message is one page: its header, and the payload behind it */
+#define MSG_MAX             (PSP_PAGE - sizeof(SnpMsgHdr))
+/* The part of the header that the tag authenticates, with the payload */
+#define AAD_LEN             (sizeof(SnpMsgHdr) - offsetof(SnpMsgHdr, algo))
 
-#define ALGO_AES_256_GCM    1
-#define TAG_LEN             16
-#define MSG_MAX             (PSP_PAGE - HDR_LEN)
-
-enum {
-    MSG_KEY_REQ = 3, MSG_KEY_RSP, MSG_REPORT_REQ, MSG_REPORT_RSP,
-};
-
-#define KEY_REQ_LEN         0x20
-#define KEY_RSP_LEN         0x40
-#define REPORT_REQ_LEN      0x60
-#define REPORT_RSP_HDR      0x20
-#define REPORT_LEN          0x4a0
-#define REPORT_SIGNED_LEN   0x2a0
-
-/* Which key signs: KEY_SEL of the requests, SIGNING_KEY of the report */
-#define KEY_SEL_VLEK        2
-#define KEY_SEL_RESERVED    3
-#define SIGNING_KEY_NONE    7
-
-/* GUEST_FIELD_SELECT of MSG_KEY_REQ */
-#define FIELD_POLICY        BIT(0)
-#define FIELD_IMAGE_ID      BIT(1)
-#define FIELD_FAMILY_ID     BIT(2)
-#define FIELD_MEASUREMENT   BIT(3)
-#define FIELD_GUEST_SVN     BIT(4)
-#define FIELD_TCB           BIT(5)
-#define FIELD_KNOWN         MAKE_64BIT_MASK(0, 6)
+/* What a derived key is made from; the layout is this emulation's own */
+typedef struct QEMU_PACKED PspKeyInput {
+    uint64_t guest_field_select;
+    uint32_t vmpl;
+    uint32_t guest_svn;
+    uint64_t policy;
+    uint8_t image_id[16];
+    uint8_t family_id[16];
+    uint8_t measurement[48];
+    uint64_t tcb_version;
+    uint8_t id_key_digest[48];
+    uint8_t author_key_digest[48];
+    uint8_t pad[48];
+} PspKeyInput;
+QEMU_BUILD_BUG_ON(sizeof(PspKeyInput) != 0x100);
 
 static bool all_zero(const uint8_t *p, size_t n)
 {
@@ -67,57 +45,56 @@ static bool all_zero(const uint8_t *p, size_t n)
     return true;
 }
 
-static void store_version(uint8_t *p)
-{
-    p[0] = PSP_BUILD;
-    p[1] = PSP_API_MINOR;
-    p[2] = PSP_API_MAJOR;
-}
-
 /* Status within the response, which goes to the guest alone */
-static PspStatus make_report(AmdPspState *s, PspGuest *g, const uint8_t *req,
-                             unsigned vmpck, uint8_t *r)
+static PspStatus make_report(AmdPspState *s, PspGuest *g,
+                             const SnpReportReq *req, unsigned vmpck,
+                             SnpReport *r)
 {
-    uint32_t vmpl = ldl_le_p(req + 0x40);
-    uint32_t sel = ldl_le_p(req + 0x44);
+    static const SnpFwVersion version = {
+        .build = PSP_BUILD, .minor = PSP_API_MINOR, .major = PSP_API_MAJOR,
+    };
+    uint32_t vmpl = le32_to_cpu(req->vmpl);
+    uint32_t sel = le32_to_cpu(req->key_sel);
     bool sign = !s->mask_chip_key;
+    uint32_t flags = (g->author_key_en ? SNP_REPORT_AUTHOR_KEY_EN : 0) |
+                     (s->mask_chip_key ? SNP_REPORT_MASK_CHIP_KEY : 0) |
+                     SNP_REPORT_SIGNING_KEY(sign ? 0 : SNP_SIGNING_KEY_NONE);
 
-    if (vmpl >= AMD_SNP_VMPLS || vmpl < vmpck || sel >= KEY_SEL_RESERVED ||
-        !all_zero(req + 0x48, REPORT_REQ_LEN - 0x48)) {
+    if (vmpl >= AMD_SNP_VMPLS || vmpl < vmpck || sel >= SNP_KEY_SEL_RESERVED ||
+        !all_zero(req->rsvd, sizeof(req->rsvd))) {
         return PSP_INVALID_PARAM;
     }
-    if (sel == KEY_SEL_VLEK || g->vcek_disabled) {
+    if (sel == SNP_KEY_SEL_VLEK || g->vcek_disabled) {
         return PSP_INVALID_KEY;
     }
-    memset(r, 0, REPORT_LEN);
-    stl_le_p(r + 0x000, 2);
-    stl_le_p(r + 0x004, g->guest_svn);
-    stq_le_p(r + 0x008, g->policy);
-    memcpy(r + 0x010, g->family_id, sizeof(g->family_id));
-    memcpy(r + 0x020, g->image_id, sizeof(g->image_id));
-    stl_le_p(r + 0x030, vmpl);
-    stl_le_p(r + 0x034, 1);                 /* ECDSA P-384 with SHA-384 */
-    psp_tcb_store(r + 0x038, PSP_TCB);
-    stq_le_p(r + 0x040, psp_smt(s));        /* platform information */
-    stl_le_p(r + 0x048, g->author_key_en | s->mask_chip_key << 1 |
-                        (sign ? 0 : SIGNING_KEY_NONE) << 2);
-    memcpy(r + 0x050, req, 64);
-    memcpy(r + 0x090, g->ld, sizeof(g->ld));
-    memcpy(r + 0x0c0, g->host_data, sizeof(g->host_data));
-    memcpy(r + 0x0e0, g->id_key_digest, sizeof(g->id_key_digest));
-    memcpy(r + 0x110, g->author_key_digest, sizeof(g->author_key_digest));
-    memcpy(r + 0x140, g->report_id, sizeof(g->report_id));
-    memcpy(r + 0x160, g->report_id_ma, sizeof(g->report_id_ma));
-    psp_tcb_store(r + 0x180, s->reported_tcb);
+    memset(r, 0, sizeof(*r));
+    r->version = cpu_to_le32(SNP_REPORT_VERSION);
+    r->guest_svn = cpu_to_le32(g->guest_svn);
+    r->policy = cpu_to_le64(g->policy);
+    memcpy(r->family_id, g->family_id, sizeof(r->family_id));
+    memcpy(r->image_id, g->image_id, sizeof(r->image_id));
+    r->vmpl = cpu_to_le32(vmpl);
+    r->signature_algo = cpu_to_le32(SNP_REPORT_ALGO_ECDSA_P384);
+    r->current_tcb = cpu_to_le64(PSP_TCB);
+    r->platform_info = cpu_to_le64(psp_smt(s) ? SNP_REPORT_INFO_SMT_EN : 0);
+    r->flags = cpu_to_le32(flags);
+    memcpy(r->report_data, req->user_data, sizeof(r->report_data));
+    memcpy(r->measurement, g->ld, sizeof(r->measurement));
+    memcpy(r->host_data, g->host_data, sizeof(r->host_data));
+    memcpy(r->id_key_digest, g->id_key_digest, sizeof(r->id_key_digest));
+    memcpy(r->author_key_digest, g->author_key_digest,
+           sizeof(r->author_key_digest));
+    memcpy(r->report_id, g->report_id, sizeof(r->report_id));
+    memcpy(r->report_id_ma, g->report_id_ma, sizeof(r->report_id_ma));
+    r->reported_tcb = cpu_to_le64(s->reported_tcb);
     if (!s->mask_chip_id) {
-        memcpy(r + 0x1a0, s->chip_id, sizeof(s->chip_id));
+        memcpy(r->chip_id, s->chip_id, sizeof(r->chip_id));
     }
-    psp_tcb_store(r + 0x1e0, PSP_TCB);      /* committed */
-    store_version(r + 0x1e8);
-    store_version(r + 0x1ec);
-    psp_tcb_store(r + 0x1f0, g->launch_tcb);
-    if (sign && !psp_sign(s->vcek, r, REPORT_SIGNED_LEN,
-                          r + REPORT_SIGNED_LEN)) {
+    r->committed_tcb = cpu_to_le64(PSP_TCB);
+    r->current = version;
+    r->committed = version;
+    r->launch_tcb = cpu_to_le64(g->launch_tcb);
+    if (sign && !psp_sign(s->vcek, r, SNP_REPORT_SIGNED_LEN, r->signature)) {
         return PSP_HWERROR_PLATFORM;
     }
     return PSP_SUCCESS;
@@ -127,79 +104,86 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g, const uint8_t *req,
  * A key that depends on the chip and on what of the guest is selected. That of
  * the firmware is derived in another way, which is not public.
  */
-static PspStatus derive_key(AmdPspState *s, PspGuest *g, const uint8_t *req,
+static PspStatus derive_key(AmdPspState *s, PspGuest *g, const SnpKeyReq *req,
                             unsigned vmpck, uint8_t key[32])
 {
-    uint32_t root = ldl_le_p(req);
-    uint64_t fields = ldq_le_p(req + 0x08);
-    uint32_t vmpl = ldl_le_p(req + 0x10);
-    uint32_t svn = ldl_le_p(req + 0x14);
-    uint64_t tcb = ldq_le_p(req + 0x18);
-    uint8_t in[0x100] = { 0 };
+    uint32_t root = le32_to_cpu(req->root_key_select);
+    uint64_t fields = le64_to_cpu(req->guest_field_select);
+    uint32_t vmpl = le32_to_cpu(req->vmpl);
+    uint32_t svn = le32_to_cpu(req->guest_svn);
+    uint64_t tcb = le64_to_cpu(req->tcb_version);
+    uint32_t sel = SNP_KEY_REQ_ROOT_SEL(root);
+    PspKeyInput in = { 0 };
 
-    /* Bit 0 of the root selects a migration agent's key: no guest has one */
-    if (root & ~6u || ldl_le_p(req + 4) || fields & ~FIELD_KNOWN ||
-        vmpl >= AMD_SNP_VMPLS || vmpl < vmpck || root >> 1 == 3) {
+    /* SNP_KEY_REQ_ROOT_VMRK, a migration agent's key: no guest has one */
+    if (root & ~SNP_KEY_REQ_ROOT_SEL_MASK || req->rsvd ||
+        fields & ~SNP_KEY_REQ_KNOWN || vmpl >= AMD_SNP_VMPLS || vmpl < vmpck ||
+        sel == SNP_KEY_SEL_RESERVED) {
         return PSP_INVALID_PARAM;
     }
-    if (root >> 1 == KEY_SEL_VLEK || g->vcek_disabled) {
+    if (sel == SNP_KEY_SEL_VLEK || g->vcek_disabled) {
         return PSP_INVALID_KEY;
     }
-    if ((fields & FIELD_GUEST_SVN) && svn > g->guest_svn) {
+    if ((fields & SNP_KEY_REQ_GUEST_SVN) && svn > g->guest_svn) {
         return PSP_INVALID_PARAM;
     }
-    for (int i = 0; (fields & FIELD_TCB) && i < 64; i += 8) {
+    for (int i = 0; (fields & SNP_KEY_REQ_TCB) && i < 64; i += 8) {
         if (extract64(tcb, i, 8) > extract64(PSP_TCB, i, 8)) {
             return PSP_INVALID_PARAM;
         }
     }
-    stq_le_p(in, fields);
-    stl_le_p(in + 0x08, vmpl);
-    if (fields & FIELD_POLICY) {
-        stq_le_p(in + 0x10, g->policy);
+    in.guest_field_select = cpu_to_le64(fields);
+    in.vmpl = cpu_to_le32(vmpl);
+    if (fields & SNP_KEY_REQ_POLICY) {
+        in.policy = cpu_to_le64(g->policy);
     }
-    if (fields & FIELD_IMAGE_ID) {
-        memcpy(in + 0x18, g->image_id, 16);
+    if (fields & SNP_KEY_REQ_IMAGE_ID) {
+        memcpy(in.image_id, g->image_id, sizeof(in.image_id));
     }
-    if (fields & FIELD_FAMILY_ID) {
-        memcpy(in + 0x28, g->family_id, 16);
+    if (fields & SNP_KEY_REQ_FAMILY_ID) {
+        memcpy(in.family_id, g->family_id, sizeof(in.family_id));
     }
-    if (fields & FIELD_MEASUREMENT) {
-        memcpy(in + 0x38, g->ld, 48);
+    if (fields & SNP_KEY_REQ_MEASUREMENT) {
+        memcpy(in.measurement, g->ld, sizeof(in.measurement));
     }
-    if (fields & FIELD_GUEST_SVN) {
-        stl_le_p(in + 0x0c, svn);
+    if (fields & SNP_KEY_REQ_GUEST_SVN) {
+        in.guest_svn = cpu_to_le32(svn);
     }
-    if (fields & FIELD_TCB) {
-        stq_le_p(in + 0x68, tcb);
+    if (fields & SNP_KEY_REQ_TCB) {
+        in.tcb_version = cpu_to_le64(tcb);
     }
     /* Author and ID key always count: other owners get other keys */
-    memcpy(in + 0x70, g->id_key_digest, sizeof(g->id_key_digest));
-    memcpy(in + 0xa0, g->author_key_digest, sizeof(g->author_key_digest));
-    psp_hmac_sha256(s->chip_secret, sizeof(s->chip_secret), in, sizeof(in),
+    memcpy(in.id_key_digest, g->id_key_digest, sizeof(in.id_key_digest));
+    memcpy(in.author_key_digest, g->author_key_digest,
+           sizeof(in.author_key_digest));
+    psp_hmac_sha256(s->chip_secret, sizeof(s->chip_secret), &in, sizeof(in),
                     key);
     return PSP_SUCCESS;
 }
 
 /* The answer to a request that was authentic; false if there is none */
 static bool answer(PspCall *c, PspGuest *g, unsigned type, unsigned vmpck,
-                   const uint8_t *in, size_t len, uint8_t *out, size_t *out_len)
+                   const void *in, size_t len, void *out, size_t *out_len)
 {
     PspStatus status;
 
-    if (type == MSG_REPORT_REQ && len == REPORT_REQ_LEN) {
-        memset(out, 0, REPORT_RSP_HDR + REPORT_LEN);
-        status = make_report(c->s, g, in, vmpck, out + REPORT_RSP_HDR);
-        stl_le_p(out, status);
-        stl_le_p(out + 4, status ? 0 : REPORT_LEN);
-        *out_len = REPORT_RSP_HDR + (status ? 0 : REPORT_LEN);
+    if (type == SNP_MSG_REPORT_REQ && len == sizeof(SnpReportReq)) {
+        SnpReportRsp *rsp = out;
+
+        memset(rsp, 0, sizeof(*rsp));
+        status = make_report(c->s, g, in, vmpck, &rsp->report);
+        rsp->status = cpu_to_le32(status);
+        rsp->report_size = cpu_to_le32(status ? 0 : sizeof(rsp->report));
+        *out_len = status ? offsetof(SnpReportRsp, report) : sizeof(*rsp);
         return true;
     }
-    if (type == MSG_KEY_REQ && len == KEY_REQ_LEN) {
-        memset(out, 0, KEY_RSP_LEN);
-        status = derive_key(c->s, g, in, vmpck, out + 0x20);
-        stl_le_p(out, status);
-        *out_len = KEY_RSP_LEN;
+    if (type == SNP_MSG_KEY_REQ && len == sizeof(SnpKeyReq)) {
+        SnpKeyRsp *rsp = out;
+
+        memset(rsp, 0, sizeof(*rsp));
+        status = derive_key(c->s, g, in, vmpck, rsp->derived_key);
+        rsp->status = cpu_to_le32(status);
+        *out_len = sizeof(*rsp);
         return true;
     }
     return false;
@@ -207,16 +191,19 @@ static bool answer(PspCall *c, PspGuest *g, unsigned type, unsigned vmpck,
 
 PspStatus psp_snp_guest_request(PspCall *c)
 {
-    uint64_t req_pa = psp_arg_addr(c, 8), rsp_pa = psp_arg_addr(c, 16);
+    const SnpCmdGuestRequest *cmd = PSP_BUF(c, SnpCmdGuestRequest);
+    uint64_t req_pa = psp_addr(cmd->req_paddr);
+    uint64_t rsp_pa = psp_addr(cmd->res_paddr);
     g_autofree uint8_t *buf = g_malloc0(4 * PSP_PAGE);
-    uint8_t *req = buf, *rsp = buf + PSP_PAGE;
+    SnpMsgHdr *req = (SnpMsgHdr *)buf;
+    SnpMsgHdr *rsp = (SnpMsgHdr *)(buf + PSP_PAGE);
     uint8_t *in = buf + 2 * PSP_PAGE, *out = buf + 3 * PSP_PAGE;
     uint8_t iv[12] = { 0 };
     unsigned type, vmpck;
     size_t len, out_len = 0;
     uint64_t seqno;
     PspGuest *g;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (status) {
         return status;
@@ -239,21 +226,22 @@ PspStatus psp_snp_guest_request(PspCall *c)
     if (status) {
         return status;
     }
-    type = req[HDR_TYPE];
-    vmpck = req[HDR_VMPCK];
-    len = lduw_le_p(req + HDR_MSG_SIZE);
-    seqno = ldq_le_p(req + HDR_SEQNO);
-    if (req[HDR_ALGO] != ALGO_AES_256_GCM || req[HDR_VERSION] != 1 ||
-        lduw_le_p(req + HDR_SIZE) != HDR_LEN || req[HDR_MSG_VERSION] != 1 ||
-        len > MSG_MAX || vmpck >= AMD_SNP_VMPLS ||
-        !all_zero(req + HDR_SEQNO + 8, 8) || ldl_le_p(req + 0x38) ||
-        !all_zero(req + HDR_RESERVED, HDR_LEN - HDR_RESERVED)) {
+    type = req->msg_type;
+    vmpck = req->msg_vmpck;
+    len = le16_to_cpu(req->msg_sz);
+    seqno = le64_to_cpu(req->msg_seqno);
+    if (req->algo != SNP_MSG_ALGO_AES_256_GCM ||
+        req->hdr_version != SNP_MSG_HDR_VERSION ||
+        le16_to_cpu(req->hdr_sz) != sizeof(*req) ||
+        req->msg_version != SNP_MSG_VERSION || len > MSG_MAX ||
+        vmpck >= AMD_SNP_VMPLS || !all_zero(req->rsvd1, sizeof(req->rsvd1)) ||
+        req->rsvd2 || !all_zero(req->rsvd3, sizeof(req->rsvd3))) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "message header: algorithm %u, version %u, size "
                           "0x%x, type %u version %u size 0x%zx, VMPCK %u",
-                          req[HDR_ALGO], req[HDR_VERSION],
-                          lduw_le_p(req + HDR_SIZE), type,
-                          req[HDR_MSG_VERSION], len, vmpck);
+                          req->algo, req->hdr_version,
+                          le16_to_cpu(req->hdr_sz), type, req->msg_version,
+                          len, vmpck);
     }
     if (g->msg_count[vmpck] >= UINT64_MAX - 2) {
         return psp_refuse(c, PSP_AEAD_OFLOW,
@@ -266,26 +254,26 @@ PspStatus psp_snp_guest_request(PspCall *c)
                           seqno, g->msg_count[vmpck] + 1);
     }
     stq_le_p(iv, seqno);
-    if (!psp_gcm(false, g->vmpck[vmpck], iv, req + HDR_AAD, HDR_LEN - HDR_AAD,
-                 req + HDR_LEN, len, in, req + HDR_TAG)) {
+    if (!psp_gcm(false, g->vmpck[vmpck], iv, &req->algo, AAD_LEN, req + 1, len,
+                 in, req->authtag)) {
         return psp_refuse(c, PSP_BAD_MEASUREMENT,
                           "the message is not sealed with VMPCK %u", vmpck);
     }
     if (!answer(c, g, type, vmpck, in, len, out, &out_len)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "message of type %u with 0x%zx bytes, expected %u "
-                          "with 0x%x or %u with 0x%x", type, len,
-                          MSG_KEY_REQ, KEY_REQ_LEN, MSG_REPORT_REQ,
-                          REPORT_REQ_LEN);
+                          "with 0x%zx or %u with 0x%zx", type, len,
+                          SNP_MSG_KEY_REQ, sizeof(SnpKeyReq),
+                          SNP_MSG_REPORT_REQ, sizeof(SnpReportReq));
     }
 
-    memcpy(rsp + HDR_AAD, req + HDR_AAD, HDR_LEN - HDR_AAD);
-    rsp[HDR_TYPE] = type + 1;
-    stw_le_p(rsp + HDR_MSG_SIZE, out_len);
-    stq_le_p(rsp + HDR_SEQNO, seqno + 1);
+    memcpy(&rsp->algo, &req->algo, AAD_LEN);
+    rsp->msg_type = type + 1;
+    rsp->msg_sz = cpu_to_le16(out_len);
+    rsp->msg_seqno = cpu_to_le64(seqno + 1);
     stq_le_p(iv, seqno + 1);
-    if (!psp_gcm(true, g->vmpck[vmpck], iv, rsp + HDR_AAD, HDR_LEN - HDR_AAD,
-                 out, out_len, rsp + HDR_LEN, rsp + HDR_TAG)) {
+    if (!psp_gcm(true, g->vmpck[vmpck], iv, &rsp->algo, AAD_LEN, out, out_len,
+                 rsp + 1, rsp->authtag)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "sealing failed");
     }
     g->msg_count[vmpck] += 2;

@@ -45,34 +45,7 @@
 #define SNP_TMR_SIZE            (2 * MiB)
 #define SEV_NV_SIZE             (32 * KiB)
 #define SEV_ID_LEN              64
-#define SEV_MEASURE_LEN         48
-#define SEV_SECRET_HDR_LEN      52
 #define SEV_SECRET_MAX          (16 * KiB)
-#define SEV_REPORT_LEN          208
-
-/* Guest policy (SEV API, "Guest Policy Structure") */
-#define SEV_POLICY_NODBG        BIT(0)
-#define SEV_POLICY_ES           BIT(2)
-#define SEV_POLICY_RESERVED     MAKE_64BIT_MASK(6, 10)
-
-/* Certificates (SEV API, "SEV Certificate Format") */
-#define CERT_LEN                0x824
-#define CERT_SIGNED_LEN         0x414
-#define CERT_VERSION            0x000
-#define CERT_USAGE              0x008
-#define CERT_ALGO               0x00c
-#define CERT_CURVE              0x010
-#define CERT_QX                 0x014
-#define CERT_SIG1               0x414
-#define CERT_SIG2               0x61c
-#define CURVE_P384              2
-#define USAGE_INVALID           0x1000
-#define USAGE_OCA               0x1001
-#define USAGE_PEK               0x1002
-#define USAGE_PDH               0x1003
-#define USAGE_CEK               0x1004
-#define ALGO_ECDSA_SHA384       0x102
-#define ALGO_ECDH_SHA384        0x103
 
 /* ---- Refusals ---- */
 
@@ -326,7 +299,7 @@ bool psp_smt(AmdPspState *s)
 
 static PspStatus guest_by_handle(PspCall *c, PspGuest **g)
 {
-    uint32_t handle = psp_arg32(c, 0);
+    uint32_t handle = le32_to_cpu(PSP_BUF(c, SevCmdHandle)->handle);
 
     *g = g_hash_table_lookup(c->s->guests, GUINT_TO_POINTER(handle));
     if (!*g) {
@@ -358,41 +331,40 @@ static PspStatus guest_in_state(PspCall *c, PspGuest **g, unsigned states,
 
 /* ---- Certificates ---- */
 
-static bool cert_make(PspKey *key, unsigned usage, unsigned algo, uint8_t *cert)
+static bool cert_make(PspKey *key, uint32_t usage, uint32_t algo, SevCert *cert)
 {
-    uint8_t q[PSP_ECC_LEN];
-
-    memset(cert, 0, CERT_LEN);
-    if (!psp_key_public(key, q)) {
+    memset(cert, 0, sizeof(*cert));
+    if (!psp_key_public(key, cert->pubkey.q)) {
         return false;
     }
-    stl_le_p(cert + CERT_VERSION, 1);
-    cert[4] = PSP_API_MAJOR;
-    cert[5] = PSP_API_MINOR;
-    stl_le_p(cert + CERT_USAGE, usage);
-    stl_le_p(cert + CERT_ALGO, algo);
-    stl_le_p(cert + CERT_CURVE, CURVE_P384);
-    memcpy(cert + CERT_QX, q, sizeof(q));
-    stl_le_p(cert + CERT_SIG1, USAGE_INVALID);
-    stl_le_p(cert + CERT_SIG2, USAGE_INVALID);
+    cert->version = cpu_to_le32(SEV_CERT_VERSION);
+    cert->api_major = PSP_API_MAJOR;
+    cert->api_minor = PSP_API_MINOR;
+    cert->pubkey_usage = cpu_to_le32(usage);
+    cert->pubkey_algo = cpu_to_le32(algo);
+    cert->pubkey.curve = cpu_to_le32(SEV_CERT_CURVE_P384);
+    cert->sig1.usage = cpu_to_le32(SEV_CERT_USAGE_INVALID);
+    cert->sig2.usage = cpu_to_le32(SEV_CERT_USAGE_INVALID);
     return true;
 }
 
-static bool cert_sign(uint8_t *cert, unsigned slot, PspKey *key, unsigned usage)
+/* @sig: one of the two signatures of @cert; @usage: that of @key */
+static bool cert_sign(SevCert *cert, SevCertSig *sig, PspKey *key,
+                      uint32_t usage)
 {
-    stl_le_p(cert + slot, usage);
-    stl_le_p(cert + slot + 4, ALGO_ECDSA_SHA384);
-    return psp_sign(key, cert, CERT_SIGNED_LEN, cert + slot + 8);
+    sig->usage = cpu_to_le32(usage);
+    sig->algo = cpu_to_le32(SEV_CERT_ALGO_ECDSA_SHA384);
+    return psp_sign(key, cert, SEV_CERT_SIGNED_LEN, sig->sig);
 }
 
-static bool cert_check(PspCall *c, const uint8_t *cert, unsigned usage)
+static bool cert_check(const SevCert *cert, uint32_t usage)
 {
-    return ldl_le_p(cert + CERT_VERSION) == 1 &&
-           ldl_le_p(cert + CERT_USAGE) == usage &&
-           ldl_le_p(cert + CERT_ALGO) == ALGO_ECDSA_SHA384 &&
-           ldl_le_p(cert + CERT_CURVE) == CURVE_P384 &&
-           ldl_le_p(cert + CERT_SIG1) == USAGE_OCA &&
-           ldl_le_p(cert + CERT_SIG1 + 4) == ALGO_ECDSA_SHA384;
+    return le32_to_cpu(cert->version) == SEV_CERT_VERSION &&
+           le32_to_cpu(cert->pubkey_usage) == usage &&
+           le32_to_cpu(cert->pubkey_algo) == SEV_CERT_ALGO_ECDSA_SHA384 &&
+           le32_to_cpu(cert->pubkey.curve) == SEV_CERT_CURVE_P384 &&
+           le32_to_cpu(cert->sig1.usage) == SEV_CERT_USAGE_OCA &&
+           le32_to_cpu(cert->sig1.algo) == SEV_CERT_ALGO_ECDSA_SHA384;
 }
 
 static PspStatus no_crypto(PspCall *c)
@@ -446,12 +418,15 @@ static PspStatus cmd_pdh_gen(PspCall *c)
     return renew_keys(c, false);
 }
 
-/* Answer with the length that is needed, if @len is too short for it */
-static bool length_query(PspCall *c, unsigned len_offset, uint32_t need)
+/*
+ * Put the length that is needed into the length field at @offset of the command
+ * buffer; true if the host has less room than that.
+ */
+static bool length_query(PspCall *c, unsigned offset, uint32_t need)
 {
-    bool too_short = psp_arg32(c, len_offset) < need;
+    bool too_short = ldl_le_p(c->buf + offset) < need;
 
-    stl_le_p(c->buf + len_offset, need);
+    stl_le_p(c->buf + offset, need);
     return too_short;
 }
 
@@ -464,33 +439,35 @@ static PspStatus answer_lengths(PspCall *c)
 
 static PspStatus cmd_pek_csr(PspCall *c)
 {
-    uint8_t cert[CERT_LEN];
-    uint64_t addr = psp_arg_addr(c, 0);
+    uint64_t addr = psp_addr(PSP_BUF(c, SevCmdPekCsr)->address);
+    SevCert cert;
     PspStatus status;
 
-    if (length_query(c, 8, CERT_LEN)) {
+    if (length_query(c, offsetof(SevCmdPekCsr, len), sizeof(cert))) {
         return answer_lengths(c);
     }
     if (!psp_crypto_available()) {
         return no_crypto(c);
     }
-    status = psp_check_output(c, "the CSR", addr, CERT_LEN);
+    status = psp_check_output(c, "the CSR", addr, sizeof(cert));
     if (status) {
         return status;
     }
-    if (!cert_make(c->s->pek, USAGE_PEK, ALGO_ECDSA_SHA384, cert)) {
+    if (!cert_make(c->s->pek, SEV_CERT_USAGE_PEK, SEV_CERT_ALGO_ECDSA_SHA384,
+                   &cert)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "no key to certify");
     }
-    psp_write(c, addr, AMD_SNP_KEY_NONE, cert, CERT_LEN);
-    psp_write_buf(c, 8, 4);
+    psp_write(c, addr, AMD_SNP_KEY_NONE, &cert, sizeof(cert));
+    PSP_WRITE_FIELD(c, SevCmdPekCsr, len);
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_pek_cert_import(PspCall *c)
 {
+    const SevCmdPekCertImport *cmd = PSP_BUF(c, SevCmdPekCertImport);
     AmdPspState *s = c->s;
-    g_autofree uint8_t *certs = g_malloc(2 * CERT_LEN);
-    uint8_t *pek = certs, *oca = certs + CERT_LEN;
+    g_autofree SevCert *certs = g_new(SevCert, 2);
+    SevCert *pek = &certs[0], *oca = &certs[1];
     uint8_t q[PSP_ECC_LEN];
 
     if (!psp_crypto_available()) {
@@ -500,24 +477,28 @@ static PspStatus cmd_pek_cert_import(PspCall *c)
         return psp_refuse(c, PSP_ALREADY_OWNED,
                           "certificates of an owner were imported before");
     }
-    if (psp_arg32(c, 8) != CERT_LEN || psp_arg32(c, 24) != CERT_LEN) {
+    if (le32_to_cpu(cmd->pek_cert_len) != sizeof(SevCert) ||
+        le32_to_cpu(cmd->oca_cert_len) != sizeof(SevCert)) {
         return psp_refuse(c, PSP_INVALID_LEN,
-                          "certificates of 0x%x and 0x%x bytes, expected 0x%x",
-                          psp_arg32(c, 8), psp_arg32(c, 24), CERT_LEN);
+                          "certificates of 0x%x and 0x%x bytes, expected 0x%zx",
+                          le32_to_cpu(cmd->pek_cert_len),
+                          le32_to_cpu(cmd->oca_cert_len), sizeof(SevCert));
     }
-    if (!psp_read(c, psp_arg_addr(c, 0), AMD_SNP_KEY_NONE, pek, CERT_LEN) ||
-        !psp_read(c, psp_arg_addr(c, 16), AMD_SNP_KEY_NONE, oca, CERT_LEN)) {
+    if (!psp_read(c, psp_addr(cmd->pek_cert_address), AMD_SNP_KEY_NONE, pek,
+                  sizeof(*pek)) ||
+        !psp_read(c, psp_addr(cmd->oca_cert_address), AMD_SNP_KEY_NONE, oca,
+                  sizeof(*oca))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "a certificate is not in memory");
     }
-    if (!cert_check(c, pek, USAGE_PEK) || !cert_check(c, oca, USAGE_OCA) ||
-        !psp_key_public(s->pek, q) ||
-        memcmp(pek + CERT_QX, q, sizeof(q))) {
+    if (!cert_check(pek, SEV_CERT_USAGE_PEK) ||
+        !cert_check(oca, SEV_CERT_USAGE_OCA) ||
+        !psp_key_public(s->pek, q) || memcmp(pek->pubkey.q, q, sizeof(q))) {
         return psp_refuse(c, PSP_INVALID_CERTIFICATE,
                           "not a certificate of this platform's PEK by an OCA");
     }
-    if (!psp_verify(oca + CERT_QX, oca, CERT_SIGNED_LEN, oca + CERT_SIG1 + 8) ||
-        !psp_verify(oca + CERT_QX, pek, CERT_SIGNED_LEN, pek + CERT_SIG1 + 8)) {
+    if (!psp_verify(oca->pubkey.q, oca, SEV_CERT_SIGNED_LEN, oca->sig1.sig) ||
+        !psp_verify(oca->pubkey.q, pek, SEV_CERT_SIGNED_LEN, pek->sig1.sig)) {
         return psp_refuse(c, PSP_BAD_SIGNATURE, "not signed by the OCA");
     }
     s->owner_certs = g_steal_pointer(&certs);
@@ -526,13 +507,16 @@ static PspStatus cmd_pek_cert_import(PspCall *c)
 
 static PspStatus cmd_pdh_cert_export(PspCall *c)
 {
+    const SevCmdPdhCertExport *cmd = PSP_BUF(c, SevCmdPdhCertExport);
     AmdPspState *s = c->s;
-    uint64_t pdh_addr = psp_arg_addr(c, 0), chain_addr = psp_arg_addr(c, 16);
-    g_autofree uint8_t *certs = g_malloc(4 * CERT_LEN);
-    uint8_t *pdh = certs, *pek = certs + CERT_LEN;
-    uint8_t *oca = certs + 2 * CERT_LEN, *cek = certs + 3 * CERT_LEN;
-    bool short1 = length_query(c, 8, CERT_LEN);
-    bool short2 = length_query(c, 24, 3 * CERT_LEN);
+    uint64_t pdh_addr = psp_addr(cmd->pdh_cert_address);
+    uint64_t chain_addr = psp_addr(cmd->cert_chain_address);
+    g_autofree SevCert *pdh = g_new(SevCert, 1);
+    g_autofree SevCertChain *chain = g_new(SevCertChain, 1);
+    bool short1 = length_query(c, offsetof(SevCmdPdhCertExport, pdh_cert_len),
+                               sizeof(*pdh));
+    bool short2 = length_query(c, offsetof(SevCmdPdhCertExport, cert_chain_len),
+                               sizeof(*chain));
     PspStatus status;
 
     if (short1 || short2) {
@@ -541,37 +525,45 @@ static PspStatus cmd_pdh_cert_export(PspCall *c)
     if (!psp_crypto_available()) {
         return no_crypto(c);
     }
-    status = psp_check_output(c, "the PDH certificate", pdh_addr, CERT_LEN);
+    status = psp_check_output(c, "the PDH certificate", pdh_addr, sizeof(*pdh));
     if (!status) {
         status = psp_check_output(c, "the certificate chain", chain_addr,
-                                  3 * CERT_LEN);
+                                  sizeof(*chain));
     }
     if (status) {
         return status;
     }
-    if (pdh_addr < chain_addr + 3 * CERT_LEN &&
-        chain_addr < pdh_addr + CERT_LEN) {
+    if (pdh_addr < chain_addr + sizeof(*chain) &&
+        chain_addr < pdh_addr + sizeof(*pdh)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "certificate and chain overlap");
     }
-    if (!cert_make(s->pdh, USAGE_PDH, ALGO_ECDH_SHA384, pdh) ||
-        !cert_sign(pdh, CERT_SIG1, s->pek, USAGE_PEK) ||
-        !cert_make(s->cek, USAGE_CEK, ALGO_ECDSA_SHA384, cek)) {
+    if (!cert_make(s->pdh, SEV_CERT_USAGE_PDH, SEV_CERT_ALGO_ECDH_SHA384,
+                   pdh) ||
+        !cert_sign(pdh, &pdh->sig1, s->pek, SEV_CERT_USAGE_PEK) ||
+        !cert_make(s->cek, SEV_CERT_USAGE_CEK, SEV_CERT_ALGO_ECDSA_SHA384,
+                   &chain->cek)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
     if (s->owner_certs) {
-        memcpy(pek, s->owner_certs, 2 * CERT_LEN);
-    } else if (!cert_make(s->pek, USAGE_PEK, ALGO_ECDSA_SHA384, pek) ||
-               !cert_make(s->oca, USAGE_OCA, ALGO_ECDSA_SHA384, oca) ||
-               !cert_sign(oca, CERT_SIG1, s->oca, USAGE_OCA) ||
-               !cert_sign(pek, CERT_SIG1, s->oca, USAGE_OCA)) {
+        chain->pek = s->owner_certs[0];
+        chain->oca = s->owner_certs[1];
+    } else if (!cert_make(s->pek, SEV_CERT_USAGE_PEK,
+                          SEV_CERT_ALGO_ECDSA_SHA384, &chain->pek) ||
+               !cert_make(s->oca, SEV_CERT_USAGE_OCA,
+                          SEV_CERT_ALGO_ECDSA_SHA384, &chain->oca) ||
+               !cert_sign(&chain->oca, &chain->oca.sig1, s->oca,
+                          SEV_CERT_USAGE_OCA) ||
+               !cert_sign(&chain->pek, &chain->pek.sig1, s->oca,
+                          SEV_CERT_USAGE_OCA)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
-    if (!cert_sign(pek, CERT_SIG2, s->cek, USAGE_CEK)) {
+    if (!cert_sign(&chain->pek, &chain->pek.sig2, s->cek,
+                   SEV_CERT_USAGE_CEK)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
-    psp_write(c, pdh_addr, AMD_SNP_KEY_NONE, pdh, CERT_LEN);
-    psp_write(c, chain_addr, AMD_SNP_KEY_NONE, pek, 3 * CERT_LEN);
+    psp_write(c, pdh_addr, AMD_SNP_KEY_NONE, pdh, sizeof(*pdh));
+    psp_write(c, chain_addr, AMD_SNP_KEY_NONE, chain, sizeof(*chain));
     psp_write_buf(c, 0, c->cmd->len);
     return PSP_SUCCESS;
 }
@@ -592,7 +584,7 @@ static PspStatus init(PspCall *c, uint32_t flags, uint64_t tmr, uint32_t len)
     uint32_t need = s->snp_init ? SNP_TMR_SIZE : SEV_TMR_SIZE;
     PspStatus status;
 
-    if (flags & 1) {
+    if (flags & SEV_INIT_FLAG_ES) {
         if (len < need) {
             return psp_refuse(c, PSP_INVALID_LEN,
                               "TMR of 0x%x bytes, expected 0x%x", len, need);
@@ -608,40 +600,45 @@ static PspStatus init(PspCall *c, uint32_t flags, uint64_t tmr, uint32_t len)
         }
     }
     s->sev_state = SEV_INIT;
-    s->sev_es = flags & 1;
+    s->sev_es = flags & SEV_INIT_FLAG_ES;
     psp_asids_dirty(c);
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_init(PspCall *c)
 {
-    return init(c, psp_arg32(c, 0), psp_arg_addr(c, 8), psp_arg32(c, 16));
+    const SevCmdInit *cmd = PSP_BUF(c, SevCmdInit);
+
+    return init(c, le32_to_cpu(cmd->flags), psp_addr(cmd->tmr_address),
+                le32_to_cpu(cmd->tmr_len));
 }
 
 static PspStatus cmd_init_ex(PspCall *c)
 {
+    const SevCmdInitEx *cmd = PSP_BUF(c, SevCmdInitEx);
+    uint64_t nv = psp_addr(cmd->nv_address);
     PspStatus status;
 
-    if (psp_arg32(c, 0) != c->cmd->len) {
-        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
-                          psp_arg32(c, 0), c->cmd->len);
+    if (le32_to_cpu(cmd->length) != sizeof(*cmd)) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %zu",
+                          le32_to_cpu(cmd->length), sizeof(*cmd));
     }
-    if (psp_arg32(c, 32) != SEV_NV_SIZE) {
+    if (le32_to_cpu(cmd->nv_len) != SEV_NV_SIZE) {
         return psp_refuse(c, PSP_INVALID_LEN,
                           "NV storage of 0x%x bytes, expected 0x%x",
-                          psp_arg32(c, 32), (int)SEV_NV_SIZE);
+                          le32_to_cpu(cmd->nv_len), (int)SEV_NV_SIZE);
     }
-    if (psp_arg_addr(c, 24) % PSP_PAGE) {
+    if (nv % PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "NV storage is not aligned to a page");
     }
     /* Nothing is kept there: no state of this firmware outlives the machine */
-    status = psp_check_output(c, "NV storage", psp_arg_addr(c, 24),
-                              SEV_NV_SIZE);
+    status = psp_check_output(c, "NV storage", nv, SEV_NV_SIZE);
     if (status) {
         return status;
     }
-    return init(c, psp_arg32(c, 4), psp_arg_addr(c, 8), psp_arg32(c, 16));
+    return init(c, le32_to_cpu(cmd->flags), psp_addr(cmd->tmr_address),
+                le32_to_cpu(cmd->tmr_len));
 }
 
 static gboolean drop_guest(gpointer key, gpointer value, gpointer opaque)
@@ -660,24 +657,27 @@ static PspStatus cmd_shutdown(PspCall *c)
 
 static PspStatus cmd_platform_status(PspCall *c)
 {
-    c->buf[0] = PSP_API_MAJOR;
-    c->buf[1] = PSP_API_MINOR;
-    c->buf[2] = sev_state(c->s);
-    /* Bit 0: owned by another than the platform; bit 8: SEV-ES */
-    stl_le_p(c->buf + 3, (c->s->owner_certs ? 1 : 0) |
-                          c->s->sev_es << 8);
-    c->buf[7] = PSP_BUILD;
-    stl_le_p(c->buf + 8, g_hash_table_size(c->s->guests));
+    AmdPspState *s = c->s;
+
+    *PSP_BUF(c, SevCmdPlatformStatus) = (SevCmdPlatformStatus) {
+        .api_major = PSP_API_MAJOR,
+        .api_minor = PSP_API_MINOR,
+        .state = sev_state(s),
+        .flags = cpu_to_le32((s->owner_certs ? SEV_STATUS_FLAG_OWNED : 0) |
+                             (s->sev_es ? SEV_STATUS_FLAG_ES : 0)),
+        .build = PSP_BUILD,
+        .guest_count = cpu_to_le32(g_hash_table_size(s->guests)),
+    };
     psp_write_buf(c, 0, c->cmd->len);
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_get_id(PspCall *c)
 {
-    uint64_t addr = psp_arg_addr(c, 0);
+    uint64_t addr = psp_addr(PSP_BUF(c, SevCmdGetId)->address);
     PspStatus status;
 
-    if (length_query(c, 8, SEV_ID_LEN)) {
+    if (length_query(c, offsetof(SevCmdGetId, len), SEV_ID_LEN)) {
         return answer_lengths(c);
     }
     status = psp_check_output(c, "the ID", addr, SEV_ID_LEN);
@@ -685,16 +685,18 @@ static PspStatus cmd_get_id(PspCall *c)
         return status;
     }
     psp_write(c, addr, AMD_SNP_KEY_NONE, c->s->chip_id, SEV_ID_LEN);
-    psp_write_buf(c, 8, 4);
+    PSP_WRITE_FIELD(c, SevCmdGetId, len);
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_download_firmware(PspCall *c)
 {
+    const SevCmdDownloadFirmware *cmd = PSP_BUF(c, SevCmdDownloadFirmware);
+
     if (c->s->snp_init) {
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE, "SNP is initialised");
     }
-    if (!psp_is_ram(c->h, psp_arg_addr(c, 0), psp_arg32(c, 8))) {
+    if (!psp_is_ram(c->h, psp_addr(cmd->address), le32_to_cpu(cmd->len))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS, "no image in memory");
     }
     /* Only AMD could sign one, and there is nothing here to run it */
@@ -729,7 +731,8 @@ static PspStatus cmd_activate(PspCall *c)
         return status;
     }
     es = g->policy & SEV_POLICY_ES;
-    return psp_asid_bind(c, g, psp_arg32(c, 4), es ? 1 : AMD_SNP_MIN_SEV_ASID,
+    return psp_asid_bind(c, g, le32_to_cpu(PSP_BUF(c, SevCmdActivate)->asid),
+                         es ? 1 : AMD_SNP_MIN_SEV_ASID,
                          es ? AMD_SNP_MIN_SEV_ASID - 1 : AMD_SNP_MAX_ASID);
 }
 
@@ -750,45 +753,46 @@ static PspStatus cmd_deactivate(PspCall *c)
 
 static PspStatus cmd_guest_status(PspCall *c)
 {
+    SevCmdGuestStatus *cmd = PSP_BUF(c, SevCmdGuestStatus);
     PspGuest *g;
     PspStatus status = guest_by_handle(c, &g);
 
     if (status) {
         return status;
     }
-    stl_le_p(c->buf + 4, g->policy);
-    stl_le_p(c->buf + 8, g->asid);
-    c->buf[12] = g->state;
+    cmd->policy = cpu_to_le32(g->policy);
+    cmd->asid = cpu_to_le32(g->asid);
+    cmd->state = g->state;
     psp_write_buf(c, 0, c->cmd->len);
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_launch_start(PspCall *c)
 {
+    SevCmdLaunchStart *cmd = PSP_BUF(c, SevCmdLaunchStart);
     AmdPspState *s = c->s;
-    uint32_t policy = psp_arg32(c, 4);
+    uint32_t policy = le32_to_cpu(cmd->policy);
+    uint32_t major = SEV_POLICY_API_MAJOR(policy);
+    uint32_t minor = SEV_POLICY_API_MINOR(policy);
     PspGuest *g;
 
-    if (psp_arg32(c, 0)) {
+    if (cmd->handle) {
         return psp_refuse(c, PSP_UNSUPPORTED,
                           "handle %u: sharing a key is not modelled",
-                          psp_arg32(c, 0));
+                          le32_to_cpu(cmd->handle));
     }
-    if (psp_arg64(c, 8) || psp_arg32(c, 16) || psp_arg64(c, 24) ||
-        psp_arg32(c, 32)) {
+    if (cmd->dh_cert_address || cmd->dh_cert_len || cmd->session_address ||
+        cmd->session_len) {
         return psp_refuse(c, PSP_UNSUPPORTED, "sessions are not modelled");
     }
     if (policy & SEV_POLICY_RESERVED) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%x has reserved bits set", policy);
     }
-    if ((extract32(policy, 16, 8) << 8 | extract32(policy, 24, 8)) >
-        (PSP_API_MAJOR << 8 | PSP_API_MINOR)) {
+    if ((major << 8 | minor) > (PSP_API_MAJOR << 8 | PSP_API_MINOR)) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%x asks for API %u.%u, this is %u.%u",
-                          policy, extract32(policy, 16, 8),
-                          extract32(policy, 24, 8), PSP_API_MAJOR,
-                          PSP_API_MINOR);
+                          policy, major, minor, PSP_API_MAJOR, PSP_API_MINOR);
     }
     if ((policy & SEV_POLICY_ES) && !s->sev_es) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
@@ -807,8 +811,8 @@ static PspStatus cmd_launch_start(PspCall *c)
     g->policy = policy;
     g->state = SEV_GUEST_LUPDATE;
     g_hash_table_insert(s->guests, GUINT_TO_POINTER(g->handle), g);
-    stl_le_p(c->buf, g->handle);
-    psp_write_buf(c, 0, 4);
+    cmd->handle = cpu_to_le32(g->handle);
+    PSP_WRITE_FIELD(c, SevCmdLaunchStart, handle);
     return PSP_SUCCESS;
 }
 
@@ -835,8 +839,9 @@ static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
 
 static PspStatus cmd_launch_update_data(PspCall *c)
 {
-    uint64_t pa = psp_arg_addr(c, 8);
-    uint32_t len = psp_arg32(c, 16);
+    const SevCmdLaunchUpdateData *cmd = PSP_BUF(c, SevCmdLaunchUpdateData);
+    uint64_t pa = psp_addr(cmd->address);
+    uint32_t len = le32_to_cpu(cmd->len);
     PspGuest *g;
     PspStatus status = guest_in_state(c, &g, BIT(SEV_GUEST_LUPDATE), true);
 
@@ -861,7 +866,8 @@ static PspStatus cmd_launch_update_data(PspCall *c)
 
 static PspStatus cmd_launch_update_vmsa(PspCall *c)
 {
-    uint64_t pa = psp_arg_addr(c, 8);
+    const SevCmdLaunchUpdateVmsa *cmd = PSP_BUF(c, SevCmdLaunchUpdateVmsa);
+    uint64_t pa = psp_addr(cmd->address);
     PspGuest *g;
     PspStatus status = guest_in_state(c, &g, BIT(SEV_GUEST_LUPDATE), true);
 
@@ -872,9 +878,9 @@ static PspStatus cmd_launch_update_vmsa(PspCall *c)
         return psp_refuse(c, PSP_POLICY_FAILURE, "guest %u is no SEV-ES guest",
                           g->handle);
     }
-    if (psp_arg32(c, 16) != PSP_PAGE) {
+    if (le32_to_cpu(cmd->len) != PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_LEN, "0x%x bytes, expected 0x%x",
-                          psp_arg32(c, 16), PSP_PAGE);
+                          le32_to_cpu(cmd->len), PSP_PAGE);
     }
     if (pa % PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
@@ -899,58 +905,63 @@ static void get_digest(PspGuest *g, uint8_t digest[32])
 
 static PspStatus cmd_launch_measure(PspCall *c)
 {
-    uint64_t addr = psp_arg_addr(c, 8);
-    uint8_t in[56], out[SEV_MEASURE_LEN];
+    uint64_t addr = psp_addr(PSP_BUF(c, SevCmdLaunchMeasure)->address);
+    SevMeasurementInput in;
+    SevMeasurement out;
     PspGuest *g;
     PspStatus status = guest_in_state(c, &g, BIT(SEV_GUEST_LUPDATE), false);
 
     if (status) {
         return status;
     }
-    if (length_query(c, 16, SEV_MEASURE_LEN)) {
+    if (length_query(c, offsetof(SevCmdLaunchMeasure, len), sizeof(out))) {
         return answer_lengths(c);
     }
-    status = psp_check_output(c, "the measurement", addr, SEV_MEASURE_LEN);
+    status = psp_check_output(c, "the measurement", addr, sizeof(out));
     if (status) {
         return status;
     }
-    in[0] = 4;
-    in[1] = PSP_API_MAJOR;
-    in[2] = PSP_API_MINOR;
-    in[3] = PSP_BUILD;
-    stl_le_p(in + 4, g->policy);
-    get_digest(g, in + 8);
-    qemu_guest_getrandom_nofail(out + 32, 16);
-    memcpy(in + 40, out + 32, 16);
-    psp_hmac_sha256(g->tik, sizeof(g->tik), in, sizeof(in), out);
-    memcpy(g->measure, out, sizeof(g->measure));
-    psp_write(c, addr, AMD_SNP_KEY_NONE, out, sizeof(out));
-    psp_write_buf(c, 16, 4);
+    in.context = SEV_MEASUREMENT_CONTEXT;
+    in.api_major = PSP_API_MAJOR;
+    in.api_minor = PSP_API_MINOR;
+    in.build = PSP_BUILD;
+    in.policy = cpu_to_le32(g->policy);
+    get_digest(g, in.launch_digest);
+    qemu_guest_getrandom_nofail(out.mnonce, sizeof(out.mnonce));
+    memcpy(in.mnonce, out.mnonce, sizeof(in.mnonce));
+    psp_hmac_sha256(g->tik, sizeof(g->tik), &in, sizeof(in), out.measure);
+    memcpy(g->measure, out.measure, sizeof(g->measure));
+    psp_write(c, addr, AMD_SNP_KEY_NONE, &out, sizeof(out));
+    PSP_WRITE_FIELD(c, SevCmdLaunchMeasure, len);
     g->state = SEV_GUEST_LSECRET;
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_launch_update_secret(PspCall *c)
 {
-    uint32_t guest_len = psp_arg32(c, 32), trans_len = psp_arg32(c, 48);
-    uint64_t guest = psp_arg_addr(c, 24);
-    uint8_t hdr[SEV_SECRET_HDR_LEN], mac[32];
-    g_autofree uint8_t *in = NULL;
-    uint8_t *data;
+    const SevCmdLaunchSecret *cmd = PSP_BUF(c, SevCmdLaunchSecret);
+    uint32_t hdr_len = le32_to_cpu(cmd->hdr_len);
+    uint32_t guest_len = le32_to_cpu(cmd->guest_len);
+    uint32_t trans_len = le32_to_cpu(cmd->trans_len);
+    uint64_t guest = psp_addr(cmd->guest_address);
+    g_autofree uint8_t *buf = NULL;
+    SevSecretInput *in;
+    SevSecretHdr hdr;
+    uint8_t mac[sizeof(hdr.hmac)], *data;
+    size_t in_len;
     PspGuest *g;
     PspStatus status = guest_in_state(c, &g, BIT(SEV_GUEST_LSECRET), true);
 
     if (status) {
         return status;
     }
-    if (psp_arg32(c, 16) != SEV_SECRET_HDR_LEN || !guest_len ||
-        guest_len % 16 || guest_len > SEV_SECRET_MAX ||
-        trans_len != guest_len) {
+    if (hdr_len != sizeof(hdr) || !guest_len || guest_len % 16 ||
+        guest_len > SEV_SECRET_MAX || trans_len != guest_len) {
         return psp_refuse(c, PSP_INVALID_LEN,
                           "header 0x%x, guest 0x%x, transport 0x%x bytes; "
-                          "expected 0x%x and twice a multiple of 16 up to 0x%x",
-                          psp_arg32(c, 16), guest_len, trans_len,
-                          SEV_SECRET_HDR_LEN, (int)SEV_SECRET_MAX);
+                          "expected 0x%zx and twice a multiple of 16 up to "
+                          "0x%x", hdr_len, guest_len, trans_len, sizeof(hdr),
+                          (int)SEV_SECRET_MAX);
     }
     if (guest % 16) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
@@ -960,29 +971,33 @@ static PspStatus cmd_launch_update_secret(PspCall *c)
     if (status) {
         return status;
     }
-    /* 1, flags, IV, lengths, data, measurement */
-    in = g_malloc(61 + trans_len);
-    data = in + 29;
-    if (!psp_read(c, psp_arg_addr(c, 8), AMD_SNP_KEY_NONE, hdr, sizeof(hdr)) ||
-        !psp_read(c, psp_arg_addr(c, 40), AMD_SNP_KEY_NONE, data, trans_len)) {
+    in_len = sizeof(*in) + trans_len + sizeof(g->measure);
+    buf = g_malloc(in_len);
+    in = (SevSecretInput *)buf;
+    data = buf + sizeof(*in);
+    if (!psp_read(c, psp_addr(cmd->hdr_address), AMD_SNP_KEY_NONE, &hdr,
+                  sizeof(hdr)) ||
+        !psp_read(c, psp_addr(cmd->trans_address), AMD_SNP_KEY_NONE, data,
+                  trans_len)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "header or secret is not in memory");
     }
-    if (ldl_le_p(hdr)) {
+    if (hdr.flags) {
         return psp_refuse(c, PSP_UNSUPPORTED,
                           "flags 0x%x: compression is not modelled",
-                          ldl_le_p(hdr));
+                          le32_to_cpu(hdr.flags));
     }
-    in[0] = 1;
-    memcpy(in + 1, hdr, 20);
-    stl_le_p(in + 21, guest_len);
-    stl_le_p(in + 25, trans_len);
+    in->context = SEV_SECRET_CONTEXT;
+    in->flags = hdr.flags;
+    memcpy(in->iv, hdr.iv, sizeof(in->iv));
+    in->guest_len = cpu_to_le32(guest_len);
+    in->trans_len = cpu_to_le32(trans_len);
     memcpy(data + trans_len, g->measure, sizeof(g->measure));
-    psp_hmac_sha256(g->tik, sizeof(g->tik), in, 61 + trans_len, mac);
-    if (memcmp(mac, hdr + 20, sizeof(mac))) {
+    psp_hmac_sha256(g->tik, sizeof(g->tik), buf, in_len, mac);
+    if (memcmp(mac, hdr.hmac, sizeof(mac))) {
         return psp_refuse(c, PSP_BAD_MEASUREMENT, "wrong MAC");
     }
-    psp_aes128_ctr(g->tek, hdr + 4, data, trans_len);
+    psp_aes128_ctr(g->tek, hdr.iv, data, trans_len);
     psp_write(c, guest, g->asid, data, guest_len);
     return PSP_SUCCESS;
 }
@@ -1000,8 +1015,9 @@ static PspStatus cmd_launch_finish(PspCall *c)
 
 static PspStatus cmd_attestation_report(PspCall *c)
 {
-    uint64_t addr = psp_arg_addr(c, 8);
-    uint8_t out[SEV_REPORT_LEN] = { 0 };
+    const SevCmdAttestationReport *cmd = PSP_BUF(c, SevCmdAttestationReport);
+    uint64_t addr = psp_addr(cmd->address);
+    SevAttestationReport out = { 0 };
     PspGuest *g;
     PspStatus status = guest_in_state(c, &g, BIT(SEV_GUEST_LSECRET) |
                                              BIT(SEV_GUEST_RUNNING), false);
@@ -1009,33 +1025,34 @@ static PspStatus cmd_attestation_report(PspCall *c)
     if (status) {
         return status;
     }
-    if (length_query(c, 32, SEV_REPORT_LEN)) {
+    if (length_query(c, offsetof(SevCmdAttestationReport, len), sizeof(out))) {
         return answer_lengths(c);
     }
     if (!psp_crypto_available()) {
         return no_crypto(c);
     }
-    status = psp_check_output(c, "the report", addr, SEV_REPORT_LEN);
+    status = psp_check_output(c, "the report", addr, sizeof(out));
     if (status) {
         return status;
     }
-    memcpy(out, c->buf + 16, 16);
-    get_digest(g, out + 16);
-    stl_le_p(out + 48, g->policy);
-    stl_le_p(out + 52, USAGE_PEK);
-    stl_le_p(out + 56, ALGO_ECDSA_SHA384);
-    if (!psp_sign(c->s->pek, out, 52, out + 64)) {
+    memcpy(out.mnonce, cmd->mnonce, sizeof(out.mnonce));
+    get_digest(g, out.launch_digest);
+    out.policy = cpu_to_le32(g->policy);
+    out.sig_usage = cpu_to_le32(SEV_CERT_USAGE_PEK);
+    out.sig_algo = cpu_to_le32(SEV_CERT_ALGO_ECDSA_SHA384);
+    if (!psp_sign(c->s->pek, &out, SEV_REPORT_SIGNED_LEN, out.sig1)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
-    psp_write(c, addr, AMD_SNP_KEY_NONE, out, sizeof(out));
-    psp_write_buf(c, 32, 4);
+    psp_write(c, addr, AMD_SNP_KEY_NONE, &out, sizeof(out));
+    PSP_WRITE_FIELD(c, SevCmdAttestationReport, len);
     return PSP_SUCCESS;
 }
 
 static PspStatus debug(PspCall *c, bool decrypt)
 {
-    uint64_t src = psp_arg_addr(c, 8), dst = psp_arg_addr(c, 16);
-    uint32_t len = psp_arg32(c, 24);
+    const SevCmdDbg *cmd = PSP_BUF(c, SevCmdDbg);
+    uint64_t src = psp_addr(cmd->src_addr), dst = psp_addr(cmd->dst_addr);
+    uint32_t len = le32_to_cpu(cmd->len);
     uint8_t page[PSP_PAGE];
     PspGuest *g;
     PspStatus status = guest_in_state(c, &g, ~0u, true);
@@ -1098,45 +1115,62 @@ static PspStatus cmd_absent(PspCall *c)
 
 
 static const PspCommand sev_commands[] = {
-    { 0x001, "INIT", 20, IN_UNINIT, .handler = cmd_init,
-      RESERVED({ 0, ~1u }, { 4, ~0u }) },
+    { 0x001, "INIT", sizeof(SevCmdInit), IN_UNINIT, .handler = cmd_init,
+      RESERVED(RSVD_BUT(SevCmdInit, flags, SEV_INIT_FLAG_ES),
+               RSVD(SevCmdInit, rsvd)) },
     { 0x002, "SHUTDOWN", 0, IN_ANY, .handler = cmd_shutdown },
     { 0x003, "FACTORY_RESET", 0, IN_UNINIT, .handler = cmd_factory_reset },
-    { 0x004, "PLATFORM_STATUS", 12, IN_ANY, .writes = true,
-      .handler = cmd_platform_status },
+    { 0x004, "PLATFORM_STATUS", sizeof(SevCmdPlatformStatus), IN_ANY,
+      .writes = true, .handler = cmd_platform_status },
     { 0x005, "PEK_GEN", 0, IN_INIT, .handler = cmd_pek_gen },
-    { 0x006, "PEK_CSR", 12, IN_READY, .writes = true, .handler = cmd_pek_csr },
-    { 0x007, "PEK_CERT_IMPORT", 28, IN_INIT, .handler = cmd_pek_cert_import,
-      RESERVED({ 12, ~0u }) },
-    { 0x008, "PDH_CERT_EXPORT", 28, IN_READY, .writes = true,
-      .handler = cmd_pdh_cert_export, RESERVED({ 12, ~0u }) },
+    { 0x006, "PEK_CSR", sizeof(SevCmdPekCsr), IN_READY, .writes = true,
+      .handler = cmd_pek_csr },
+    { 0x007, "PEK_CERT_IMPORT", sizeof(SevCmdPekCertImport), IN_INIT,
+      .handler = cmd_pek_cert_import,
+      RESERVED(RSVD(SevCmdPekCertImport, rsvd)) },
+    { 0x008, "PDH_CERT_EXPORT", sizeof(SevCmdPdhCertExport), IN_READY,
+      .writes = true, .handler = cmd_pdh_cert_export,
+      RESERVED(RSVD(SevCmdPdhCertExport, rsvd)) },
     { 0x009, "PDH_GEN", 0, IN_READY, .handler = cmd_pdh_gen },
     { 0x00a, "DF_FLUSH", 0, IN_READY, .handler = psp_df_flush },
-    { 0x00b, "DOWNLOAD_FIRMWARE", 12, IN_UNINIT | IN_INIT,
-      .handler = cmd_download_firmware },
-    { 0x00c, "GET_ID", 12, IN_ANY, .writes = true, .handler = cmd_get_id },
-    { 0x00d, "INIT_EX", 36, IN_UNINIT, .handler = cmd_init_ex,
-      RESERVED({ 4, ~1u }, { 20, ~0u }) },
-    { 0x020, "DECOMMISSION", 4, IN_READY, .handler = cmd_decommission },
-    { 0x021, "ACTIVATE", 8, IN_READY, .handler = cmd_activate },
-    { 0x022, "DEACTIVATE", 4, IN_READY, .handler = cmd_deactivate },
-    { 0x023, "GUEST_STATUS", 13, IN_READY, .writes = true,
-      .handler = cmd_guest_status },
+    { 0x00b, "DOWNLOAD_FIRMWARE", sizeof(SevCmdDownloadFirmware),
+      IN_UNINIT | IN_INIT, .handler = cmd_download_firmware },
+    { 0x00c, "GET_ID", sizeof(SevCmdGetId), IN_ANY, .writes = true,
+      .handler = cmd_get_id },
+    { 0x00d, "INIT_EX", sizeof(SevCmdInitEx), IN_UNINIT, .handler = cmd_init_ex,
+      RESERVED(RSVD_BUT(SevCmdInitEx, flags, SEV_INIT_FLAG_ES),
+               RSVD(SevCmdInitEx, rsvd)) },
+    { 0x020, "DECOMMISSION", sizeof(SevCmdHandle), IN_READY,
+      .handler = cmd_decommission },
+    { 0x021, "ACTIVATE", sizeof(SevCmdActivate), IN_READY,
+      .handler = cmd_activate },
+    { 0x022, "DEACTIVATE", sizeof(SevCmdHandle), IN_READY,
+      .handler = cmd_deactivate },
+    { 0x023, "GUEST_STATUS", sizeof(SevCmdGuestStatus), IN_READY,
+      .writes = true, .handler = cmd_guest_status },
     { 0x024, "COPY", 0, IN_READY, .handler = cmd_absent },
-    { 0x030, "LAUNCH_START", 36, IN_READY, .writes = true,
-      .handler = cmd_launch_start, RESERVED({ 20, ~0u }) },
-    { 0x031, "LAUNCH_UPDATE_DATA", 20, IN_READY,
-      .handler = cmd_launch_update_data, RESERVED({ 4, ~0u }) },
-    { 0x032, "LAUNCH_UPDATE_VMSA", 20, IN_READY,
-      .handler = cmd_launch_update_vmsa, RESERVED({ 4, ~0u }) },
-    { 0x033, "LAUNCH_MEASURE", 20, IN_READY, .writes = true,
-      .handler = cmd_launch_measure, RESERVED({ 4, ~0u }) },
-    { 0x034, "LAUNCH_UPDATE_SECRET", 52, IN_READY,
+    { 0x030, "LAUNCH_START", sizeof(SevCmdLaunchStart), IN_READY,
+      .writes = true, .handler = cmd_launch_start,
+      RESERVED(RSVD(SevCmdLaunchStart, rsvd)) },
+    { 0x031, "LAUNCH_UPDATE_DATA", sizeof(SevCmdLaunchUpdateData), IN_READY,
+      .handler = cmd_launch_update_data,
+      RESERVED(RSVD(SevCmdLaunchUpdateData, rsvd)) },
+    { 0x032, "LAUNCH_UPDATE_VMSA", sizeof(SevCmdLaunchUpdateVmsa), IN_READY,
+      .handler = cmd_launch_update_vmsa,
+      RESERVED(RSVD(SevCmdLaunchUpdateVmsa, rsvd)) },
+    { 0x033, "LAUNCH_MEASURE", sizeof(SevCmdLaunchMeasure), IN_READY,
+      .writes = true, .handler = cmd_launch_measure,
+      RESERVED(RSVD(SevCmdLaunchMeasure, rsvd)) },
+    { 0x034, "LAUNCH_UPDATE_SECRET", sizeof(SevCmdLaunchSecret), IN_READY,
       .handler = cmd_launch_update_secret,
-      RESERVED({ 4, ~0u }, { 20, ~0u }, { 36, ~0u }) },
-    { 0x035, "LAUNCH_FINISH", 4, IN_READY, .handler = cmd_launch_finish },
-    { 0x036, "ATTESTATION_REPORT", 36, IN_READY, .writes = true,
-      .handler = cmd_attestation_report, RESERVED({ 4, ~0u }) },
+      RESERVED(RSVD(SevCmdLaunchSecret, rsvd1), RSVD(SevCmdLaunchSecret, rsvd2),
+               RSVD(SevCmdLaunchSecret, rsvd3)) },
+    { 0x035, "LAUNCH_FINISH", sizeof(SevCmdHandle), IN_READY,
+      .handler = cmd_launch_finish },
+    { 0x036, "ATTESTATION_REPORT", sizeof(SevCmdAttestationReport), IN_READY,
+      .writes = true, .handler = cmd_attestation_report,
+      RESERVED(RSVD(SevCmdAttestationReport, rsvd)) },
+    /* Not modelled: of the command buffer, only the length is known */
     { 0x040, "SEND_START", 64, IN_READY, .handler = cmd_absent },
     { 0x041, "SEND_UPDATE_DATA", 52, IN_READY, .handler = cmd_absent },
     { 0x042, "SEND_UPDATE_VMSA", 48, IN_READY, .handler = cmd_absent },
@@ -1146,10 +1180,10 @@ static const PspCommand sev_commands[] = {
     { 0x051, "RECEIVE_UPDATE_DATA", 52, IN_READY, .handler = cmd_absent },
     { 0x052, "RECEIVE_UPDATE_VMSA", 52, IN_READY, .handler = cmd_absent },
     { 0x053, "RECEIVE_FINISH", 4, IN_READY, .handler = cmd_absent },
-    { 0x060, "DBG_DECRYPT", 28, IN_READY, .handler = cmd_dbg_decrypt,
-      RESERVED({ 4, ~0u }) },
-    { 0x061, "DBG_ENCRYPT", 28, IN_READY, .handler = cmd_dbg_encrypt,
-      RESERVED({ 4, ~0u }) },
+    { 0x060, "DBG_DECRYPT", sizeof(SevCmdDbg), IN_READY,
+      .handler = cmd_dbg_decrypt, RESERVED(RSVD(SevCmdDbg, rsvd)) },
+    { 0x061, "DBG_ENCRYPT", sizeof(SevCmdDbg), IN_READY,
+      .handler = cmd_dbg_encrypt, RESERVED(RSVD(SevCmdDbg, rsvd)) },
 };
 
 /* ---- Dispatch ---- */
@@ -1215,6 +1249,21 @@ static bool inject(PspCall *c, unsigned *status)
     return hit;
 }
 
+static PspStatus check_reserved(PspCall *c, const PspReserved *r)
+{
+    for (unsigned offset = r->offset; offset < r->offset + r->len;
+         offset += 4) {
+        uint32_t word = ldl_le_p(c->buf + offset);
+
+        if (word & r->mask) {
+            return psp_refuse(c, PSP_INVALID_PARAM,
+                              "0x%x at 0x%x of the command buffer has reserved "
+                              "bits set (0x%x)", word, offset, r->mask);
+        }
+    }
+    return PSP_SUCCESS;
+}
+
 static PspStatus run(PspCall *c)
 {
     const PspCommand *cmd = c->cmd;
@@ -1226,12 +1275,11 @@ static PspStatus run(PspCall *c)
                           "the command buffer at 0x%" PRIx64 " is not in "
                           "memory", c->addr);
     }
-    for (const PspReserved *r = cmd->reserved; r && r->mask; r++) {
-        if (psp_arg32(c, r->offset) & r->mask) {
-            return psp_refuse(c, PSP_INVALID_PARAM,
-                              "0x%x at 0x%x of the command buffer has reserved "
-                              "bits set (0x%x)", psp_arg32(c, r->offset),
-                              r->offset, r->mask);
+    for (const PspReserved *r = cmd->reserved; r && r->len; r++) {
+        PspStatus status = check_reserved(c, r);
+
+        if (status) {
+            return status;
         }
     }
     state = cmd->snp ? s->snp_init : sev_state(s);

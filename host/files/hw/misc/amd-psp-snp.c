@@ -15,48 +15,28 @@
 #include "qemu/units.h"
 #include "trace.h"
 
-/* Guest policy (SNP ABI, "Guest Policy") */
-#define POLICY_ABI_MINOR        MAKE_64BIT_MASK(0, 8)
-#define POLICY_SMT              BIT_ULL(16)
-#define POLICY_ONE              BIT_ULL(17)
-#define POLICY_MIGRATE_MA       BIT_ULL(18)
-#define POLICY_DEBUG            BIT_ULL(19)
-#define POLICY_SINGLE_SOCKET    BIT_ULL(20)
-#define POLICY_KNOWN            MAKE_64BIT_MASK(0, 21)
-
-/* SNP_LAUNCH_UPDATE */
-enum {
-    TYPE_NORMAL = 1, TYPE_VMSA, TYPE_ZERO, TYPE_UNMEASURED, TYPE_SECRETS,
-    TYPE_CPUID,
-};
 #define VMPL0_PERMISSIONS       AMD_RMP_PERM_ALL
 
 /* Fields of a VMSA that the firmware fills in: not measured */
 #define VMSA_TSC_OFFSET         0x2f0
 #define VMSA_TSC_LEN            16
 
+#define SECRETS_VERSION         3
+
 #define RANGE_MAX               255
 #define IOMMU_PAGES_MAX         1024
-#define CPUID_MAX               64
-#define CPUID_ENTRY             48
-#define VLEK_LEN                432
-
-#define ID_BLOCK_LEN            0x60
-#define ID_AUTH_LEN             0x1000
-#define ID_ALGO_ECDSA_P384      1
-#define ID_KEY_LEN              0x404
-#define ID_CURVE_P384           2
-#define ID_BLOCK_SIG            0x040
-#define ID_KEY                  0x240
-#define ID_KEY_SIG              0x680
-#define ID_AUTHOR_KEY           0x880
-
-void psp_tcb_store(void *p, uint64_t tcb)
-{
-    stq_le_p(p, tcb);
-}
 
 /* ---- Checks that several commands share ---- */
+
+/* @le: the length that the command buffer says of itself, as it is there */
+static PspStatus check_length(PspCall *c, uint32_t le)
+{
+    if (le32_to_cpu(le) != c->cmd->len) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
+                          le32_to_cpu(le), c->cmd->len);
+    }
+    return PSP_SUCCESS;
+}
 
 static PspStatus check_page_size(PspCall *c, uint64_t pa, bool large,
                                  bool want_large)
@@ -95,9 +75,8 @@ static PspStatus check_page(PspCall *c, uint64_t pa, PspPageState want,
 
 /* ---- Guests ---- */
 
-PspStatus psp_guest_by_gctx(PspCall *c, unsigned offset, PspGuest **g)
+PspStatus psp_guest_by_gctx(PspCall *c, uint64_t pa, PspGuest **g)
 {
-    uint64_t pa = psp_arg_addr(c, offset);
     PspPageState state;
     bool large;
 
@@ -173,15 +152,16 @@ static void mark_firmware(AmdSnpHost *h, hwaddr pa)
 /* Make a list of ranges HV-Fixed; check all of it before anything changes */
 static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
 {
-    uint8_t hdr[8], range[16];
+    SnpRangeList hdr;
+    SnpRange range;
     uint32_t n;
 
-    if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, hdr, sizeof(hdr))) {
+    if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, &hdr, sizeof(hdr))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "no range list at 0x%" PRIx64, list);
     }
-    n = ldl_le_p(hdr);
-    if (n > RANGE_MAX || ldl_le_p(hdr + 4)) {
+    n = le32_to_cpu(hdr.num_elements);
+    if (n > RANGE_MAX || hdr.rsvd) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "range list with %u elements, expected up to %u, and "
                           "0 in the reserved field", n, RANGE_MAX);
@@ -189,14 +169,14 @@ static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
     for (uint32_t i = 0; i < n; i++) {
         uint64_t base, pages;
 
-        if (!psp_read(c, list + 8 + i * 16, AMD_SNP_KEY_NONE, range,
-                      sizeof(range))) {
+        if (!psp_read(c, list + sizeof(hdr) + i * sizeof(range),
+                      AMD_SNP_KEY_NONE, &range, sizeof(range))) {
             return psp_refuse(c, PSP_INVALID_ADDRESS,
                               "the range list leaves memory");
         }
-        base = ldq_le_p(range) & ~AMD_SNP_CBIT;
-        pages = (uint32_t)ldl_le_p(range + 8);
-        if (base % PSP_PAGE || base >> 52 || ldl_le_p(range + 12)) {
+        base = psp_addr(range.base);
+        pages = le32_to_cpu(range.page_count);
+        if (base % PSP_PAGE || base >> 52 || range.rsvd) {
             return psp_refuse(c, PSP_INVALID_PARAM,
                               "range %u, 0x%" PRIx64 " with %" PRIu64 " pages, "
                               "is malformed", i, base, pages);
@@ -275,14 +255,16 @@ static PspStatus cmd_snp_init(PspCall *c)
 
 static PspStatus cmd_snp_init_ex(PspCall *c)
 {
-    uint32_t flags = psp_arg32(c, 0);
-    uint64_t list = psp_arg_addr(c, 8);
+    const SnpCmdInitEx *cmd = PSP_BUF(c, SnpCmdInitEx);
+    uint32_t flags = le32_to_cpu(cmd->flags);
+    uint64_t list = psp_addr(cmd->list_paddr);
 
-    if ((flags & 3) == 2) {
+    if ((flags & SNP_INIT_LIST_PADDR_EN) && !(flags & SNP_INIT_RMP)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "a range list without initialising the RMP");
     }
-    return snp_init(c, flags & 1, flags & 2 ? &list : NULL);
+    return snp_init(c, flags & SNP_INIT_RMP,
+                    flags & SNP_INIT_LIST_PADDR_EN ? &list : NULL);
 }
 
 static PspStatus snp_shutdown(PspCall *c, bool iommu)
@@ -330,18 +312,19 @@ static PspStatus cmd_snp_shutdown(PspCall *c)
 
 static PspStatus cmd_snp_shutdown_ex(PspCall *c)
 {
-    if (psp_arg32(c, 0) != c->cmd->len) {
-        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
-                          psp_arg32(c, 0), c->cmd->len);
+    const SnpCmdShutdownEx *cmd = PSP_BUF(c, SnpCmdShutdownEx);
+    PspStatus status = check_length(c, cmd->length);
+
+    if (status) {
+        return status;
     }
-    return snp_shutdown(c, psp_arg32(c, 4) & 1);
+    return snp_shutdown(c, le32_to_cpu(cmd->flags) & SNP_SHUTDOWN_IOMMU);
 }
 
 /* A page of status: while SNP is initialised, a Firmware page, then Reclaim */
-static PspStatus status_page(PspCall *c, unsigned offset, const void *buf,
+static PspStatus status_page(PspCall *c, uint64_t pa, const void *buf,
                              size_t len)
 {
-    uint64_t pa = psp_arg_addr(c, offset);
     PspStatus status;
     AmdRmpEntry e;
     bool large;
@@ -370,39 +353,45 @@ static PspStatus status_page(PspCall *c, unsigned offset, const void *buf,
 static PspStatus cmd_snp_platform_status(PspCall *c)
 {
     AmdPspState *s = c->s;
-    uint8_t out[32] = { 0 };
+    uint32_t flags = (s->mask_chip_id ? SNP_STATUS_MASK_CHIP_ID : 0) |
+                     (s->mask_chip_key ? SNP_STATUS_MASK_CHIP_KEY : 0) |
+                     (s->feature_info ? SNP_STATUS_FEATURE_INFO : 0);
+    SnpPlatformStatus out = {
+        .api_major = PSP_API_MAJOR,
+        .api_minor = PSP_API_MINOR,
+        .state = s->snp_init,
+        .is_rmp_initialized = c->h->rmp_initialized,
+        .build_id = cpu_to_le32(PSP_BUILD),
+        .flags = cpu_to_le32(flags),
+        .guest_count = cpu_to_le32(g_hash_table_size(s->contexts)),
+        .current_tcb_version = cpu_to_le64(PSP_TCB),
+        .reported_tcb_version = cpu_to_le64(s->reported_tcb),
+    };
 
-    out[0] = PSP_API_MAJOR;
-    out[1] = PSP_API_MINOR;
-    out[2] = s->snp_init;
-    out[3] = c->h->rmp_initialized;
-    stl_le_p(out + 4, PSP_BUILD);
-    stl_le_p(out + 8, s->mask_chip_id | s->mask_chip_key << 1 |
-                      s->feature_info << 3);
-    stl_le_p(out + 12, g_hash_table_size(s->contexts));
-    psp_tcb_store(out + 16, PSP_TCB);
-    psp_tcb_store(out + 24, s->reported_tcb);
-    return status_page(c, 0, out, sizeof(out));
+    return status_page(c,
+                       psp_addr(PSP_BUF(c, SnpCmdPlatformStatus)->status_paddr),
+                       &out, sizeof(out));
 }
 
 static PspStatus cmd_snp_feature_info(PspCall *c)
 {
-    uint64_t pa = psp_arg_addr(c, 8);
-    uint8_t out[16] = { 0 };
+    const SnpCmdFeatureInfo *cmd = PSP_BUF(c, SnpCmdFeatureInfo);
+    uint64_t pa = psp_addr(cmd->feature_info_paddr);
+    SnpFeatureInfo out = { 0 };
     PspStatus status;
 
     if (!c->s->feature_info) {
         return psp_refuse(c, PSP_INVALID_COMMAND,
                           "the device was made without it");
     }
-    if (psp_arg32(c, 0) != c->cmd->len) {
-        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
-                          psp_arg32(c, 0), c->cmd->len);
+    status = check_length(c, cmd->length);
+    if (status) {
+        return status;
     }
     /* Subfunction 0: none of the optional features. There are no others */
-    if (psp_arg32(c, 4)) {
+    if (cmd->ecx_in) {
         return psp_refuse(c, PSP_INVALID_PARAM, "subfunction %u, expected 0",
-                          psp_arg32(c, 4));
+                          le32_to_cpu(cmd->ecx_in));
     }
     if (pa % 8 || pa % PSP_PAGE > PSP_PAGE - sizeof(out)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
@@ -411,7 +400,7 @@ static PspStatus cmd_snp_feature_info(PspCall *c)
     }
     status = psp_check_output(c, "the features", pa, sizeof(out));
     if (!status) {
-        psp_write(c, pa, AMD_SNP_KEY_NONE, out, sizeof(out));
+        psp_write(c, pa, AMD_SNP_KEY_NONE, &out, sizeof(out));
     }
     return status;
 }
@@ -428,7 +417,9 @@ static bool tcb_at_most(uint64_t tcb, uint64_t limit)
 
 static PspStatus cmd_snp_config(PspCall *c)
 {
-    uint64_t tcb = psp_arg64(c, 0);
+    const SnpCmdConfig *cmd = PSP_BUF(c, SnpCmdConfig);
+    uint64_t tcb = le64_to_cpu(cmd->reported_tcb);
+    uint32_t flags = le32_to_cpu(cmd->flags);
 
     if (!tcb_at_most(tcb, PSP_TCB)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
@@ -437,28 +428,27 @@ static PspStatus cmd_snp_config(PspCall *c)
     }
     /* 0 is the current one */
     c->s->reported_tcb = tcb ? tcb : PSP_TCB;
-    c->s->mask_chip_id = psp_arg32(c, 8) & 1;
-    c->s->mask_chip_key = psp_arg32(c, 8) & 2;
+    c->s->mask_chip_id = flags & SNP_CONFIG_MASK_CHIP_ID;
+    c->s->mask_chip_key = flags & SNP_CONFIG_MASK_CHIP_KEY;
     return PSP_SUCCESS;
 }
 
 static PspStatus cmd_snp_commit(PspCall *c)
 {
     /* What runs is what was committed: nothing changes */
-    if (psp_arg32(c, 0) != c->cmd->len) {
-        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
-                          psp_arg32(c, 0), c->cmd->len);
-    }
-    return PSP_SUCCESS;
+    return check_length(c, PSP_BUF(c, SnpCmdCommit)->length);
 }
 
 static PspStatus cmd_snp_vlek_load(PspCall *c)
 {
-    if (psp_arg32(c, 0) != c->cmd->len) {
-        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
-                          psp_arg32(c, 0), c->cmd->len);
+    const SnpCmdVlekLoad *cmd = PSP_BUF(c, SnpCmdVlekLoad);
+    PspStatus status = check_length(c, cmd->length);
+
+    if (status) {
+        return status;
     }
-    if (!psp_is_ram(c->h, psp_arg_addr(c, 8), VLEK_LEN)) {
+    if (!psp_is_ram(c->h, psp_addr(cmd->vlek_wrapped_address),
+                    SNP_VLEK_HASHSTICK_LEN)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS, "no hashstick in memory");
     }
     /* It is wrapped for one chip by AMD, who have never heard of this one */
@@ -468,7 +458,9 @@ static PspStatus cmd_snp_vlek_load(PspCall *c)
 
 static PspStatus cmd_snp_download_firmware(PspCall *c)
 {
-    if (!psp_is_ram(c->h, psp_arg_addr(c, 8), psp_arg32(c, 16))) {
+    const SnpCmdDownloadFirmwareEx *cmd = PSP_BUF(c, SnpCmdDownloadFirmwareEx);
+
+    if (!psp_is_ram(c->h, psp_addr(cmd->fw_paddr), le32_to_cpu(cmd->fw_len))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS, "no image in memory");
     }
     return psp_refuse(c, PSP_BAD_SIGNATURE, "no image is signed for this part");
@@ -479,7 +471,7 @@ static PspStatus cmd_snp_download_firmware(PspCall *c)
 static PspStatus cmd_snp_gctx_create(PspCall *c)
 {
     AmdPspState *s = c->s;
-    uint64_t pa = psp_arg_addr(c, 0);
+    uint64_t pa = psp_addr(PSP_BUF(c, SnpCmdGctx)->gctx_paddr);
     PspStatus status;
     AmdRmpEntry e;
     PspGuest *g;
@@ -510,8 +502,9 @@ static PspStatus cmd_snp_gctx_create(PspCall *c)
 
 static PspStatus cmd_snp_decommission(PspCall *c)
 {
+    const SnpCmdGctx *cmd = PSP_BUF(c, SnpCmdGctx);
     PspGuest *g;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (!status) {
         drop_context(c, g);
@@ -522,8 +515,9 @@ static PspStatus cmd_snp_decommission(PspCall *c)
 
 static PspStatus cmd_snp_activate(PspCall *c)
 {
+    const SnpCmdActivate *cmd = PSP_BUF(c, SnpCmdActivate);
     PspGuest *g;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (status) {
         return status;
@@ -532,37 +526,40 @@ static PspStatus cmd_snp_activate(PspCall *c)
         return psp_refuse(c, PSP_INVALID_GUEST_STATE,
                           "the guest is not being launched");
     }
-    return psp_asid_bind(c, g, psp_arg32(c, 8), 1, AMD_SNP_MIN_SEV_ASID - 1);
+    return psp_asid_bind(c, g, le32_to_cpu(cmd->asid), 1,
+                         AMD_SNP_MIN_SEV_ASID - 1);
 }
 
 static PspStatus cmd_snp_guest_status(PspCall *c)
 {
-    uint8_t out[32] = { 0 };
+    const SnpCmdGuestStatus *cmd = PSP_BUF(c, SnpCmdGuestStatus);
+    SnpGuestStatus out = { 0 };
     PspGuest *g;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (status) {
         return status;
     }
-    stq_le_p(out, g->policy);
-    stl_le_p(out + 8, g->asid);
-    out[12] = g->state;
-    return status_page(c, 8, out, sizeof(out));
+    out.policy = cpu_to_le64(g->policy);
+    out.asid = cpu_to_le32(g->asid);
+    out.state = g->state;
+    return status_page(c, psp_addr(cmd->address), &out, sizeof(out));
 }
 
 static PspStatus check_policy(PspCall *c, uint64_t policy)
 {
     const char *why = NULL;
 
-    if (policy & ~POLICY_KNOWN) {
+    if (policy & ~SNP_POLICY_KNOWN) {
         why = "has reserved bits set";
-    } else if (!(policy & POLICY_ONE)) {
+    } else if (!(policy & SNP_POLICY_RSVD_MBO)) {
         why = "lacks bit 17, which must be one";
-    } else if ((policy & 0xffff) > (PSP_API_MAJOR << 8 | PSP_API_MINOR)) {
+    } else if ((policy & SNP_POLICY_ABI) >
+               (PSP_API_MAJOR << 8 | PSP_API_MINOR)) {
         why = "asks for a newer ABI than this";
-    } else if (!(policy & POLICY_SMT) && psp_smt(c->s)) {
+    } else if (!(policy & SNP_POLICY_SMT) && psp_smt(c->s)) {
         why = "forbids SMT, which is on";
-    } else if ((policy & POLICY_SINGLE_SOCKET) &&
+    } else if ((policy & SNP_POLICY_SINGLE_SOCKET) &&
                current_machine->smp.sockets > 1) {
         why = "wants a single socket, and the guest could be activated on all";
     }
@@ -575,10 +572,11 @@ static PspStatus check_policy(PspCall *c, uint64_t policy)
 
 static PspStatus cmd_snp_launch_start(PspCall *c)
 {
-    uint64_t policy = psp_arg64(c, 8);
-    bool ma_en = psp_arg32(c, 24) & 1;
+    const SnpCmdLaunchStart *cmd = PSP_BUF(c, SnpCmdLaunchStart);
+    uint64_t policy = le64_to_cpu(cmd->policy);
+    uint32_t flags = le32_to_cpu(cmd->flags);
     PspGuest *g, *ma = NULL;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (!status) {
         status = in_state(c, g, SNP_GUEST_INIT);
@@ -586,13 +584,13 @@ static PspStatus cmd_snp_launch_start(PspCall *c)
     if (!status) {
         status = check_policy(c, policy);
     }
-    if (!status && ma_en) {
-        if (!(policy & POLICY_MIGRATE_MA)) {
+    if (!status && (flags & SNP_LAUNCH_START_MA_EN)) {
+        if (!(policy & SNP_POLICY_MIGRATE_MA)) {
             return psp_refuse(c, PSP_POLICY_FAILURE,
                               "policy 0x%" PRIx64 " allows no migration agent",
                               policy);
         }
-        status = psp_guest_by_gctx(c, 16, &ma);
+        status = psp_guest_by_gctx(c, psp_addr(cmd->ma_gctx_paddr), &ma);
         if (!status && (ma == g || ma->state != SNP_GUEST_RUNNING)) {
             return psp_refuse(c, PSP_INVALID_GUEST,
                               "the migration agent is not a running guest");
@@ -601,13 +599,13 @@ static PspStatus cmd_snp_launch_start(PspCall *c)
     if (status) {
         return status;
     }
-    if (psp_arg32(c, 24) & 2) {
+    if (flags & SNP_LAUNCH_START_IMI_EN) {
         return psp_refuse(c, PSP_UNSUPPORTED,
                           "incoming migration images are not modelled");
     }
     g->policy = policy;
     g->state = SNP_GUEST_LAUNCH;
-    memcpy(g->gosvw, c->buf + 32, sizeof(g->gosvw));
+    memcpy(g->gosvw, cmd->gosvw, sizeof(g->gosvw));
     if (ma) {
         memcpy(g->report_id_ma, ma->report_id, sizeof(g->report_id_ma));
     }
@@ -616,42 +614,42 @@ static PspStatus cmd_snp_launch_start(PspCall *c)
 
 /* ---- SNP_LAUNCH_UPDATE ---- */
 
-static void measure(PspGuest *g, unsigned type, uint32_t permissions,
-                    uint64_t gpa, const uint8_t *page)
+static void measure(PspGuest *g, unsigned type, uint32_t perms, uint64_t gpa,
+                    const uint8_t *page)
 {
-    uint8_t info[0x70] = { 0 };
+    SnpPageInfo info = { 0 };
 
-    memcpy(info, g->ld, 48);
-    if (type == TYPE_VMSA) {
+    memcpy(info.digest_cur, g->ld, sizeof(info.digest_cur));
+    if (type == SNP_PAGE_TYPE_VMSA) {
         uint8_t vmsa[PSP_PAGE];
 
         memcpy(vmsa, page, PSP_PAGE);
         memset(vmsa + VMSA_TSC_OFFSET, 0, VMSA_TSC_LEN);
-        psp_sha384(vmsa, PSP_PAGE, info + 0x30);
-    } else if (type == TYPE_NORMAL) {
-        psp_sha384(page, PSP_PAGE, info + 0x30);
+        psp_sha384(vmsa, PSP_PAGE, info.contents);
+    } else if (type == SNP_PAGE_TYPE_NORMAL) {
+        psp_sha384(page, PSP_PAGE, info.contents);
     }
-    stw_le_p(info + 0x60, sizeof(info));
-    info[0x62] = type;
-    /* VMPL3 first: the other way round than in the command */
-    info[0x64] = extract32(permissions, 24, 8);
-    info[0x65] = extract32(permissions, 16, 8);
-    info[0x66] = extract32(permissions, 8, 8);
-    stq_le_p(info + 0x68, gpa);
-    psp_sha384(info, sizeof(info), g->ld);
+    info.length = cpu_to_le16(sizeof(info));
+    info.page_type = type;
+    /* VMPL3 comes first here, and VMPL1 in the command */
+    info.vmpl3_perms = SNP_LAUNCH_UPDATE_PERMS(perms, 3);
+    info.vmpl2_perms = SNP_LAUNCH_UPDATE_PERMS(perms, 2);
+    info.vmpl1_perms = SNP_LAUNCH_UPDATE_PERMS(perms, 1);
+    info.gpa = cpu_to_le64(gpa);
+    psp_sha384(&info, sizeof(info), g->ld);
 }
 
 static void make_secrets(PspCall *c, PspGuest *g, uint8_t *page)
 {
+    SnpSecretsPage *secrets = (SnpSecretsPage *)page;
     uint32_t regs[4];
 
     memset(page, 0, PSP_PAGE);
     amd_snp_host_cpuid(c->h, 1, 0, regs);
-    stl_le_p(page, 3);                              /* version */
-    /* family, model and stepping */
-    stl_le_p(page + 0x08, regs[0]);
-    memcpy(page + 0x10, g->gosvw, sizeof(g->gosvw));
-    memcpy(page + 0x20, g->vmpck, sizeof(g->vmpck));
+    secrets->version = cpu_to_le32(SECRETS_VERSION);
+    secrets->fms = cpu_to_le32(regs[0]);
+    memcpy(secrets->gosvw, g->gosvw, sizeof(secrets->gosvw));
+    memcpy(secrets->vmpck, g->vmpck, sizeof(secrets->vmpck));
 }
 
 /*
@@ -687,22 +685,24 @@ static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
 /* True if @page is fit for a guest; otherwise it is made so */
 static bool check_cpuid(PspCall *c, uint8_t *page)
 {
-    uint32_t n = ldl_le_p(page);
+    SnpCpuidPage *cpuid = (SnpCpuidPage *)page;
+    uint32_t n = le32_to_cpu(cpuid->count);
     bool ok = true;
 
-    if (n > CPUID_MAX) {
+    if (n > SNP_CPUID_COUNT_MAX) {
         psp_refuse(c, PSP_INVALID_PARAM, "CPUID page has %u entries, expected "
-                   "up to %u", n, CPUID_MAX);
-        stl_le_p(page, CPUID_MAX);
+                   "up to %u", n, SNP_CPUID_COUNT_MAX);
+        cpuid->count = cpu_to_le32(SNP_CPUID_COUNT_MAX);
         return false;
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint8_t *e = page + 16 + i * CPUID_ENTRY;
-        uint32_t leaf = ldl_le_p(e), subleaf = ldl_le_p(e + 4), regs[4];
+        SnpCpuidEntry *e = &cpuid->fn[i];
+        uint32_t leaf = le32_to_cpu(e->eax_in);
+        uint32_t subleaf = le32_to_cpu(e->ecx_in), regs[4];
 
         amd_snp_host_cpuid(c->h, leaf, subleaf, regs);
         for (int r = 0; r < 4; r++) {
-            uint32_t have = ldl_le_p(e + 24 + r * 4);
+            uint32_t have = le32_to_cpu(e->regs[r]);
             uint32_t extra = have & ~regs[r] &
                              cpuid_feature_bits(leaf, subleaf, r);
 
@@ -710,7 +710,7 @@ static bool check_cpuid(PspCall *c, uint8_t *page)
                 psp_refuse(c, PSP_INVALID_PARAM, "CPUID 0x%x.%u register %d: "
                            "features 0x%x are not the processor's", leaf,
                            subleaf, r, extra);
-                stl_le_p(e + 24 + r * 4, have & ~extra);
+                e->regs[r] = cpu_to_le32(have & ~extra);
                 ok = false;
             }
         }
@@ -720,32 +720,35 @@ static bool check_cpuid(PspCall *c, uint8_t *page)
 
 static PspStatus cmd_snp_launch_update(PspCall *c)
 {
-    uint32_t flags = psp_arg32(c, 8), perms = psp_arg32(c, 24);
-    uint64_t pa = psp_arg_addr(c, 16);
-    bool large = flags & 1;
-    unsigned type = extract32(flags, 1, 3);
+    const SnpCmdLaunchUpdate *cmd = PSP_BUF(c, SnpCmdLaunchUpdate);
+    uint32_t flags = le32_to_cpu(cmd->flags);
+    uint32_t perms = le32_to_cpu(cmd->vmpl_perms);
+    uint64_t pa = psp_addr(cmd->address);
+    bool large = flags & SNP_LAUNCH_UPDATE_PAGE_SIZE;
+    unsigned type = SNP_LAUNCH_UPDATE_PAGE_TYPE(flags);
     uint64_t size = large ? 2 * MiB : PSP_PAGE;
     uint8_t page[PSP_PAGE];
     PspStatus status;
     AmdRmpEntry e;
     PspGuest *g;
 
-    status = psp_guest_by_gctx(c, 0, &g);
+    status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
     if (!status) {
         status = check_page(c, pa, PAGE_PRE_GUEST, large, &e);
     }
     if (status) {
         return status;
     }
-    if (type < TYPE_NORMAL || type > TYPE_CPUID) {
+    if (type < SNP_PAGE_TYPE_NORMAL || type > SNP_PAGE_TYPE_CPUID) {
         return psp_refuse(c, PSP_INVALID_PARAM, "page type %u, expected 1 to 6",
                           type);
     }
-    if (large && (type == TYPE_VMSA || type >= TYPE_SECRETS)) {
+    if (large && (type == SNP_PAGE_TYPE_VMSA ||
+                  type >= SNP_PAGE_TYPE_SECRETS)) {
         return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
                           "a page of type %u has 4 KB", type);
     }
-    if (flags & BIT(4)) {
+    if (flags & SNP_LAUNCH_UPDATE_IMI_PAGE) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "a page of an incoming migration image, in a launch "
                           "without one");
@@ -764,14 +767,14 @@ static PspStatus cmd_snp_launch_update(PspCall *c)
     }
 
     for (uint64_t o = 0; o < size; o += PSP_PAGE) {
-        if (type == TYPE_SECRETS) {
+        if (type == SNP_PAGE_TYPE_SECRETS) {
             make_secrets(c, g, page);
-        } else if (type == TYPE_ZERO) {
+        } else if (type == SNP_PAGE_TYPE_ZERO) {
             memset(page, 0, PSP_PAGE);
         } else {
             psp_read(c, pa + o, AMD_SNP_KEY_NONE, page, PSP_PAGE);
         }
-        if (type == TYPE_CPUID && !check_cpuid(c, page)) {
+        if (type == SNP_PAGE_TYPE_CPUID && !check_cpuid(c, page)) {
             /* Left for the host to see what would have been right */
             psp_write(c, pa, AMD_SNP_KEY_NONE, page, PSP_PAGE);
             return PSP_INVALID_PARAM;
@@ -780,7 +783,8 @@ static PspStatus cmd_snp_launch_update(PspCall *c)
         psp_write(c, pa + o, g->asid, page, PSP_PAGE);
     }
     e.lo &= ~AMD_RMP_IMMUTABLE;
-    e.lo |= AMD_RMP_VALIDATED | (type == TYPE_VMSA ? AMD_RMP_VMSA : 0);
+    e.lo |= AMD_RMP_VALIDATED |
+            (type == SNP_PAGE_TYPE_VMSA ? AMD_RMP_VMSA : 0);
     /* Permissions of VMPL1 to VMPL3 are where the command has them */
     e.hi = deposit64(e.hi, 0, 32, perms | VMPL0_PERMISSIONS);
     psp_rmp_set(c->h, pa, large, e);
@@ -792,35 +796,37 @@ static PspStatus cmd_snp_launch_update(PspCall *c)
 
 static PspStatus check_id_block(PspCall *c, PspGuest *g)
 {
-    g_autofree uint8_t *auth = g_malloc(ID_AUTH_LEN);
-    uint8_t block[ID_BLOCK_LEN];
-    bool author = psp_arg32(c, 24) & 2;
+    const SnpCmdLaunchFinish *cmd = PSP_BUF(c, SnpCmdLaunchFinish);
+    g_autofree SnpIdAuth *auth = g_new(SnpIdAuth, 1);
+    SnpIdBlock block;
+    bool author = le32_to_cpu(cmd->flags) & SNP_LAUNCH_FINISH_AUTH_KEY_EN;
 
-    if (!psp_read(c, psp_arg_addr(c, 8), AMD_SNP_KEY_NONE, block,
+    if (!psp_read(c, psp_addr(cmd->id_block_paddr), AMD_SNP_KEY_NONE, &block,
                   sizeof(block)) ||
-        !psp_read(c, psp_arg_addr(c, 16), AMD_SNP_KEY_NONE, auth,
-                  ID_AUTH_LEN)) {
+        !psp_read(c, psp_addr(cmd->id_auth_paddr), AMD_SNP_KEY_NONE, auth,
+                  sizeof(*auth))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "ID block or its authentication is not in memory");
     }
-    if (memcmp(block, g->ld, sizeof(g->ld))) {
+    if (memcmp(block.ld, g->ld, sizeof(g->ld))) {
         return psp_refuse(c, PSP_BAD_MEASUREMENT,
                           "launch digest and ID block differ");
     }
-    if (ldq_le_p(block + 0x58) != g->policy) {
+    if (le64_to_cpu(block.policy) != g->policy) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%" PRIx64 ", the ID block has 0x%" PRIx64,
-                          g->policy, ldq_le_p(block + 0x58));
+                          g->policy, le64_to_cpu(block.policy));
     }
-    if (ldl_le_p(block + 0x50) != 1) {
+    if (le32_to_cpu(block.version) != SNP_ID_BLOCK_VERSION) {
         return psp_refuse(c, PSP_INVALID_PARAM,
-                          "ID block version %u, expected 1",
-                          ldl_le_p(block + 0x50));
+                          "ID block version %u, expected %u",
+                          le32_to_cpu(block.version), SNP_ID_BLOCK_VERSION);
     }
-    if (ldl_le_p(auth) != ID_ALGO_ECDSA_P384 ||
-        (author && ldl_le_p(auth + 4) != ID_ALGO_ECDSA_P384) ||
-        ldl_le_p(auth + ID_KEY) != ID_CURVE_P384 ||
-        (author && ldl_le_p(auth + ID_AUTHOR_KEY) != ID_CURVE_P384)) {
+    if (le32_to_cpu(auth->id_key_algo) != SNP_ID_ALGO_ECDSA_P384 ||
+        (author &&
+         le32_to_cpu(auth->auth_key_algo) != SNP_ID_ALGO_ECDSA_P384) ||
+        le32_to_cpu(auth->id_key.curve) != SNP_ID_CURVE_P384 ||
+        (author && le32_to_cpu(auth->author_key.curve) != SNP_ID_CURVE_P384)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "algorithm or curve of a key is not ECDSA P-384");
     }
@@ -828,22 +834,23 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
         return psp_refuse(c, PSP_UNSUPPORTED, "QEMU is built without GnuTLS, "
                           "which it takes to verify an ID block");
     }
-    if (!psp_verify(auth + ID_KEY + 4, block, sizeof(block),
-                    auth + ID_BLOCK_SIG)) {
+    if (!psp_verify(auth->id_key.q, &block, sizeof(block),
+                    auth->id_block_sig)) {
         return psp_refuse(c, PSP_BAD_SIGNATURE,
                           "the ID key has not signed the ID block");
     }
-    if (author && !psp_verify(auth + ID_AUTHOR_KEY + 4, auth + ID_KEY,
-                              ID_KEY_LEN, auth + ID_KEY_SIG)) {
+    if (author && !psp_verify(auth->author_key.q, &auth->id_key,
+                              sizeof(auth->id_key), auth->id_key_sig)) {
         return psp_refuse(c, PSP_BAD_SIGNATURE,
                           "the author key has not signed the ID key");
     }
-    memcpy(g->family_id, block + 0x30, sizeof(g->family_id));
-    memcpy(g->image_id, block + 0x40, sizeof(g->image_id));
-    g->guest_svn = ldl_le_p(block + 0x54);
-    psp_sha384(auth + ID_KEY, ID_KEY_LEN, g->id_key_digest);
+    memcpy(g->family_id, block.family_id, sizeof(g->family_id));
+    memcpy(g->image_id, block.image_id, sizeof(g->image_id));
+    g->guest_svn = le32_to_cpu(block.guest_svn);
+    psp_sha384(&auth->id_key, sizeof(auth->id_key), g->id_key_digest);
     if (author) {
-        psp_sha384(auth + ID_AUTHOR_KEY, ID_KEY_LEN, g->author_key_digest);
+        psp_sha384(&auth->author_key, sizeof(auth->author_key),
+                   g->author_key_digest);
         g->author_key_en = true;
     }
     return PSP_SUCCESS;
@@ -851,10 +858,11 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
 
 static PspStatus cmd_snp_launch_finish(PspCall *c)
 {
-    uint32_t flags = psp_arg32(c, 24);
+    const SnpCmdLaunchFinish *cmd = PSP_BUF(c, SnpCmdLaunchFinish);
+    uint32_t flags = le32_to_cpu(cmd->flags);
     g_autoptr(GString) hex = NULL;
     PspGuest *g;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (!status) {
         status = in_state(c, g, SNP_GUEST_LAUNCH);
@@ -862,18 +870,19 @@ static PspStatus cmd_snp_launch_finish(PspCall *c)
     if (!status) {
         status = is_active(c, g);
     }
-    if (!status && (flags & 3) == 2) {
+    if (!status && (flags & SNP_LAUNCH_FINISH_AUTH_KEY_EN) &&
+        !(flags & SNP_LAUNCH_FINISH_ID_BLOCK_EN)) {
         status = psp_refuse(c, PSP_INVALID_PARAM,
                             "an author key without an ID block");
     }
-    if (!status && (flags & 1)) {
+    if (!status && (flags & SNP_LAUNCH_FINISH_ID_BLOCK_EN)) {
         status = check_id_block(c, g);
     }
     if (status) {
         return status;
     }
-    memcpy(g->host_data, c->buf + 32, sizeof(g->host_data));
-    g->vcek_disabled = flags & 4;
+    memcpy(g->host_data, cmd->host_data, sizeof(g->host_data));
+    g->vcek_disabled = flags & SNP_LAUNCH_FINISH_VCEK_DISABLED;
     g->state = SNP_GUEST_RUNNING;
     hex = g_string_new(NULL);
     for (int i = 0; i < sizeof(g->ld); i++) {
@@ -887,14 +896,15 @@ static PspStatus cmd_snp_launch_finish(PspCall *c)
 
 static PspStatus debug(PspCall *c, bool decrypt)
 {
-    uint64_t src = psp_arg_addr(c, 8), dst = psp_arg_addr(c, 16);
+    const SnpCmdDbg *cmd = PSP_BUF(c, SnpCmdDbg);
+    uint64_t src = psp_addr(cmd->src_addr), dst = psp_addr(cmd->dst_addr);
     uint64_t guest = decrypt ? src : dst, host = decrypt ? dst : src;
     uint8_t page[PSP_PAGE];
     PspPageState state;
     AmdRmpEntry e;
     PspGuest *g;
     bool large;
-    PspStatus status = psp_guest_by_gctx(c, 0, &g);
+    PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
     if (!status && g->state == SNP_GUEST_INIT) {
         status = psp_refuse(c, PSP_INVALID_GUEST_STATE,
@@ -906,7 +916,7 @@ static PspStatus debug(PspCall *c, bool decrypt)
     if (status) {
         return status;
     }
-    if (!(g->policy & POLICY_DEBUG)) {
+    if (!(g->policy & SNP_POLICY_DEBUG)) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%" PRIx64 " forbids debugging", g->policy);
     }
@@ -955,13 +965,14 @@ static PspStatus cmd_snp_dbg_encrypt(PspCall *c)
 
 static PspStatus cmd_snp_page_reclaim(PspCall *c)
 {
-    uint64_t arg = psp_arg_addr(c, 0), pa = QEMU_ALIGN_DOWN(arg, PSP_PAGE);
-    bool want_large = arg & 1, large;
+    uint64_t arg = psp_addr(PSP_BUF(c, SnpCmdPageReclaim)->paddr);
+    uint64_t pa = QEMU_ALIGN_DOWN(arg, PSP_PAGE);
+    bool want_large = arg & SNP_PAGE_RECLAIM_PAGE_SIZE, large;
     PspPageState state;
     PspStatus status;
     AmdRmpEntry e;
 
-    if (arg & (PSP_PAGE - 2)) {
+    if (arg & (PSP_PAGE - 1) & ~SNP_PAGE_RECLAIM_PAGE_SIZE) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "0x%" PRIx64 " has reserved bits set", arg);
     }
@@ -992,7 +1003,7 @@ static PspStatus cmd_snp_page_reclaim(PspCall *c)
 /* 512 pages that differ only in their consecutive gpa become one */
 static PspStatus cmd_snp_page_unsmash(PspCall *c)
 {
-    uint64_t pa = psp_arg_addr(c, 0);
+    uint64_t pa = psp_addr(PSP_BUF(c, SnpCmdPageUnsmash)->paddr);
     AmdRmpEntry e;
 
     if (pa % (2 * MiB) || !psp_is_ram(c->h, pa, 2 * MiB)) {
@@ -1036,38 +1047,51 @@ static PspStatus cmd_absent(PspCall *c)
 const PspCommand psp_snp_commands[] = {
     { 0x081, "SNP_INIT", 0, IN_UNINIT, true, .handler = cmd_snp_init },
     { 0x082, "SNP_SHUTDOWN", 0, IN_INIT, true, .handler = cmd_snp_shutdown },
-    { 0x083, "SNP_PLATFORM_STATUS", 8, SNP_ANY, true,
+    { 0x083, "SNP_PLATFORM_STATUS", sizeof(SnpCmdPlatformStatus), SNP_ANY, true,
       .handler = cmd_snp_platform_status },
     { 0x084, "SNP_DF_FLUSH", 0, IN_INIT, true, .handler = psp_df_flush },
     /* RAPL, ciphertext hiding and TIO are no features of this one */
-    { 0x085, "SNP_INIT_EX", 64, IN_UNINIT, true, .handler = cmd_snp_init_ex,
-      RESERVED({ 0, ~3u }, { 4, ~0u }, { 16, ~0u }, { 20, ~0u }, { 24, ~0u },
-               { 28, ~0u }, { 32, ~0u }, { 36, ~0u }, { 40, ~0u },
-               { 44, ~0u }, { 48, ~0u }, { 52, ~0u }, { 56, ~0u },
-               { 60, ~0u }) },
-    { 0x086, "SNP_SHUTDOWN_EX", 8, IN_INIT, true,
-      .handler = cmd_snp_shutdown_ex, RESERVED({ 4, ~1u }) },
-    { 0x090, "SNP_DECOMMISSION", 8, IN_INIT, true,
+    { 0x085, "SNP_INIT_EX", sizeof(SnpCmdInitEx), IN_UNINIT, true,
+      .handler = cmd_snp_init_ex,
+      RESERVED(RSVD_BUT(SnpCmdInitEx, flags,
+                        SNP_INIT_RMP | SNP_INIT_LIST_PADDR_EN),
+               RSVD(SnpCmdInitEx, rsvd1),
+               RSVD_FROM(SnpCmdInitEx, max_snp_asid)) },
+    { 0x086, "SNP_SHUTDOWN_EX", sizeof(SnpCmdShutdownEx), IN_INIT, true,
+      .handler = cmd_snp_shutdown_ex,
+      RESERVED(RSVD_BUT(SnpCmdShutdownEx, flags, SNP_SHUTDOWN_IOMMU)) },
+    { 0x090, "SNP_DECOMMISSION", sizeof(SnpCmdGctx), IN_INIT, true,
       .handler = cmd_snp_decommission },
-    { 0x091, "SNP_ACTIVATE", 12, IN_INIT, true, .handler = cmd_snp_activate },
-    { 0x092, "SNP_GUEST_STATUS", 16, IN_INIT, true,
+    { 0x091, "SNP_ACTIVATE", sizeof(SnpCmdActivate), IN_INIT, true,
+      .handler = cmd_snp_activate },
+    { 0x092, "SNP_GUEST_STATUS", sizeof(SnpCmdGuestStatus), IN_INIT, true,
       .handler = cmd_snp_guest_status },
-    { 0x093, "SNP_GCTX_CREATE", 8, IN_INIT, true,
+    { 0x093, "SNP_GCTX_CREATE", sizeof(SnpCmdGctx), IN_INIT, true,
       .handler = cmd_snp_gctx_create },
-    { 0x094, "SNP_GUEST_REQUEST", 24, IN_INIT, true,
+    { 0x094, "SNP_GUEST_REQUEST", sizeof(SnpCmdGuestRequest), IN_INIT, true,
       .handler = psp_snp_guest_request },
+    /* Not modelled: of the command buffer, only the length is known */
     { 0x095, "SNP_ACTIVATE_EX", 24, IN_INIT, true, .handler = cmd_absent },
-    { 0x0a0, "SNP_LAUNCH_START", 48, IN_INIT, true,
-      .handler = cmd_snp_launch_start, RESERVED({ 24, ~3u }) },
-    { 0x0a1, "SNP_LAUNCH_UPDATE", 32, IN_INIT, true,
+    { 0x0a0, "SNP_LAUNCH_START", sizeof(SnpCmdLaunchStart), IN_INIT, true,
+      .handler = cmd_snp_launch_start,
+      RESERVED(RSVD_BUT(SnpCmdLaunchStart, flags,
+                        SNP_LAUNCH_START_MA_EN | SNP_LAUNCH_START_IMI_EN)) },
+    { 0x0a1, "SNP_LAUNCH_UPDATE", sizeof(SnpCmdLaunchUpdate), IN_INIT, true,
       .handler = cmd_snp_launch_update,
-      RESERVED({ 8, ~0x1fu }, { 12, ~0u }, { 24, 0xf0f0f0ff }, { 28, ~0u }) },
-    { 0x0a2, "SNP_LAUNCH_FINISH", 64, IN_INIT, true,
-      .handler = cmd_snp_launch_finish, RESERVED({ 24, ~7u }, { 28, ~0u }) },
-    { 0x0b0, "SNP_DBG_DECRYPT", 24, IN_INIT, true,
+      RESERVED(RSVD_BUT(SnpCmdLaunchUpdate, flags, SNP_LAUNCH_UPDATE_FLAGS),
+               RSVD(SnpCmdLaunchUpdate, rsvd2),
+               RSVD_BUT(SnpCmdLaunchUpdate, vmpl_perms,
+                        SNP_LAUNCH_UPDATE_PERMS_KNOWN),
+               RSVD(SnpCmdLaunchUpdate, rsvd4)) },
+    { 0x0a2, "SNP_LAUNCH_FINISH", sizeof(SnpCmdLaunchFinish), IN_INIT, true,
+      .handler = cmd_snp_launch_finish,
+      RESERVED(RSVD_BUT(SnpCmdLaunchFinish, flags, SNP_LAUNCH_FINISH_FLAGS),
+               RSVD(SnpCmdLaunchFinish, rsvd)) },
+    { 0x0b0, "SNP_DBG_DECRYPT", sizeof(SnpCmdDbg), IN_INIT, true,
       .handler = cmd_snp_dbg_decrypt },
-    { 0x0b1, "SNP_DBG_ENCRYPT", 24, IN_INIT, true,
+    { 0x0b1, "SNP_DBG_ENCRYPT", sizeof(SnpCmdDbg), IN_INIT, true,
       .handler = cmd_snp_dbg_encrypt },
+    /* Not modelled: of the command buffer, only the length is known */
     { 0x0b2, "SNP_VERIFY_MITIGATION", 64, SNP_ANY, true,
       .handler = cmd_absent },
     { 0x0c0, "SNP_PAGE_SWAP_OUT", 0, IN_INIT, true, .handler = cmd_absent },
@@ -1075,21 +1099,24 @@ const PspCommand psp_snp_commands[] = {
     { 0x0c2, "SNP_PAGE_MOVE", 0, IN_INIT, true, .handler = cmd_absent },
     { 0x0c3, "SNP_PAGE_MD_INIT", 0, IN_INIT, true, .handler = cmd_absent },
     { 0x0c6, "SNP_PAGE_SET_STATE", 0, IN_INIT, true, .handler = cmd_absent },
-    { 0x0c7, "SNP_PAGE_RECLAIM", 8, IN_INIT, true,
+    { 0x0c7, "SNP_PAGE_RECLAIM", sizeof(SnpCmdPageReclaim), IN_INIT, true,
       .handler = cmd_snp_page_reclaim },
-    { 0x0c8, "SNP_PAGE_UNSMASH", 8, IN_INIT, true,
+    { 0x0c8, "SNP_PAGE_UNSMASH", sizeof(SnpCmdPageUnsmash), IN_INIT, true,
       .handler = cmd_snp_page_unsmash },
-    { 0x0c9, "SNP_CONFIG", 64, IN_INIT, true, .handler = cmd_snp_config,
-      RESERVED({ 8, ~3u }, { 12, ~0u }, { 16, ~0u }, { 20, ~0u }, { 24, ~0u },
-               { 28, ~0u }, { 32, ~0u }, { 36, ~0u }, { 40, ~0u },
-               { 44, ~0u }, { 48, ~0u }, { 52, ~0u }, { 56, ~0u },
-               { 60, ~0u }) },
-    { 0x0ca, "SNP_DOWNLOAD_FIRMWARE_EX", 24, SNP_ANY, true,
-      .handler = cmd_snp_download_firmware },
-    { 0x0cb, "SNP_COMMIT", 4, SNP_ANY, true, .handler = cmd_snp_commit },
-    { 0x0cd, "SNP_VLEK_LOAD", 16, IN_INIT, true, .handler = cmd_snp_vlek_load,
-      RESERVED({ 4, ~0u }) },
-    { 0x0ce, "SNP_FEATURE_INFO", 16, SNP_ANY, true,
+    { 0x0c9, "SNP_CONFIG", sizeof(SnpCmdConfig), IN_INIT, true,
+      .handler = cmd_snp_config,
+      RESERVED(RSVD_BUT(SnpCmdConfig, flags,
+                        SNP_CONFIG_MASK_CHIP_ID | SNP_CONFIG_MASK_CHIP_KEY),
+               RSVD(SnpCmdConfig, rsvd)) },
+    { 0x0ca, "SNP_DOWNLOAD_FIRMWARE_EX", sizeof(SnpCmdDownloadFirmwareEx),
+      SNP_ANY, true, .handler = cmd_snp_download_firmware },
+    { 0x0cb, "SNP_COMMIT", sizeof(SnpCmdCommit), SNP_ANY, true,
+      .handler = cmd_snp_commit },
+    { 0x0cd, "SNP_VLEK_LOAD", sizeof(SnpCmdVlekLoad), IN_INIT, true,
+      .handler = cmd_snp_vlek_load,
+      /* The version and what is reserved behind it */
+      RESERVED(RSVD_BUT(SnpCmdVlekLoad, vlek_wrapped_version, 0)) },
+    { 0x0ce, "SNP_FEATURE_INFO", sizeof(SnpCmdFeatureInfo), SNP_ANY, true,
       .handler = cmd_snp_feature_info },
     { 0x0cf, "SNP_HV_REPORT_REQ", 0, IN_INIT, true, .handler = cmd_absent },
 };

@@ -125,6 +125,7 @@ typedef struct PspGuest {
 typedef struct PspCommand PspCommand;
 typedef struct PspCall PspCall;
 typedef struct PspKey PspKey;
+typedef struct SevCert SevCert;
 
 /* One failure to be injected: the @nth command from now */
 typedef struct PspFail {
@@ -186,8 +187,8 @@ struct AmdPspState {
     PspKey *oca;
     PspKey *pek;
     PspKey *pdh;
-    /* The owner's certificates, once imported */
-    uint8_t *owner_certs;
+    /* The owner's certificates once imported, of PEK and OCA; else NULL */
+    SevCert *owner_certs;
 };
 
 /* ---- Firmware, for the mailbox; all with the BQL held ---- */
