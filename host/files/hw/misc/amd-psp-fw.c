@@ -1,0 +1,267 @@
+/*
+ * AMD Secure Processor: the firmware's dispatcher
+ *
+ * Takes a command out of the mailbox, makes the checks that all commands have
+ * in common, calls the command's handler and counts and logs a refusal. Also
+ * what the firmware is made of when the device is, and after a reset.
+ *
+ * References: SEV API, chapter 4 "Mailbox"; SNP ABI, the same.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "amd-psp-fw.h"
+#include "hw/boards.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/guest-random.h"
+#include "qemu/lockable.h"
+#include "trace.h"
+
+/* ---- Refusals, and other answers ---- */
+
+PspStatus psp_refuse(PspCall *c, PspStatus status, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_free(c->why);
+    c->why = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    return status;
+}
+
+PspStatus psp_no_crypto(PspCall *c)
+{
+    return psp_refuse(c, PSP_UNSUPPORTED,
+                      "QEMU is built without GnuTLS, which it takes for this");
+}
+
+bool psp_length_query(PspCall *c, unsigned offset, uint32_t need)
+{
+    bool too_short = ldl_le_p(c->buf + offset) < need;
+
+    stl_le_p(c->buf + offset, need);
+    return too_short;
+}
+
+PspStatus psp_answer_lengths(PspCall *c)
+{
+    psp_write_buf(c, 0, c->cmd->len);
+    c->query = true;
+    return psp_refuse(c, PSP_INVALID_LEN, "answered with the length needed");
+}
+
+PspStatus psp_check_length(PspCall *c, uint32_t le)
+{
+    if (le32_to_cpu(le) != c->cmd->len) {
+        return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %u",
+                          le32_to_cpu(le), c->cmd->len);
+    }
+    return PSP_SUCCESS;
+}
+
+bool psp_smt(AmdPspState *s)
+{
+    return s->smt == ON_OFF_AUTO_ON ||
+           (s->smt == ON_OFF_AUTO_AUTO && current_machine->smp.threads > 1);
+}
+
+/* ---- A command ---- */
+
+PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr)
+{
+    PspCall *c = g_new0(PspCall, 1);
+    const PspCommand *cmd;
+
+    c->s = s;
+    c->h = s->host;
+    c->id = id;
+    c->addr = addr & ~AMD_SNP_CBIT;
+    for (unsigned i = 0; (cmd = psp_command_at(i)) && cmd->id != id; i++) {
+        /* next */
+    }
+    c->cmd = cmd;
+    if (cmd && cmd->len) {
+        QEMU_LOCK_GUARD(&c->h->lock);
+        c->readable = psp_read(c, c->addr, AMD_SNP_KEY_NONE, c->buf, cmd->len);
+    }
+    return c;
+}
+
+void psp_fw_free(PspCall *c)
+{
+    if (c) {
+        g_free(c->why);
+        g_free(c);
+    }
+}
+
+const char *psp_fw_name(PspCall *c)
+{
+    return c->cmd ? c->cmd->name : "unknown";
+}
+
+static PspStatus check_reserved(PspCall *c, const PspReserved *r)
+{
+    for (unsigned offset = r->offset; offset < r->offset + r->len;
+         offset += 4) {
+        uint32_t word = ldl_le_p(c->buf + offset);
+
+        if (word & r->mask) {
+            return psp_refuse(c, PSP_INVALID_PARAM,
+                              "0x%x at 0x%x of the command buffer has reserved "
+                              "bits set (0x%x)", word, offset, r->mask);
+        }
+    }
+    return PSP_SUCCESS;
+}
+
+static PspStatus run(PspCall *c)
+{
+    const PspCommand *cmd = c->cmd;
+    AmdPspState *s = c->s;
+    unsigned state;
+
+    if (cmd->len && !c->readable) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "the command buffer at 0x%" PRIx64 " is not in "
+                          "memory", c->addr);
+    }
+    for (const PspReserved *r = cmd->reserved; r && r->len; r++) {
+        PspStatus status = check_reserved(c, r);
+
+        if (status) {
+            return status;
+        }
+    }
+    state = cmd->snp ? s->snp_init : psp_sev_state(s);
+    if (!(cmd->states & BIT(state))) {
+        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
+                          "%s is in state %u, expected one of mask 0x%x",
+                          cmd->snp ? "SNP" : "the platform", state,
+                          cmd->states);
+    }
+    if (cmd->writes) {
+        PspStatus status = psp_check_output(c, "the command buffer", c->addr,
+                                            cmd->len);
+
+        if (status) {
+            return status;
+        }
+    }
+    return cmd->handler(c);
+}
+
+unsigned psp_fw_run(PspCall *c, bool *flush)
+{
+    AmdPspState *s = c->s;
+    PspCounter *counter;
+    unsigned status;
+
+    amd_snp_host_count(s->host, AMD_SNP_STAT_COMMANDS);
+    if (!c->cmd) {
+        amd_snp_host_error(s->host, AMD_SNP_ERR_FIRMWARE,
+                           "there is no command 0x%x (status 0x%x)", c->id,
+                           PSP_INVALID_COMMAND);
+        return PSP_INVALID_COMMAND;
+    }
+    counter = &s->counter[c->cmd->id];
+    counter->done++;
+    if (psp_inject(c, &status)) {
+        counter->injected++;
+        trace_amd_psp_inject(c->cmd->name, status);
+        return status;
+    }
+    WITH_QEMU_LOCK_GUARD(&s->host->lock) {
+        status = run(c);
+    }
+    if (status && !c->query) {
+        counter->refused++;
+        amd_snp_host_error(s->host, AMD_SNP_ERR_FIRMWARE,
+                           "%s: %s (status 0x%x)", c->cmd->name, c->why,
+                           status);
+    }
+    *flush = c->flush;
+    return status;
+}
+
+/* ---- The firmware as a whole ---- */
+
+char *psp_fw_vcek_pem(AmdPspState *s)
+{
+    return psp_key_pem(s->vcek);
+}
+
+bool psp_fw_init(AmdPspState *s, Error **errp)
+{
+    g_autofree char *pem = NULL;
+    g_autoptr(GError) gerr = NULL;
+
+    qemu_guest_getrandom_nofail(s->chip_secret, sizeof(s->chip_secret));
+    psp_hmac_sha256(s->chip_secret, sizeof(s->chip_secret), "id 0", 4,
+                    s->chip_id);
+    psp_hmac_sha256(s->chip_secret, sizeof(s->chip_secret), "id 1", 4,
+                    s->chip_id + 32);
+    if (psp_crypto_available()) {
+        PspKey **keys[] = { &s->vcek, &s->cek, &s->oca, &s->pek, &s->pdh };
+
+        for (int i = 0; i < ARRAY_SIZE(keys); i++) {
+            *keys[i] = psp_key_new(errp);
+            if (!*keys[i]) {
+                psp_fw_cleanup(s);
+                return false;
+            }
+        }
+    } else {
+        warn_report("amd-psp: QEMU is built without GnuTLS: SNP_GUEST_REQUEST, "
+                    "ID blocks and certificates are refused (status 0x%x)",
+                    PSP_UNSUPPORTED);
+    }
+    if (s->vcek_file) {
+        pem = psp_key_pem(s->vcek);
+        if (!pem) {
+            error_setg(errp, "amd-psp: vcek-file needs a QEMU that is built "
+                       "with GnuTLS");
+            psp_fw_cleanup(s);
+            return false;
+        }
+        if (!g_file_set_contents(s->vcek_file, pem, -1, &gerr)) {
+            error_setg(errp, "amd-psp: vcek-file: %s", gerr->message);
+            psp_fw_cleanup(s);
+            return false;
+        }
+    }
+    s->guests = g_hash_table_new_full(NULL, NULL, NULL,
+                                      (GDestroyNotify)psp_guest_free);
+    s->contexts = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
+                                        (GDestroyNotify)psp_guest_free);
+    return true;
+}
+
+void psp_fw_cleanup(AmdPspState *s)
+{
+    g_clear_pointer(&s->vcek, psp_key_free);
+    g_clear_pointer(&s->cek, psp_key_free);
+    g_clear_pointer(&s->oca, psp_key_free);
+    g_clear_pointer(&s->pek, psp_key_free);
+    g_clear_pointer(&s->pdh, psp_key_free);
+    g_clear_pointer(&s->owner_certs, g_free);
+    g_clear_pointer(&s->guests, g_hash_table_destroy);
+    g_clear_pointer(&s->contexts, g_hash_table_destroy);
+}
+
+void psp_fw_reset(AmdPspState *s)
+{
+    g_hash_table_remove_all(s->guests);
+    g_hash_table_remove_all(s->contexts);
+    memset(s->asid_owner, 0, sizeof(s->asid_owner));
+    memset(s->asid_dirty, 0, sizeof(s->asid_dirty));
+    s->sev_state = SEV_UNINIT;
+    s->sev_es = false;
+    s->snp_init = false;
+    s->next_handle = 1;
+    s->reported_tcb = PSP_TCB;
+    s->mask_chip_id = false;
+    s->mask_chip_key = false;
+}

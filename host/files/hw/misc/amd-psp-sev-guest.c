@@ -1,0 +1,136 @@
+/*
+ * AMD Secure Processor: commands on SEV and SEV-ES guests, but for their launch
+ *
+ * DECOMMISSION, ACTIVATE, DEACTIVATE, GUEST_STATUS, DBG_DECRYPT, DBG_ENCRYPT.
+ *
+ * References: SEV API, chapter 6 "Guest Management API" and the chapter
+ * "Debugging API".
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "amd-psp-fw.h"
+
+PspStatus psp_sev_decommission(PspCall *c)
+{
+    PspGuest *g;
+    PspStatus status = psp_guest_by_handle(c, &g);
+
+    if (status) {
+        return status;
+    }
+    if (g->asid) {
+        return psp_refuse(c, PSP_ACTIVE, "guest %u has ASID %u: DEACTIVATE "
+                          "first", g->handle, g->asid);
+    }
+    g_hash_table_remove(c->s->guests, GUINT_TO_POINTER(g->handle));
+    return PSP_SUCCESS;
+}
+
+PspStatus psp_sev_activate(PspCall *c)
+{
+    PspGuest *g;
+    PspStatus status = psp_guest_by_handle(c, &g);
+    bool es;
+
+    if (status) {
+        return status;
+    }
+    es = g->policy & SEV_POLICY_ES;
+    return psp_asid_bind(c, g, le32_to_cpu(PSP_BUF(c, SevCmdActivate)->asid),
+                         es ? 1 : AMD_SNP_MIN_SEV_ASID,
+                         es ? AMD_SNP_MIN_SEV_ASID - 1 : AMD_SNP_MAX_ASID);
+}
+
+PspStatus psp_sev_deactivate(PspCall *c)
+{
+    PspGuest *g;
+    PspStatus status = psp_guest_by_handle(c, &g);
+
+    if (status) {
+        return status;
+    }
+    if (!g->asid) {
+        return psp_refuse(c, PSP_INACTIVE, "guest %u has no ASID", g->handle);
+    }
+    psp_asid_release(c, g);
+    return PSP_SUCCESS;
+}
+
+PspStatus psp_sev_guest_status(PspCall *c)
+{
+    SevCmdGuestStatus *cmd = PSP_BUF(c, SevCmdGuestStatus);
+    PspGuest *g;
+    PspStatus status = psp_guest_by_handle(c, &g);
+
+    if (status) {
+        return status;
+    }
+    cmd->policy = cpu_to_le32(g->policy);
+    cmd->asid = cpu_to_le32(g->asid);
+    cmd->state = g->state;
+    psp_write_buf(c, 0, c->cmd->len);
+    return PSP_SUCCESS;
+}
+
+/* ---- Debugging ---- */
+
+static PspStatus debug(PspCall *c, bool decrypt)
+{
+    const SevCmdDbg *cmd = PSP_BUF(c, SevCmdDbg);
+    uint64_t src = psp_addr(cmd->src_addr), dst = psp_addr(cmd->dst_addr);
+    uint32_t len = le32_to_cpu(cmd->len);
+    uint8_t page[PSP_PAGE];
+    PspGuest *g;
+    PspStatus status = psp_guest_in_state(c, &g, ~0u, true);
+
+    if (status) {
+        return status;
+    }
+    if (g->policy & SEV_POLICY_NODBG) {
+        return psp_refuse(c, PSP_POLICY_FAILURE,
+                          "the policy of guest %u forbids debugging",
+                          g->handle);
+    }
+    if (!len || len % 16) {
+        return psp_refuse(c, PSP_INVALID_LEN,
+                          "0x%x bytes, expected a multiple of 16", len);
+    }
+    if (src % 16 || dst % 16) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " or 0x%" PRIx64 " is no multiple of 16",
+                          src, dst);
+    }
+    if (!psp_is_ram(c->h, src, len)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "source 0x%" PRIx64 " is not in memory", src);
+    }
+    status = psp_check_output(c, "the destination", dst, len);
+    if (status) {
+        return status;
+    }
+    if (src < dst + len && dst < src + len) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "source and destination overlap");
+    }
+    while (len) {
+        uint32_t l = MIN(len, PSP_PAGE);
+
+        psp_read(c, src, decrypt ? g->asid : AMD_SNP_KEY_NONE, page, l);
+        psp_write(c, dst, decrypt ? AMD_SNP_KEY_NONE : g->asid, page, l);
+        src += l;
+        dst += l;
+        len -= l;
+    }
+    return PSP_SUCCESS;
+}
+
+PspStatus psp_sev_dbg_decrypt(PspCall *c)
+{
+    return debug(c, true);
+}
+
+PspStatus psp_sev_dbg_encrypt(PspCall *c)
+{
+    return debug(c, false);
+}

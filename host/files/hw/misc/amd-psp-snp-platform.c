@@ -1,0 +1,320 @@
+/*
+ * AMD Secure Processor: platform commands of SEV-SNP
+ *
+ * SNP_INIT, SNP_INIT_EX, SNP_SHUTDOWN, SNP_SHUTDOWN_EX, SNP_PLATFORM_STATUS,
+ * SNP_FEATURE_INFO, SNP_CONFIG, SNP_COMMIT, SNP_VLEK_LOAD,
+ * SNP_DOWNLOAD_FIRMWARE_EX.
+ *
+ * An image or a VLEK that only AMD could have made is refused as one whose
+ * signature is wrong.
+ *
+ * References: SNP ABI, chapter 8, the sections of these commands.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "amd-psp-fw.h"
+#include "qemu/units.h"
+
+#define RANGE_MAX               255
+#define IOMMU_PAGES_MAX         1024
+
+/* ---- Initialisation and shutdown ---- */
+
+static void mark_firmware(AmdSnpHost *h, hwaddr pa)
+{
+    if (amd_rmp_covers(h, pa)) {
+        amd_rmp_set(h, pa, (AmdRmpEntry) {
+            .lo = AMD_RMP_ASSIGNED | AMD_RMP_IMMUTABLE,
+        });
+    }
+}
+
+/* Make a list of ranges HV-Fixed; check all of it before anything changes */
+static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
+{
+    SnpRangeList hdr;
+    SnpRange range;
+    uint32_t n;
+
+    if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, &hdr, sizeof(hdr))) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "no range list at 0x%" PRIx64, list);
+    }
+    n = le32_to_cpu(hdr.num_elements);
+    if (n > RANGE_MAX || hdr.rsvd) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "range list with %u elements, expected up to %u, and "
+                          "0 in the reserved field", n, RANGE_MAX);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t base, pages;
+
+        if (!psp_read(c, list + sizeof(hdr) + i * sizeof(range),
+                      AMD_SNP_KEY_NONE, &range, sizeof(range))) {
+            return psp_refuse(c, PSP_INVALID_ADDRESS,
+                              "the range list leaves memory");
+        }
+        base = psp_addr(range.base);
+        pages = le32_to_cpu(range.page_count);
+        if (base % PSP_PAGE || base >> 52 || range.rsvd) {
+            return psp_refuse(c, PSP_INVALID_PARAM,
+                              "range %u, 0x%" PRIx64 " with %" PRIu64 " pages, "
+                              "is malformed", i, base, pages);
+        }
+        while (apply && pages-- && amd_rmp_covers(c->h, base)) {
+            AmdRmpEntry e = amd_rmp_get(c->h, base);
+
+            /* Those that are Firmware pages stay so */
+            if (psp_page_state(e) == PAGE_HYPERVISOR) {
+                e.lo |= AMD_RMP_IMMUTABLE;
+                amd_rmp_set(c->h, base, e);
+            }
+            base += PSP_PAGE;
+        }
+    }
+    return PSP_SUCCESS;
+}
+
+/* Apply to the list what was checked: read again, it may have changed */
+static void init_rmp(PspCall *c, const uint64_t *list)
+{
+    g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
+    AmdSnpHost *h = c->h;
+    unsigned n;
+
+    amd_rmp_clear(h);
+    for (hwaddr pa = h->rmp_base; pa < h->rmp_end; pa += PSP_PAGE) {
+        mark_firmware(h, pa);
+    }
+    n = amd_snp_host_iommu_pages(h, pages, IOMMU_PAGES_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        mark_firmware(h, pages[i]);
+    }
+    if (list) {
+        hv_fixed(c, *list, true);
+    }
+    h->rmp_initialized = true;
+    c->flush = true;
+}
+
+static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
+{
+    AmdPspState *s = c->s;
+    const char *why;
+    PspStatus status;
+
+    if (s->sev_state != SEV_UNINIT) {
+        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
+                          "SEV is initialised: SNP comes first");
+    }
+    if (!amd_snp_host_cpus_ready(c->h, &why)) {
+        return psp_refuse(c, PSP_INVALID_CONFIG, "%s", why);
+    }
+    if (!rmp && !c->h->rmp_initialized) {
+        return psp_refuse(c, PSP_RMP_INIT_REQUIRED,
+                          "the RMP was never initialised");
+    }
+    if (list) {
+        status = hv_fixed(c, *list, false);
+        if (status) {
+            return status;
+        }
+    }
+    if (rmp) {
+        init_rmp(c, list);
+    }
+    s->snp_init = true;
+    psp_asids_dirty(c);
+    return PSP_SUCCESS;
+}
+
+PspStatus psp_snp_init(PspCall *c)
+{
+    return snp_init(c, true, NULL);
+}
+
+PspStatus psp_snp_init_ex(PspCall *c)
+{
+    const SnpCmdInitEx *cmd = PSP_BUF(c, SnpCmdInitEx);
+    uint32_t flags = le32_to_cpu(cmd->flags);
+    uint64_t list = psp_addr(cmd->list_paddr);
+
+    if ((flags & SNP_INIT_LIST_PADDR_EN) && !(flags & SNP_INIT_RMP)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "a range list without initialising the RMP");
+    }
+    return snp_init(c, flags & SNP_INIT_RMP,
+                    flags & SNP_INIT_LIST_PADDR_EN ? &list : NULL);
+}
+
+static PspStatus snp_shutdown(PspCall *c, bool iommu)
+{
+    AmdPspState *s = c->s;
+    AmdSnpHost *h = c->h;
+
+    if (s->sev_state != SEV_UNINIT) {
+        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
+                          "SEV is initialised: SHUTDOWN first");
+    }
+    for (int i = 0; i <= AMD_SNP_MAX_ASID; i++) {
+        if (s->asid_dirty[i]) {
+            /* A driver tries, and flushes if told to: that is no mistake */
+            c->query = true;
+            return psp_refuse(c, PSP_DFFLUSH_REQUIRED,
+                              "ASID %d was used: WBINVD and SNP_DF_FLUSH first",
+                              i);
+        }
+    }
+    /* Guests that are left go, as with a kernel that crashed */
+    psp_snp_drop_guests(c);
+    if (iommu) {
+        g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
+        unsigned n = amd_snp_host_iommu_pages(h, pages, IOMMU_PAGES_MAX);
+
+        for (unsigned i = 0; i < n; i++) {
+            AmdRmpEntry e = amd_rmp_get(h, pages[i]);
+
+            if (amd_rmp_covers(h, pages[i]) &&
+                psp_page_state(e) == PAGE_FIRMWARE) {
+                e.lo &= ~AMD_RMP_IMMUTABLE;
+                amd_rmp_set(h, pages[i], e);
+            }
+        }
+    }
+    s->snp_init = false;
+    return PSP_SUCCESS;
+}
+
+PspStatus psp_snp_shutdown(PspCall *c)
+{
+    return snp_shutdown(c, false);
+}
+
+PspStatus psp_snp_shutdown_ex(PspCall *c)
+{
+    const SnpCmdShutdownEx *cmd = PSP_BUF(c, SnpCmdShutdownEx);
+    PspStatus status = psp_check_length(c, cmd->length);
+
+    if (status) {
+        return status;
+    }
+    return snp_shutdown(c, le32_to_cpu(cmd->flags) & SNP_SHUTDOWN_IOMMU);
+}
+
+/* ---- Status and configuration ---- */
+
+PspStatus psp_snp_platform_status(PspCall *c)
+{
+    const SnpCmdPlatformStatus *cmd = PSP_BUF(c, SnpCmdPlatformStatus);
+    AmdPspState *s = c->s;
+    uint32_t flags = (s->mask_chip_id ? SNP_STATUS_MASK_CHIP_ID : 0) |
+                     (s->mask_chip_key ? SNP_STATUS_MASK_CHIP_KEY : 0) |
+                     (s->feature_info ? SNP_STATUS_FEATURE_INFO : 0);
+    SnpPlatformStatus out = {
+        .api_major = PSP_API_MAJOR,
+        .api_minor = PSP_API_MINOR,
+        .state = s->snp_init,
+        .is_rmp_initialized = c->h->rmp_initialized,
+        .build_id = cpu_to_le32(PSP_BUILD),
+        .flags = cpu_to_le32(flags),
+        .guest_count = cpu_to_le32(g_hash_table_size(s->contexts)),
+        .current_tcb_version = cpu_to_le64(PSP_TCB),
+        .reported_tcb_version = cpu_to_le64(s->reported_tcb),
+    };
+
+    return psp_write_status(c, psp_addr(cmd->status_paddr), &out, sizeof(out));
+}
+
+PspStatus psp_snp_feature_info(PspCall *c)
+{
+    const SnpCmdFeatureInfo *cmd = PSP_BUF(c, SnpCmdFeatureInfo);
+    uint64_t pa = psp_addr(cmd->feature_info_paddr);
+    SnpFeatureInfo out = { 0 };
+    PspStatus status;
+
+    if (!c->s->feature_info) {
+        return psp_refuse(c, PSP_INVALID_COMMAND,
+                          "the device was made without it");
+    }
+    status = psp_check_length(c, cmd->length);
+    if (status) {
+        return status;
+    }
+    /* Subfunction 0: none of the optional features. There are no others */
+    if (cmd->ecx_in) {
+        return psp_refuse(c, PSP_INVALID_PARAM, "subfunction %u, expected 0",
+                          le32_to_cpu(cmd->ecx_in));
+    }
+    if (pa % 8 || pa % PSP_PAGE > PSP_PAGE - sizeof(out)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS,
+                          "0x%" PRIx64 " is no multiple of 8 within a page",
+                          pa);
+    }
+    status = psp_check_output(c, "the features", pa, sizeof(out));
+    if (!status) {
+        psp_write(c, pa, AMD_SNP_KEY_NONE, &out, sizeof(out));
+    }
+    return status;
+}
+
+static bool tcb_at_most(uint64_t tcb, uint64_t limit)
+{
+    for (int shift = 0; shift < 64; shift += 8) {
+        if (extract64(tcb, shift, 8) > extract64(limit, shift, 8)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+PspStatus psp_snp_config(PspCall *c)
+{
+    const SnpCmdConfig *cmd = PSP_BUF(c, SnpCmdConfig);
+    uint64_t tcb = le64_to_cpu(cmd->reported_tcb);
+    uint32_t flags = le32_to_cpu(cmd->flags);
+
+    if (!tcb_at_most(tcb, PSP_TCB)) {
+        return psp_refuse(c, PSP_INVALID_PARAM,
+                          "TCB 0x%" PRIx64 " is above the committed one, 0x%"
+                          PRIx64, tcb, PSP_TCB);
+    }
+    /* 0 is the current one */
+    c->s->reported_tcb = tcb ? tcb : PSP_TCB;
+    c->s->mask_chip_id = flags & SNP_CONFIG_MASK_CHIP_ID;
+    c->s->mask_chip_key = flags & SNP_CONFIG_MASK_CHIP_KEY;
+    return PSP_SUCCESS;
+}
+
+PspStatus psp_snp_commit(PspCall *c)
+{
+    /* What runs is what was committed: nothing changes */
+    return psp_check_length(c, PSP_BUF(c, SnpCmdCommit)->length);
+}
+
+PspStatus psp_snp_vlek_load(PspCall *c)
+{
+    const SnpCmdVlekLoad *cmd = PSP_BUF(c, SnpCmdVlekLoad);
+    PspStatus status = psp_check_length(c, cmd->length);
+
+    if (status) {
+        return status;
+    }
+    if (!psp_is_ram(c->h, psp_addr(cmd->vlek_wrapped_address),
+                    SNP_VLEK_HASHSTICK_LEN)) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS, "no hashstick in memory");
+    }
+    /* It is wrapped for one chip by AMD, who have never heard of this one */
+    return psp_refuse(c, PSP_BAD_MEASUREMENT,
+                      "the hashstick was not wrapped for this chip");
+}
+
+PspStatus psp_snp_download_firmware(PspCall *c)
+{
+    const SnpCmdDownloadFirmwareEx *cmd = PSP_BUF(c, SnpCmdDownloadFirmwareEx);
+
+    if (!psp_is_ram(c->h, psp_addr(cmd->fw_paddr), le32_to_cpu(cmd->fw_len))) {
+        return psp_refuse(c, PSP_INVALID_ADDRESS, "no image in memory");
+    }
+    return psp_refuse(c, PSP_BAD_SIGNATURE, "no image is signed for this part");
+}
