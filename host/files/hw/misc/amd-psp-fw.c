@@ -2,10 +2,12 @@
  * AMD Secure Processor: the firmware's dispatcher
  *
  * Takes a command out of the mailbox, makes the checks that all commands have
- * in common, calls the command's handler and counts and logs a refusal. Also
- * what the firmware is made of when the device is, and after a reset.
+ * in common, calls the command's handler, counts and logs a refusal. It also
+ * initialises, resets and frees the firmware's state.
  *
- * References: SEV API, chapter 4 "Mailbox"; SNP ABI, the same.
+ * References: SEV API, chapter 4 (command identifiers, status codes), and
+ * 5.1.2 (platform states); SNP ABI, the sections on the mailbox and on status
+ * codes.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -79,7 +81,7 @@ PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr)
     c->id = id;
     c->addr = addr & ~AMD_SNP_CBIT;
     for (unsigned i = 0; (cmd = psp_command_at(i)) && cmd->id != id; i++) {
-        /* next */
+        /* look on */
     }
     c->cmd = cmd;
     if (cmd && cmd->len) {
@@ -117,17 +119,23 @@ static PspStatus check_reserved(PspCall *c, const PspReserved *r)
     return PSP_SUCCESS;
 }
 
+/*
+ * The checks that all commands have in common, in the order of the ABI, then
+ * those of the command.
+ */
 static PspStatus run(PspCall *c)
 {
     const PspCommand *cmd = c->cmd;
     AmdPspState *s = c->s;
     unsigned state;
 
+    /* SEV API, ABI: the command buffer's address */
     if (cmd->len && !c->readable) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "the command buffer at 0x%" PRIx64 " is not in "
                           "memory", c->addr);
     }
+    /* SEV API, ABI: reserved bits of the command buffer */
     for (const PspReserved *r = cmd->reserved; r && r->len; r++) {
         PspStatus status = check_reserved(c, r);
 
@@ -135,6 +143,7 @@ static PspStatus run(PspCall *c)
             return status;
         }
     }
+    /* SEV API 5.1.2, ABI: platform state */
     state = cmd->snp ? s->snp_init : psp_sev_state(s);
     if (!(cmd->states & BIT(state))) {
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
@@ -142,6 +151,9 @@ static PspStatus run(PspCall *c)
                           cmd->snp ? "SNP" : "the platform", state,
                           cmd->states);
     }
+    /*
+     * ABI: while SNP is initialised, what SEV commands write is Firmware pages
+     */
     if (cmd->writes) {
         PspStatus status = psp_check_output(c, "the command buffer", c->addr,
                                             cmd->len);
@@ -160,6 +172,7 @@ unsigned psp_fw_run(PspCall *c, bool *flush)
     unsigned status;
 
     amd_snp_host_count(s->host, AMD_SNP_STAT_COMMANDS);
+    /* SEV API 4.3, ABI: the command exists */
     if (!c->cmd) {
         amd_snp_host_error(s->host, AMD_SNP_ERR_FIRMWARE,
                            "there is no command 0x%x (status 0x%x)", c->id,

@@ -43,6 +43,7 @@ PspStatus psp_guest_by_handle(PspCall *c, PspGuest **g)
     uint32_t handle = le32_to_cpu(PSP_BUF(c, SevCmdHandle)->handle);
 
     *g = g_hash_table_lookup(c->s->guests, GUINT_TO_POINTER(handle));
+    /* SEV API: the handle is that of a guest */
     if (!*g) {
         return psp_refuse(c, PSP_INVALID_GUEST, "no guest has handle %u",
                           handle);
@@ -58,11 +59,13 @@ PspStatus psp_guest_in_state(PspCall *c, PspGuest **g, unsigned states,
     if (status) {
         return status;
     }
+    /* SEV API 6.1.1: guest state */
     if (!(states & BIT((*g)->state))) {
         return psp_refuse(c, PSP_INVALID_GUEST_STATE,
                           "guest %u is in state %u, expected one of mask 0x%x",
                           (*g)->handle, (*g)->state, states);
     }
+    /* SEV API: the guest is active */
     if (active && !(*g)->asid) {
         return psp_refuse(c, PSP_INACTIVE, "guest %u has no ASID",
                           (*g)->handle);
@@ -75,6 +78,7 @@ PspStatus psp_guest_by_gctx(PspCall *c, uint64_t pa, PspGuest **g)
     PspPageState state;
     bool large;
 
+    /* ABI: address of the guest context */
     if (pa % PSP_PAGE || !psp_is_ram(c->h, pa, PSP_PAGE)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "guest context at 0x%" PRIx64 " is no page of memory",
@@ -82,6 +86,7 @@ PspStatus psp_guest_by_gctx(PspCall *c, uint64_t pa, PspGuest **g)
     }
     state = psp_page_state(psp_rmp_get(c->h, pa, &large));
     *g = g_hash_table_lookup(c->s->contexts, &pa);
+    /* ABI: it is a Context page. Model: of a guest that is known, too */
     if (state != PAGE_CONTEXT || !*g) {
         return psp_refuse(c, PSP_INVALID_GUEST,
                           "page 0x%" PRIx64 " is %s, expected the Context page "
@@ -92,6 +97,7 @@ PspStatus psp_guest_by_gctx(PspCall *c, uint64_t pa, PspGuest **g)
 
 PspStatus psp_snp_in_state(PspCall *c, PspGuest *g, unsigned state)
 {
+    /* ABI: guest state */
     if (g->state != state) {
         return psp_refuse(c, PSP_INVALID_GUEST_STATE,
                           "the guest is in state %u, expected %u", g->state,
@@ -102,6 +108,7 @@ PspStatus psp_snp_in_state(PspCall *c, PspGuest *g, unsigned state)
 
 PspStatus psp_snp_is_active(PspCall *c, PspGuest *g)
 {
+    /* ABI: the guest is active */
     if (!g->asid) {
         return psp_refuse(c, PSP_INACTIVE, "the guest has no ASID");
     }
@@ -115,17 +122,21 @@ PspStatus psp_asid_bind(PspCall *c, PspGuest *g, uint32_t asid, unsigned first,
 {
     AmdPspState *s = c->s;
 
+    /* SEV API, ABI: the ASID is one for a guest of this kind */
     if (asid < first || asid > last) {
         return psp_refuse(c, PSP_INVALID_ASID, "ASID %u, expected %u to %u",
                           asid, first, last);
     }
+    /* SEV API, ABI: no guest has the ASID */
     if (s->asid_owner[asid]) {
         return psp_refuse(c, PSP_ASID_OWNED, "ASID %u has a guest", asid);
     }
+    /* SEV API, ABI: the guest has no ASID */
     if (g->asid) {
         return psp_refuse(c, PSP_ACTIVE, "the guest is active with ASID %u",
                           g->asid);
     }
+    /* SEV API, ABI: WBINVD and DF_FLUSH since the ASID's last use */
     if (s->asid_dirty[asid]) {
         return psp_refuse(c, PSP_DFFLUSH_REQUIRED,
                           "ASID %u was used before: WBINVD and DF_FLUSH first",
@@ -159,8 +170,10 @@ void psp_asids_dirty(PspCall *c)
     amd_snp_host_want_wbinvd(c->h);
 }
 
+/* DF_FLUSH and SNP_DF_FLUSH */
 PspStatus psp_df_flush(PspCall *c)
 {
+    /* SEV API, ABI: WBINVD on every CPU since an ASID was taken away */
     if (!amd_snp_host_wbinvd_done(c->h)) {
         return psp_refuse(c, PSP_WBINVD_REQUIRED,
                           "not every CPU has done WBINVD since the platform "

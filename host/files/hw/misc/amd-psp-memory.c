@@ -32,6 +32,7 @@ const char *psp_page_state_name(PspPageState state)
     return page_state_names[state];
 }
 
+/* SNP ABI, chapter 5: the table of page states */
 PspPageState psp_page_state(AmdRmpEntry e)
 {
     bool immutable = e.lo & AMD_RMP_IMMUTABLE;
@@ -91,9 +92,11 @@ bool psp_is_ram(AmdSnpHost *h, uint64_t pa, uint64_t len)
     if (!len || last < pa) {
         return false;
     }
+    /* The RMP is no memory to commands */
     if (pa <= h->rmp_end && last >= h->rmp_base) {
         return false;
     }
+    /* Outside of both blocks of RAM, that below 4 GB and that above */
     if (last >= h->below_4g_size &&
         (pa < h->above_4g_start ||
          last >= h->above_4g_start + h->above_4g_size)) {
@@ -113,7 +116,7 @@ bool psp_write(PspCall *c, uint64_t pa, unsigned key, const void *buf,
     if (!psp_is_ram(c->h, pa, len)) {
         return false;
     }
-    /* Pages that get another key are seen differently through TLBs */
+    /* A page under another key reads differently: TLBs have to be flushed */
     for (uint64_t p = QEMU_ALIGN_DOWN(pa, PSP_PAGE); p < pa + len;
          p += PSP_PAGE) {
         c->flush |= amd_snp_key(c->h, p) != key;
@@ -131,6 +134,7 @@ void psp_write_buf(PspCall *c, unsigned offset, unsigned len)
 PspStatus psp_check_output(PspCall *c, const char *what, uint64_t pa,
                            uint64_t len)
 {
+    /* SEV API, ABI: the address is one of memory */
     if (!psp_is_ram(c->h, pa, len)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "%s at 0x%" PRIx64 ", 0x%" PRIx64 " bytes, is not "
@@ -141,6 +145,7 @@ PspStatus psp_check_output(PspCall *c, const char *what, uint64_t pa,
         bool large;
         PspPageState state = psp_page_state(psp_rmp_get(c->h, p, &large));
 
+        /* ABI: page state */
         if (state != PAGE_FIRMWARE) {
             return psp_refuse(c, PSP_INVALID_PAGE_STATE,
                               "%s: page 0x%" PRIx64 " is %s, expected Firmware",
@@ -152,6 +157,7 @@ PspStatus psp_check_output(PspCall *c, const char *what, uint64_t pa,
 
 PspStatus psp_check_output_page(PspCall *c, const char *what, uint64_t pa)
 {
+    /* ABI: alignment */
     if (pa % PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "%s at 0x%" PRIx64 " is not aligned to a page",
@@ -163,6 +169,7 @@ PspStatus psp_check_output_page(PspCall *c, const char *what, uint64_t pa)
 PspStatus psp_check_page_size(PspCall *c, uint64_t pa, bool large,
                               bool want_large)
 {
+    /* ABI: page size */
     if (large != want_large) {
         return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
                           "page 0x%" PRIx64 " is one of %s, expected %s", pa,
@@ -179,12 +186,14 @@ PspStatus psp_check_page(PspCall *c, uint64_t pa, PspPageState want,
     PspPageState state;
     bool large;
 
+    /* ABI: address */
     if (pa % size || !psp_is_ram(c->h, pa, size)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "0x%" PRIx64 " is no page of memory", pa);
     }
     *e = psp_rmp_get(c->h, pa, &large);
     state = psp_page_state(*e);
+    /* ABI: page state */
     if (state != want) {
         return psp_refuse(c, PSP_INVALID_PAGE_STATE,
                           "page 0x%" PRIx64 " is %s, expected %s", pa,
@@ -201,6 +210,7 @@ PspStatus psp_write_status(PspCall *c, uint64_t pa, const void *buf,
     AmdRmpEntry e;
     bool large;
 
+    /* ABI: address, and page state while SNP is initialised */
     if (c->s->snp_init) {
         status = psp_check_output_page(c, "the status page", pa);
     } else {
@@ -210,6 +220,7 @@ PspStatus psp_write_status(PspCall *c, uint64_t pa, const void *buf,
         return status;
     }
     e = psp_rmp_get(c->h, pa, &large);
+    /* ABI: page size */
     if (c->s->snp_init && large) {
         return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
                           "the status page is part of a 2 MB page");

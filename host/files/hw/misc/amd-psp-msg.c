@@ -2,12 +2,13 @@
  * AMD Secure Processor: guest messages (SNP_GUEST_REQUEST)
  *
  * A guest asks for attestation reports and derived keys in messages that are
- * sealed with a key from its secrets page. References: SNP ABI, "Guest
- * Messages"; Linux: arch/x86/coco/sev/core.c.
+ * sealed with a key from its secrets page, a VMPCK, of which each VMPL has one.
  *
- * The chip's root of trust is one key that is made when the device is, and
- * takes the place of both VCEK and the chain that AMD certifies it with. There
- * is no VLEK. Messages for CPUID, migration agents and TSC are refused.
+ * The VCEK is a key that is made with the device; no certificates of AMD lead
+ * to it. There is no VLEK. Messages for CPUID, migration agents and TSC are
+ * refused.
+ *
+ * References: SNP ABI, "Guest Messages"; Linux: arch/x86/coco/sev/core.c.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -45,7 +46,11 @@ static bool all_zero(const uint8_t *p, size_t n)
     return true;
 }
 
-/* Status within the response, which goes to the guest alone */
+/*
+ * MSG_REPORT_REQ. @vmpck: number of the VMPCK that sealed the request. The
+ * status goes into the response, which only the guest can read: not a refusal
+ * of the command.
+ */
 static PspStatus make_report(AmdPspState *s, PspGuest *g,
                              const SnpReportReq *req, unsigned vmpck,
                              SnpReport *r)
@@ -60,10 +65,12 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g,
                      (s->mask_chip_key ? SNP_REPORT_MASK_CHIP_KEY : 0) |
                      SNP_REPORT_SIGNING_KEY(sign ? 0 : SNP_SIGNING_KEY_NONE);
 
+    /* ABI: VMPL not above the key's, key selection, reserved bits */
     if (vmpl >= AMD_SNP_VMPLS || vmpl < vmpck || sel >= SNP_KEY_SEL_RESERVED ||
         !all_zero(req->rsvd, sizeof(req->rsvd))) {
         return PSP_INVALID_PARAM;
     }
+    /* ABI: the key exists. Model: there is no VLEK */
     if (sel == SNP_KEY_SEL_VLEK || g->vcek_disabled) {
         return PSP_INVALID_KEY;
     }
@@ -101,8 +108,9 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g,
 }
 
 /*
- * A key that depends on the chip and on what of the guest is selected. That of
- * the firmware is derived in another way, which is not public.
+ * MSG_KEY_REQ, status as for a report: a key that depends on the chip and on
+ * the selected fields of the guest. Model: hardware derives another one, in a
+ * way that is not public.
  */
 static PspStatus derive_key(AmdPspState *s, PspGuest *g, const SnpKeyReq *req,
                             unsigned vmpck, uint8_t key[32])
@@ -115,18 +123,24 @@ static PspStatus derive_key(AmdPspState *s, PspGuest *g, const SnpKeyReq *req,
     uint32_t sel = SNP_KEY_REQ_ROOT_SEL(root);
     PspKeyInput in = { 0 };
 
-    /* SNP_KEY_REQ_ROOT_VMRK, a migration agent's key: no guest has one */
+    /*
+     * ABI: fields, reserved bits, VMPL not above the key's. Model: no guest has
+     * the root key of a migration agent (SNP_KEY_REQ_ROOT_VMRK).
+     */
     if (root & ~SNP_KEY_REQ_ROOT_SEL_MASK || req->rsvd ||
         fields & ~SNP_KEY_REQ_KNOWN || vmpl >= AMD_SNP_VMPLS || vmpl < vmpck ||
         sel == SNP_KEY_SEL_RESERVED) {
         return PSP_INVALID_PARAM;
     }
+    /* ABI: the key exists. Model: there is no VLEK */
     if (sel == SNP_KEY_SEL_VLEK || g->vcek_disabled) {
         return PSP_INVALID_KEY;
     }
+    /* ABI: SVN at most the guest's */
     if ((fields & SNP_KEY_REQ_GUEST_SVN) && svn > g->guest_svn) {
         return PSP_INVALID_PARAM;
     }
+    /* ABI: no component of the TCB above the current one's */
     for (int i = 0; (fields & SNP_KEY_REQ_TCB) && i < 64; i += 8) {
         if (extract64(tcb, i, 8) > extract64(PSP_TCB, i, 8)) {
             return PSP_INVALID_PARAM;
@@ -152,7 +166,7 @@ static PspStatus derive_key(AmdPspState *s, PspGuest *g, const SnpKeyReq *req,
     if (fields & SNP_KEY_REQ_TCB) {
         in.tcb_version = cpu_to_le64(tcb);
     }
-    /* Author and ID key always count: other owners get other keys */
+    /* Never selected but always in: another owner's guest gets another key */
     memcpy(in.id_key_digest, g->id_key_digest, sizeof(in.id_key_digest));
     memcpy(in.author_key_digest, g->author_key_digest,
            sizeof(in.author_key_digest));
@@ -189,6 +203,7 @@ static bool answer(PspCall *c, PspGuest *g, unsigned type, unsigned vmpck,
     return false;
 }
 
+/* SNP_GUEST_REQUEST */
 PspStatus psp_snp_guest_request(PspCall *c)
 {
     const SnpCmdGuestRequest *cmd = PSP_BUF(c, SnpCmdGuestRequest);
@@ -208,20 +223,24 @@ PspStatus psp_snp_guest_request(PspCall *c)
     if (status) {
         return status;
     }
+    /* ABI: guest state */
     if (g->state != SNP_GUEST_RUNNING) {
         return psp_refuse(c, PSP_INVALID_GUEST_STATE,
                           "the guest is in state %u, expected %u", g->state,
                           SNP_GUEST_RUNNING);
     }
+    /* Model: QEMU is built with GnuTLS */
     if (!psp_crypto_available()) {
         return psp_refuse(c, PSP_UNSUPPORTED, "QEMU is built without GnuTLS, "
                           "which it takes to open a guest's message");
     }
+    /* ABI: the request's address */
     if (req_pa % PSP_PAGE ||
         !psp_read(c, req_pa, AMD_SNP_KEY_NONE, req, PSP_PAGE)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "request 0x%" PRIx64 " is no page of memory", req_pa);
     }
+    /* ABI: the response's address and page state */
     status = psp_check_output_page(c, "the response page", rsp_pa);
     if (status) {
         return status;
@@ -230,6 +249,7 @@ PspStatus psp_snp_guest_request(PspCall *c)
     vmpck = req->msg_vmpck;
     len = le16_to_cpu(req->msg_sz);
     seqno = le64_to_cpu(req->msg_seqno);
+    /* ABI: the header's fields */
     if (req->algo != SNP_MSG_ALGO_AES_256_GCM ||
         req->hdr_version != SNP_MSG_HDR_VERSION ||
         le16_to_cpu(req->hdr_sz) != sizeof(*req) ||
@@ -243,22 +263,26 @@ PspStatus psp_snp_guest_request(PspCall *c)
                           le16_to_cpu(req->hdr_sz), type, req->msg_version,
                           len, vmpck);
     }
+    /* ABI: sequence numbers are left */
     if (g->msg_count[vmpck] >= UINT64_MAX - 2) {
         return psp_refuse(c, PSP_AEAD_OFLOW,
                           "the sequence numbers of VMPCK %u are used up",
                           vmpck);
     }
+    /* ABI: sequence number */
     if (seqno != g->msg_count[vmpck] + 1) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "sequence number %" PRIu64 ", expected %" PRIu64,
                           seqno, g->msg_count[vmpck] + 1);
     }
     stq_le_p(iv, seqno);
+    /* ABI: authenticity */
     if (!psp_gcm(false, g->vmpck[vmpck], iv, &req->algo, AAD_LEN, req + 1, len,
                  in, req->authtag)) {
         return psp_refuse(c, PSP_BAD_MEASUREMENT,
                           "the message is not sealed with VMPCK %u", vmpck);
     }
+    /* ABI: type and size of the message */
     if (!answer(c, g, type, vmpck, in, len, out, &out_len)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "message of type %u with 0x%zx bytes, expected %u "

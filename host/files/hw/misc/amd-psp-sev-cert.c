@@ -13,6 +13,7 @@
 
 /* ---- Certificates ---- */
 
+/* The unsigned certificate of @key; false on failure */
 static bool cert_make(PspKey *key, uint32_t usage, uint32_t algo, SevCert *cert)
 {
     memset(cert, 0, sizeof(*cert));
@@ -39,6 +40,7 @@ static bool cert_sign(SevCert *cert, SevCertSig *sig, PspKey *key,
     return psp_sign(key, cert, SEV_CERT_SIGNED_LEN, sig->sig);
 }
 
+/* A certificate as PEK_CERT_IMPORT wants it: signed by the OCA */
 static bool cert_check(const SevCert *cert, uint32_t usage)
 {
     return le32_to_cpu(cert->version) == SEV_CERT_VERSION &&
@@ -64,6 +66,10 @@ static bool renew(PspKey **key)
     return true;
 }
 
+/*
+ * Make a new PDH; with @oca_and_pek also a new OCA and PEK, which ends the
+ * ownership of another than the platform.
+ */
 static PspStatus renew_keys(PspCall *c, bool oca_and_pek)
 {
     AmdPspState *s = c->s;
@@ -81,33 +87,39 @@ static PspStatus renew_keys(PspCall *c, bool oca_and_pek)
     return PSP_SUCCESS;
 }
 
+/* FACTORY_RESET. Without GnuTLS there are no keys to renew. */
 PspStatus psp_sev_factory_reset(PspCall *c)
 {
     return psp_crypto_available() ? renew_keys(c, true) : PSP_SUCCESS;
 }
 
+/* PEK_GEN */
 PspStatus psp_sev_pek_gen(PspCall *c)
 {
     return renew_keys(c, true);
 }
 
+/* PDH_GEN */
 PspStatus psp_sev_pdh_gen(PspCall *c)
 {
     return renew_keys(c, false);
 }
 
+/* PEK_CSR: the unsigned certificate of the PEK */
 PspStatus psp_sev_pek_csr(PspCall *c)
 {
     uint64_t addr = psp_addr(PSP_BUF(c, SevCmdPekCsr)->address);
     SevCert cert;
     PspStatus status;
 
+    /* SEV API: a length that is too short is answered with the right one */
     if (psp_length_query(c, offsetof(SevCmdPekCsr, len), sizeof(cert))) {
         return psp_answer_lengths(c);
     }
     if (!psp_crypto_available()) {
         return psp_no_crypto(c);
     }
+    /* SEV API, ABI: the CSR's address */
     status = psp_check_output(c, "the CSR", addr, sizeof(cert));
     if (status) {
         return status;
@@ -121,6 +133,7 @@ PspStatus psp_sev_pek_csr(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* PEK_CERT_IMPORT: an owner signs the PEK with their own OCA */
 PspStatus psp_sev_pek_cert_import(PspCall *c)
 {
     const SevCmdPekCertImport *cmd = PSP_BUF(c, SevCmdPekCertImport);
@@ -132,10 +145,12 @@ PspStatus psp_sev_pek_cert_import(PspCall *c)
     if (!psp_crypto_available()) {
         return psp_no_crypto(c);
     }
+    /* SEV API: the platform owns itself */
     if (s->owner_certs) {
         return psp_refuse(c, PSP_ALREADY_OWNED,
                           "certificates of an owner were imported before");
     }
+    /* SEV API: lengths of the certificates */
     if (le32_to_cpu(cmd->pek_cert_len) != sizeof(SevCert) ||
         le32_to_cpu(cmd->oca_cert_len) != sizeof(SevCert)) {
         return psp_refuse(c, PSP_INVALID_LEN,
@@ -143,6 +158,7 @@ PspStatus psp_sev_pek_cert_import(PspCall *c)
                           le32_to_cpu(cmd->pek_cert_len),
                           le32_to_cpu(cmd->oca_cert_len), sizeof(SevCert));
     }
+    /* SEV API: addresses of the certificates */
     if (!psp_read(c, psp_addr(cmd->pek_cert_address), AMD_SNP_KEY_NONE, pek,
                   sizeof(*pek)) ||
         !psp_read(c, psp_addr(cmd->oca_cert_address), AMD_SNP_KEY_NONE, oca,
@@ -150,12 +166,14 @@ PspStatus psp_sev_pek_cert_import(PspCall *c)
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "a certificate is not in memory");
     }
+    /* SEV API: form of the certificates, and the key is the platform's PEK */
     if (!cert_check(pek, SEV_CERT_USAGE_PEK) ||
         !cert_check(oca, SEV_CERT_USAGE_OCA) ||
         !psp_key_public(s->pek, q) || memcmp(pek->pubkey.q, q, sizeof(q))) {
         return psp_refuse(c, PSP_INVALID_CERTIFICATE,
                           "not a certificate of this platform's PEK by an OCA");
     }
+    /* SEV API: the OCA signed itself and the PEK */
     if (!psp_verify(oca->pubkey.q, oca, SEV_CERT_SIGNED_LEN, oca->sig1.sig) ||
         !psp_verify(oca->pubkey.q, pek, SEV_CERT_SIGNED_LEN, pek->sig1.sig)) {
         return psp_refuse(c, PSP_BAD_SIGNATURE, "not signed by the OCA");
@@ -164,6 +182,7 @@ PspStatus psp_sev_pek_cert_import(PspCall *c)
     return renew_keys(c, false);
 }
 
+/* PDH_CERT_EXPORT: the certificates of PDH, PEK, OCA and CEK */
 PspStatus psp_sev_pdh_cert_export(PspCall *c)
 {
     const SevCmdPdhCertExport *cmd = PSP_BUF(c, SevCmdPdhCertExport);
@@ -179,12 +198,14 @@ PspStatus psp_sev_pdh_cert_export(PspCall *c)
                                    sizeof(*chain));
     PspStatus status;
 
+    /* SEV API: lengths that are too short are answered with the right ones */
     if (short1 || short2) {
         return psp_answer_lengths(c);
     }
     if (!psp_crypto_available()) {
         return psp_no_crypto(c);
     }
+    /* SEV API, ABI: addresses of the certificates */
     status = psp_check_output(c, "the PDH certificate", pdh_addr, sizeof(*pdh));
     if (!status) {
         status = psp_check_output(c, "the certificate chain", chain_addr,
@@ -193,6 +214,7 @@ PspStatus psp_sev_pdh_cert_export(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: they do not overlap */
     if (pdh_addr < chain_addr + sizeof(*chain) &&
         chain_addr < pdh_addr + sizeof(*pdh)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
@@ -205,6 +227,7 @@ PspStatus psp_sev_pdh_cert_export(PspCall *c)
                    &chain->cek)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
+    /* The owner's certificates as imported; else the platform's own OCA */
     if (s->owner_certs) {
         chain->pek = s->owner_certs[0];
         chain->oca = s->owner_certs[1];

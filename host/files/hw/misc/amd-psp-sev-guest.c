@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include "amd-psp-fw.h"
 
+/* DECOMMISSION */
 PspStatus psp_sev_decommission(PspCall *c)
 {
     PspGuest *g;
@@ -19,6 +20,7 @@ PspStatus psp_sev_decommission(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: the guest has no ASID any more */
     if (g->asid) {
         return psp_refuse(c, PSP_ACTIVE, "guest %u has ASID %u: DEACTIVATE "
                           "first", g->handle, g->asid);
@@ -27,6 +29,7 @@ PspStatus psp_sev_decommission(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* ACTIVATE */
 PspStatus psp_sev_activate(PspCall *c)
 {
     PspGuest *g;
@@ -36,12 +39,14 @@ PspStatus psp_sev_activate(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: SEV-ES guests have the ASIDs below the first one of SEV */
     es = g->policy & SEV_POLICY_ES;
     return psp_asid_bind(c, g, le32_to_cpu(PSP_BUF(c, SevCmdActivate)->asid),
                          es ? 1 : AMD_SNP_MIN_SEV_ASID,
                          es ? AMD_SNP_MIN_SEV_ASID - 1 : AMD_SNP_MAX_ASID);
 }
 
+/* DEACTIVATE */
 PspStatus psp_sev_deactivate(PspCall *c)
 {
     PspGuest *g;
@@ -50,6 +55,7 @@ PspStatus psp_sev_deactivate(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: the guest has an ASID */
     if (!g->asid) {
         return psp_refuse(c, PSP_INACTIVE, "guest %u has no ASID", g->handle);
     }
@@ -57,6 +63,7 @@ PspStatus psp_sev_deactivate(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* GUEST_STATUS */
 PspStatus psp_sev_guest_status(PspCall *c)
 {
     SevCmdGuestStatus *cmd = PSP_BUF(c, SevCmdGuestStatus);
@@ -75,6 +82,7 @@ PspStatus psp_sev_guest_status(PspCall *c)
 
 /* ---- Debugging ---- */
 
+/* DBG_DECRYPT and DBG_ENCRYPT, in a guest of any state that has an ASID */
 static PspStatus debug(PspCall *c, bool decrypt)
 {
     const SevCmdDbg *cmd = PSP_BUF(c, SevCmdDbg);
@@ -87,28 +95,34 @@ static PspStatus debug(PspCall *c, bool decrypt)
     if (status) {
         return status;
     }
+    /* SEV API: the guest's policy */
     if (g->policy & SEV_POLICY_NODBG) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "the policy of guest %u forbids debugging",
                           g->handle);
     }
+    /* SEV API: length */
     if (!len || len % 16) {
         return psp_refuse(c, PSP_INVALID_LEN,
                           "0x%x bytes, expected a multiple of 16", len);
     }
+    /* SEV API: alignment of the addresses */
     if (src % 16 || dst % 16) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "0x%" PRIx64 " or 0x%" PRIx64 " is no multiple of 16",
                           src, dst);
     }
+    /* SEV API: the source's address */
     if (!psp_is_ram(c->h, src, len)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "source 0x%" PRIx64 " is not in memory", src);
     }
+    /* SEV API, ABI: the destination's address */
     status = psp_check_output(c, "the destination", dst, len);
     if (status) {
         return status;
     }
+    /* SEV API: they do not overlap */
     if (src < dst + len && dst < src + len) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "source and destination overlap");

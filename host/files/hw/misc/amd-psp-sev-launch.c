@@ -23,6 +23,7 @@
 
 #define SEV_SECRET_MAX          (16 * KiB)
 
+/* LAUNCH_START (SEV API 6.2) */
 PspStatus psp_sev_launch_start(PspCall *c)
 {
     SevCmdLaunchStart *cmd = PSP_BUF(c, SevCmdLaunchStart);
@@ -32,29 +33,35 @@ PspStatus psp_sev_launch_start(PspCall *c)
     uint32_t minor = SEV_POLICY_API_MINOR(policy);
     PspGuest *g;
 
+    /* Model: no shared keys */
     if (cmd->handle) {
         return psp_refuse(c, PSP_UNSUPPORTED,
                           "handle %u: sharing a key is not modelled",
                           le32_to_cpu(cmd->handle));
     }
+    /* Model: no sessions */
     if (cmd->dh_cert_address || cmd->dh_cert_len || cmd->session_address ||
         cmd->session_len) {
         return psp_refuse(c, PSP_UNSUPPORTED, "sessions are not modelled");
     }
+    /* SEV API, chapter 3: reserved bits of the policy */
     if (policy & SEV_POLICY_RESERVED) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%x has reserved bits set", policy);
     }
+    /* SEV API, chapter 3: the least API version that the policy wants */
     if ((major << 8 | minor) > (PSP_API_MAJOR << 8 | PSP_API_MINOR)) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%x asks for API %u.%u, this is %u.%u",
                           policy, major, minor, PSP_API_MAJOR, PSP_API_MINOR);
     }
+    /* SEV API: SEV-ES only if INIT was with it */
     if ((policy & SEV_POLICY_ES) && !s->sev_es) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%x asks for SEV-ES, INIT was without it",
                           policy);
     }
+    /* SEV API: resources for one more guest */
     if (psp_guests_full(s)) {
         return psp_refuse(c, PSP_RESOURCE_LIMIT, "%u guests exist",
                           PSP_MAX_GUESTS);
@@ -73,8 +80,9 @@ PspStatus psp_sev_launch_start(PspCall *c)
 }
 
 /*
- * Encrypt in place, and measure. Of a page that is not covered as a whole and
- * has the guest's key already, that key gives the content.
+ * Encrypt in place, and add to the digest. A page of which the range has only a
+ * part may have been encrypted before, for another part: then its content is to
+ * be read with the guest's key.
  */
 static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
 {
@@ -93,6 +101,7 @@ static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
     }
 }
 
+/* LAUNCH_UPDATE_DATA */
 PspStatus psp_sev_launch_update_data(PspCall *c)
 {
     const SevCmdLaunchUpdateData *cmd = PSP_BUF(c, SevCmdLaunchUpdateData);
@@ -104,14 +113,17 @@ PspStatus psp_sev_launch_update_data(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: length */
     if (!len || len % 16) {
         return psp_refuse(c, PSP_INVALID_LEN,
                           "0x%x bytes, expected a multiple of 16", len);
     }
+    /* SEV API: alignment */
     if (pa % 16) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "0x%" PRIx64 " is no multiple of 16", pa);
     }
+    /* SEV API, ABI: the address */
     status = psp_check_output(c, "guest memory", pa, len);
     if (status) {
         return status;
@@ -120,6 +132,7 @@ PspStatus psp_sev_launch_update_data(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* LAUNCH_UPDATE_VMSA */
 PspStatus psp_sev_launch_update_vmsa(PspCall *c)
 {
     const SevCmdLaunchUpdateVmsa *cmd = PSP_BUF(c, SevCmdLaunchUpdateVmsa);
@@ -130,18 +143,22 @@ PspStatus psp_sev_launch_update_vmsa(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: only SEV-ES guests have a VMSA */
     if (!(g->policy & SEV_POLICY_ES)) {
         return psp_refuse(c, PSP_POLICY_FAILURE, "guest %u is no SEV-ES guest",
                           g->handle);
     }
+    /* SEV API: length */
     if (le32_to_cpu(cmd->len) != PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_LEN, "0x%x bytes, expected 0x%x",
                           le32_to_cpu(cmd->len), PSP_PAGE);
     }
+    /* SEV API: alignment */
     if (pa % PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "VMSA at 0x%" PRIx64 " is not aligned to a page", pa);
     }
+    /* SEV API, ABI: the address */
     status = psp_check_output(c, "the VMSA", pa, PSP_PAGE);
     if (status) {
         return status;
@@ -150,6 +167,7 @@ PspStatus psp_sev_launch_update_vmsa(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* The digest of what was launched so far; more can be added to it */
 static void get_digest(PspGuest *g, uint8_t digest[32])
 {
     GChecksum *sum = g_checksum_copy(g->digest);
@@ -159,6 +177,7 @@ static void get_digest(PspGuest *g, uint8_t digest[32])
     g_checksum_free(sum);
 }
 
+/* LAUNCH_MEASURE (SEV API 6.5) */
 PspStatus psp_sev_launch_measure(PspCall *c)
 {
     uint64_t addr = psp_addr(PSP_BUF(c, SevCmdLaunchMeasure)->address);
@@ -170,9 +189,11 @@ PspStatus psp_sev_launch_measure(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: a length that is too short is answered with the right one */
     if (psp_length_query(c, offsetof(SevCmdLaunchMeasure, len), sizeof(out))) {
         return psp_answer_lengths(c);
     }
+    /* SEV API, ABI: the address */
     status = psp_check_output(c, "the measurement", addr, sizeof(out));
     if (status) {
         return status;
@@ -193,6 +214,7 @@ PspStatus psp_sev_launch_measure(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* LAUNCH_UPDATE_SECRET */
 PspStatus psp_sev_launch_update_secret(PspCall *c)
 {
     const SevCmdLaunchSecret *cmd = PSP_BUF(c, SevCmdLaunchSecret);
@@ -211,6 +233,7 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: lengths. Model: no compression, so both lengths are the same */
     if (hdr_len != sizeof(hdr) || !guest_len || guest_len % 16 ||
         guest_len > SEV_SECRET_MAX || trans_len != guest_len) {
         return psp_refuse(c, PSP_INVALID_LEN,
@@ -219,10 +242,12 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
                           "0x%x", hdr_len, guest_len, trans_len, sizeof(hdr),
                           (int)SEV_SECRET_MAX);
     }
+    /* SEV API: alignment */
     if (guest % 16) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "0x%" PRIx64 " is no multiple of 16", guest);
     }
+    /* SEV API, ABI: the addresses */
     status = psp_check_output(c, "guest memory", guest, guest_len);
     if (status) {
         return status;
@@ -238,6 +263,7 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "header or secret is not in memory");
     }
+    /* Model: no compression */
     if (hdr.flags) {
         return psp_refuse(c, PSP_UNSUPPORTED,
                           "flags 0x%x: compression is not modelled",
@@ -250,6 +276,7 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
     in->trans_len = cpu_to_le32(trans_len);
     memcpy(data + trans_len, g->measure, sizeof(g->measure));
     psp_hmac_sha256(g->tik, sizeof(g->tik), buf, in_len, mac);
+    /* SEV API: the owner sealed it for this guest, as measured */
     if (memcmp(mac, hdr.hmac, sizeof(mac))) {
         return psp_refuse(c, PSP_BAD_MEASUREMENT, "wrong MAC");
     }
@@ -258,6 +285,7 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* LAUNCH_FINISH */
 PspStatus psp_sev_launch_finish(PspCall *c)
 {
     PspGuest *g;
@@ -269,6 +297,7 @@ PspStatus psp_sev_launch_finish(PspCall *c)
     return status;
 }
 
+/* ATTESTATION_REPORT */
 PspStatus psp_sev_attestation_report(PspCall *c)
 {
     const SevCmdAttestationReport *cmd = PSP_BUF(c, SevCmdAttestationReport);
@@ -281,6 +310,7 @@ PspStatus psp_sev_attestation_report(PspCall *c)
     if (status) {
         return status;
     }
+    /* SEV API: a length that is too short is answered with the right one */
     if (psp_length_query(c, offsetof(SevCmdAttestationReport, len),
                          sizeof(out))) {
         return psp_answer_lengths(c);
@@ -288,6 +318,7 @@ PspStatus psp_sev_attestation_report(PspCall *c)
     if (!psp_crypto_available()) {
         return psp_no_crypto(c);
     }
+    /* SEV API, ABI: the address */
     status = psp_check_output(c, "the report", addr, sizeof(out));
     if (status) {
         return status;

@@ -12,6 +12,7 @@
 #include "amd-psp-fw.h"
 #include "qemu/units.h"
 
+/* Of the TMR, by whether SNP is initialised */
 #define SEV_TMR_SIZE            (1 * MiB)
 #define SNP_TMR_SIZE            (2 * MiB)
 #define SEV_NV_SIZE             (32 * KiB)
@@ -25,6 +26,11 @@ unsigned psp_sev_state(AmdPspState *s)
     return s->sev_state;
 }
 
+/*
+ * INIT and INIT_EX. @tmr, @len: the memory that the firmware may have for
+ * itself (trusted memory region); hardware saves there what it has of SEV-ES
+ * guests.
+ */
 static PspStatus init(PspCall *c, uint32_t flags, uint64_t tmr, uint32_t len)
 {
     AmdPspState *s = c->s;
@@ -32,15 +38,18 @@ static PspStatus init(PspCall *c, uint32_t flags, uint64_t tmr, uint32_t len)
     PspStatus status;
 
     if (flags & SEV_INIT_FLAG_ES) {
+        /* SEV API: length of the TMR */
         if (len < need) {
             return psp_refuse(c, PSP_INVALID_LEN,
                               "TMR of 0x%x bytes, expected 0x%x", len, need);
         }
+        /* SEV API: the TMR is aligned to its size */
         if (tmr % need) {
             return psp_refuse(c, PSP_INVALID_ADDRESS,
                               "TMR at 0x%" PRIx64 ", expected a multiple of "
                               "0x%x", tmr, need);
         }
+        /* ABI: the TMR is memory, Firmware pages if SNP is initialised */
         status = psp_check_output(c, "the TMR", tmr, need);
         if (status) {
             return status;
@@ -52,6 +61,7 @@ static PspStatus init(PspCall *c, uint32_t flags, uint64_t tmr, uint32_t len)
     return PSP_SUCCESS;
 }
 
+/* INIT */
 PspStatus psp_sev_init(PspCall *c)
 {
     const SevCmdInit *cmd = PSP_BUF(c, SevCmdInit);
@@ -60,26 +70,33 @@ PspStatus psp_sev_init(PspCall *c)
                 le32_to_cpu(cmd->tmr_len));
 }
 
+/* INIT_EX */
 PspStatus psp_sev_init_ex(PspCall *c)
 {
     const SevCmdInitEx *cmd = PSP_BUF(c, SevCmdInitEx);
     uint64_t nv = psp_addr(cmd->nv_address);
     PspStatus status;
 
+    /* SEV API: length of the command buffer */
     if (le32_to_cpu(cmd->length) != sizeof(*cmd)) {
         return psp_refuse(c, PSP_INVALID_LEN, "length %u, expected %zu",
                           le32_to_cpu(cmd->length), sizeof(*cmd));
     }
+    /* SEV API: length of the NV storage */
     if (le32_to_cpu(cmd->nv_len) != SEV_NV_SIZE) {
         return psp_refuse(c, PSP_INVALID_LEN,
                           "NV storage of 0x%x bytes, expected 0x%x",
                           le32_to_cpu(cmd->nv_len), (int)SEV_NV_SIZE);
     }
+    /* SEV API: alignment of the NV storage */
     if (nv % PSP_PAGE) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "NV storage is not aligned to a page");
     }
-    /* Nothing is kept there: no state of this firmware outlives the machine */
+    /*
+     * ABI: the NV storage is memory, Firmware pages if SNP is initialised.
+     * Model: nothing is stored there, no state outlives the machine.
+     */
     status = psp_check_output(c, "NV storage", nv, SEV_NV_SIZE);
     if (status) {
         return status;
@@ -94,6 +111,7 @@ static gboolean drop_guest(gpointer key, gpointer value, gpointer opaque)
     return true;
 }
 
+/* SHUTDOWN: guests that are left are gone */
 PspStatus psp_sev_shutdown(PspCall *c)
 {
     g_hash_table_foreach_remove(c->s->guests, drop_guest, c);
@@ -102,6 +120,7 @@ PspStatus psp_sev_shutdown(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* PLATFORM_STATUS */
 PspStatus psp_sev_platform_status(PspCall *c)
 {
     AmdPspState *s = c->s;
@@ -119,14 +138,17 @@ PspStatus psp_sev_platform_status(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* GET_ID */
 PspStatus psp_sev_get_id(PspCall *c)
 {
     uint64_t addr = psp_addr(PSP_BUF(c, SevCmdGetId)->address);
     PspStatus status;
 
+    /* SEV API: a length that is too short is answered with the right one */
     if (psp_length_query(c, offsetof(SevCmdGetId, len), SEV_ID_LEN)) {
         return psp_answer_lengths(c);
     }
+    /* SEV API, ABI: the ID's address */
     status = psp_check_output(c, "the ID", addr, SEV_ID_LEN);
     if (status) {
         return status;
@@ -136,16 +158,19 @@ PspStatus psp_sev_get_id(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* DOWNLOAD_FIRMWARE */
 PspStatus psp_sev_download_firmware(PspCall *c)
 {
     const SevCmdDownloadFirmware *cmd = PSP_BUF(c, SevCmdDownloadFirmware);
 
+    /* ABI: not while SNP is initialised */
     if (c->s->snp_init) {
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE, "SNP is initialised");
     }
+    /* SEV API: the image's address */
     if (!psp_is_ram(c->h, psp_addr(cmd->address), le32_to_cpu(cmd->len))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS, "no image in memory");
     }
-    /* Only AMD could sign one, and there is nothing here to run it */
+    /* SEV API: signature. Model: all are wrong, there is nobody to sign one */
     return psp_refuse(c, PSP_BAD_SIGNATURE, "no image is signed for this part");
 }

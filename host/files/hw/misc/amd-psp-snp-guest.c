@@ -12,6 +12,10 @@
 #include "amd-psp-fw.h"
 #include "qemu/guest-random.h"
 
+/*
+ * End a guest: its ASID is free, its Context page is a Firmware page again. The
+ * caller removes it from the list of guests.
+ */
 static void drop_context(PspCall *c, PspGuest *g)
 {
     bool large;
@@ -37,6 +41,7 @@ void psp_snp_drop_guests(PspCall *c)
     g_hash_table_foreach_remove(c->s->contexts, drop_one, c);
 }
 
+/* SNP_GCTX_CREATE */
 PspStatus psp_snp_gctx_create(PspCall *c)
 {
     AmdPspState *s = c->s;
@@ -45,10 +50,12 @@ PspStatus psp_snp_gctx_create(PspCall *c)
     AmdRmpEntry e;
     PspGuest *g;
 
+    /* ABI: address, page state, page size */
     status = psp_check_page(c, pa, PAGE_FIRMWARE, false, &e);
     if (status) {
         return status;
     }
+    /* Model: resources for one more guest */
     if (psp_guests_full(s)) {
         return psp_refuse(c, PSP_RESOURCE_LIMIT, "%u guests exist",
                           PSP_MAX_GUESTS);
@@ -69,6 +76,7 @@ PspStatus psp_snp_gctx_create(PspCall *c)
     return PSP_SUCCESS;
 }
 
+/* SNP_DECOMMISSION */
 PspStatus psp_snp_decommission(PspCall *c)
 {
     const SnpCmdGctx *cmd = PSP_BUF(c, SnpCmdGctx);
@@ -82,6 +90,7 @@ PspStatus psp_snp_decommission(PspCall *c)
     return status;
 }
 
+/* SNP_ACTIVATE */
 PspStatus psp_snp_activate(PspCall *c)
 {
     const SnpCmdActivate *cmd = PSP_BUF(c, SnpCmdActivate);
@@ -91,14 +100,17 @@ PspStatus psp_snp_activate(PspCall *c)
     if (status) {
         return status;
     }
+    /* ABI: guest state */
     if (g->state == SNP_GUEST_INIT) {
         return psp_refuse(c, PSP_INVALID_GUEST_STATE,
                           "the guest is not being launched");
     }
+    /* ABI: the ASID; SNP guests have those of SEV-ES */
     return psp_asid_bind(c, g, le32_to_cpu(cmd->asid), 1,
                          AMD_SNP_MIN_SEV_ASID - 1);
 }
 
+/* SNP_GUEST_STATUS */
 PspStatus psp_snp_guest_status(PspCall *c)
 {
     const SnpCmdGuestStatus *cmd = PSP_BUF(c, SnpCmdGuestStatus);
@@ -117,6 +129,7 @@ PspStatus psp_snp_guest_status(PspCall *c)
 
 /* ---- Debugging ---- */
 
+/* SNP_DBG_DECRYPT and SNP_DBG_ENCRYPT */
 static PspStatus debug(PspCall *c, bool decrypt)
 {
     const SnpCmdDbg *cmd = PSP_BUF(c, SnpCmdDbg);
@@ -129,20 +142,24 @@ static PspStatus debug(PspCall *c, bool decrypt)
     bool large;
     PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
+    /* ABI: guest state */
     if (!status && g->state == SNP_GUEST_INIT) {
         status = psp_refuse(c, PSP_INVALID_GUEST_STATE,
                             "the guest is not being launched");
     }
+    /* ABI: the guest is active */
     if (!status) {
         status = psp_snp_is_active(c, g);
     }
     if (status) {
         return status;
     }
+    /* ABI: the guest's policy */
     if (!(g->policy & SNP_POLICY_DEBUG)) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%" PRIx64 " forbids debugging", g->policy);
     }
+    /* ABI: addresses */
     if (guest % PSP_PAGE || host % PSP_PAGE ||
         !psp_is_ram(c->h, guest, PSP_PAGE) ||
         !psp_is_ram(c->h, host, PSP_PAGE)) {
@@ -152,17 +169,20 @@ static PspStatus debug(PspCall *c, bool decrypt)
     }
     e = psp_rmp_get(c->h, guest, &large);
     state = psp_page_state(e);
+    /* ABI: state of the guest's page */
     if (state != PAGE_GUEST_VALID && state != PAGE_GUEST_INVALID &&
         state != PAGE_PRE_GUEST) {
         return psp_refuse(c, PSP_INVALID_PAGE_STATE,
                           "page 0x%" PRIx64 " is %s, expected a guest's", guest,
                           psp_page_state_name(state));
     }
+    /* ABI: the page is this guest's */
     if (amd_rmp_asid(e.lo) != g->asid) {
         return psp_refuse(c, PSP_INVALID_PAGE_OWNER,
                           "page 0x%" PRIx64 " has ASID %u, the guest has %u",
                           guest, amd_rmp_asid(e.lo), g->asid);
     }
+    /* ABI: state of the page that is written for the host */
     if (decrypt) {
         status = psp_check_output_page(c, "the destination", dst);
         if (status) {

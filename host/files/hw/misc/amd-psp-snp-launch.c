@@ -16,7 +16,7 @@
 
 #define VMPL0_PERMISSIONS       AMD_RMP_PERM_ALL
 
-/* Fields of a VMSA that the firmware fills in: not measured */
+/* Fields of a VMSA that the firmware fills in: measured as zero */
 #define VMSA_TSC_OFFSET         0x2f0
 #define VMSA_TSC_LEN            16
 
@@ -24,6 +24,7 @@
 
 /* ---- SNP_LAUNCH_START ---- */
 
+/* ABI, "Guest Policy": what the policy asks for can be had */
 static PspStatus check_policy(PspCall *c, uint64_t policy)
 {
     const char *why = NULL;
@@ -48,6 +49,7 @@ static PspStatus check_policy(PspCall *c, uint64_t policy)
     return PSP_SUCCESS;
 }
 
+/* SNP_LAUNCH_START */
 PspStatus psp_snp_launch_start(PspCall *c)
 {
     const SnpCmdLaunchStart *cmd = PSP_BUF(c, SnpCmdLaunchStart);
@@ -56,18 +58,22 @@ PspStatus psp_snp_launch_start(PspCall *c)
     PspGuest *g, *ma = NULL;
     PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
+    /* ABI: guest state */
     if (!status) {
         status = psp_snp_in_state(c, g, SNP_GUEST_INIT);
     }
+    /* ABI: the policy */
     if (!status) {
         status = check_policy(c, policy);
     }
     if (!status && (flags & SNP_LAUNCH_START_MA_EN)) {
+        /* ABI: the policy allows a migration agent */
         if (!(policy & SNP_POLICY_MIGRATE_MA)) {
             return psp_refuse(c, PSP_POLICY_FAILURE,
                               "policy 0x%" PRIx64 " allows no migration agent",
                               policy);
         }
+        /* ABI: the migration agent is another guest, which runs */
         status = psp_guest_by_gctx(c, psp_addr(cmd->ma_gctx_paddr), &ma);
         if (!status && (ma == g || ma->state != SNP_GUEST_RUNNING)) {
             return psp_refuse(c, PSP_INVALID_GUEST,
@@ -77,6 +83,7 @@ PspStatus psp_snp_launch_start(PspCall *c)
     if (status) {
         return status;
     }
+    /* Model: no incoming migration images */
     if (flags & SNP_LAUNCH_START_IMI_EN) {
         return psp_refuse(c, PSP_UNSUPPORTED,
                           "incoming migration images are not modelled");
@@ -92,6 +99,7 @@ PspStatus psp_snp_launch_start(PspCall *c)
 
 /* ---- SNP_LAUNCH_UPDATE ---- */
 
+/* SNP ABI 8.17.2: one step of the launch digest */
 static void measure(PspGuest *g, unsigned type, uint32_t perms, uint64_t gpa,
                     const uint8_t *page)
 {
@@ -117,6 +125,7 @@ static void measure(PspGuest *g, unsigned type, uint32_t perms, uint64_t gpa,
     psp_sha384(&info, sizeof(info), g->ld);
 }
 
+/* SNP ABI 8.17.2.5: the content of a page of type SECRETS */
 static void make_secrets(PspCall *c, PspGuest *g, uint8_t *page)
 {
     SnpSecretsPage *secrets = (SnpSecretsPage *)page;
@@ -131,11 +140,12 @@ static void make_secrets(PspCall *c, PspGuest *g, uint8_t *page)
 }
 
 /*
- * Of these registers every bit is a feature, and the guest may not be told of
- * one that the processor lacks. Left out are bits that follow a control
- * register (OSXSAVE, OSPKE), the topology that the hypervisor makes up (HTT,
- * CmpLegacy), its interrupt controller (x2APIC) and its own bit. What else
- * CPUID says is not checked.
+ * ABI, "CPUID Reporting": the bits of a CPUID register that are features, which
+ * the guest may only be told of if the processor has them. The mask leaves out
+ * bits that follow a control register (OSXSAVE, OSPKE), and those that the
+ * hypervisor chooses: the topology (HTT, CmpLegacy, TOPOEXT), the interrupt
+ * controller (x2APIC), the hypervisor bit. Model: other registers are not
+ * checked.
  */
 static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
 {
@@ -151,7 +161,6 @@ static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
         return subleaf == 0 && (reg == EAX || reg == EDX) ? ~0u :
                subleaf == 1 && reg == EAX ? ~0u : 0;
     case 0x80000001:
-        /* CmpLegacy, TOPOEXT: the topology is what the hypervisor makes it */
         return reg == ECX ? ~(BIT(22) | BIT(1)) : reg == EDX ? ~0u : 0;
     case 0x80000008:
         return reg == EBX ? ~0u : 0;
@@ -160,13 +169,14 @@ static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
     }
 }
 
-/* True if @page is fit for a guest; otherwise it is made so */
+/* True if @page is fit for a guest; otherwise corrects it */
 static bool check_cpuid(PspCall *c, uint8_t *page)
 {
     SnpCpuidPage *cpuid = (SnpCpuidPage *)page;
     uint32_t n = le32_to_cpu(cpuid->count);
     bool ok = true;
 
+    /* ABI 8.17.2.6: number of functions */
     if (n > SNP_CPUID_COUNT_MAX) {
         psp_refuse(c, PSP_INVALID_PARAM, "CPUID page has %u entries, expected "
                    "up to %u", n, SNP_CPUID_COUNT_MAX);
@@ -184,6 +194,7 @@ static bool check_cpuid(PspCall *c, uint8_t *page)
             uint32_t extra = have & ~regs[r] &
                              cpuid_feature_bits(leaf, subleaf, r);
 
+            /* ABI, "CPUID Reporting": no feature that the processor lacks */
             if (extra) {
                 psp_refuse(c, PSP_INVALID_PARAM, "CPUID 0x%x.%u register %d: "
                            "features 0x%x are not the processor's", leaf,
@@ -196,6 +207,10 @@ static bool check_cpuid(PspCall *c, uint8_t *page)
     return ok;
 }
 
+/*
+ * SNP_LAUNCH_UPDATE (SNP ABI 8.17). The checks come in the order in which the
+ * ABI lists them, after those of reserved bits and of the platform's state.
+ */
 PspStatus psp_snp_launch_update(PspCall *c)
 {
     const SnpCmdLaunchUpdate *cmd = PSP_BUF(c, SnpCmdLaunchUpdate);
@@ -210,34 +225,44 @@ PspStatus psp_snp_launch_update(PspCall *c)
     AmdRmpEntry e;
     PspGuest *g;
 
+    /* ABI 8.17: guest context */
     status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
+    /* ABI 8.17: address, page state, page size */
     if (!status) {
         status = psp_check_page(c, pa, PAGE_PRE_GUEST, large, &e);
     }
     if (status) {
         return status;
     }
+    /* ABI 8.17: page type */
     if (type < SNP_PAGE_TYPE_NORMAL || type > SNP_PAGE_TYPE_CPUID) {
         return psp_refuse(c, PSP_INVALID_PARAM, "page type %u, expected 1 to 6",
                           type);
     }
+    /* ABI 8.17: only some types may have 2 MB */
     if (large && (type == SNP_PAGE_TYPE_VMSA ||
                   type >= SNP_PAGE_TYPE_SECRETS)) {
         return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
                           "a page of type %u has 4 KB", type);
     }
+    /*
+     * ABI 8.17: an IMI page only if LAUNCH_START was with IMI_EN. Model: never
+     */
     if (flags & SNP_LAUNCH_UPDATE_IMI_PAGE) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "a page of an incoming migration image, in a launch "
                           "without one");
     }
+    /* ABI 8.17: guest state */
     status = psp_snp_in_state(c, g, SNP_GUEST_LAUNCH);
+    /* ABI 8.17: the guest is active */
     if (!status) {
         status = psp_snp_is_active(c, g);
     }
     if (status) {
         return status;
     }
+    /* ABI 8.17: the page is this guest's */
     if (amd_rmp_asid(e.lo) != g->asid) {
         return psp_refuse(c, PSP_INVALID_PAGE_OWNER,
                           "page 0x%" PRIx64 " has ASID %u, the guest has %u",
@@ -253,7 +278,7 @@ PspStatus psp_snp_launch_update(PspCall *c)
             psp_read(c, pa + o, AMD_SNP_KEY_NONE, page, PSP_PAGE);
         }
         if (type == SNP_PAGE_TYPE_CPUID && !check_cpuid(c, page)) {
-            /* Left for the host to see what would have been right */
+            /* ABI 8.17.2.6: the host gets the page back, with the correction */
             psp_write(c, pa, AMD_SNP_KEY_NONE, page, PSP_PAGE);
             return PSP_INVALID_PARAM;
         }
@@ -263,7 +288,7 @@ PspStatus psp_snp_launch_update(PspCall *c)
     e.lo &= ~AMD_RMP_IMMUTABLE;
     e.lo |= AMD_RMP_VALIDATED |
             (type == SNP_PAGE_TYPE_VMSA ? AMD_RMP_VMSA : 0);
-    /* Permissions of VMPL1 to VMPL3 are where the command has them */
+    /* The RMP entry has the permissions in the same bytes as the command */
     e.hi = deposit64(e.hi, 0, 32, perms | VMPL0_PERMISSIONS);
     psp_rmp_set(c->h, pa, large, e);
     c->flush = true;
@@ -272,6 +297,10 @@ PspStatus psp_snp_launch_update(PspCall *c)
 
 /* ---- SNP_LAUNCH_FINISH ---- */
 
+/*
+ * SNP_LAUNCH_FINISH with an ID block: what the owner expects of the guest,
+ * signed by the ID key, which the author key may have signed
+ */
 static PspStatus check_id_block(PspCall *c, PspGuest *g)
 {
     const SnpCmdLaunchFinish *cmd = PSP_BUF(c, SnpCmdLaunchFinish);
@@ -279,6 +308,7 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
     SnpIdBlock block;
     bool author = le32_to_cpu(cmd->flags) & SNP_LAUNCH_FINISH_AUTH_KEY_EN;
 
+    /* ABI: addresses */
     if (!psp_read(c, psp_addr(cmd->id_block_paddr), AMD_SNP_KEY_NONE, &block,
                   sizeof(block)) ||
         !psp_read(c, psp_addr(cmd->id_auth_paddr), AMD_SNP_KEY_NONE, auth,
@@ -286,20 +316,24 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "ID block or its authentication is not in memory");
     }
+    /* ABI: launch digest */
     if (memcmp(block.ld, g->ld, sizeof(g->ld))) {
         return psp_refuse(c, PSP_BAD_MEASUREMENT,
                           "launch digest and ID block differ");
     }
+    /* ABI: policy */
     if (le64_to_cpu(block.policy) != g->policy) {
         return psp_refuse(c, PSP_POLICY_FAILURE,
                           "policy 0x%" PRIx64 ", the ID block has 0x%" PRIx64,
                           g->policy, le64_to_cpu(block.policy));
     }
+    /* ABI: version */
     if (le32_to_cpu(block.version) != SNP_ID_BLOCK_VERSION) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "ID block version %u, expected %u",
                           le32_to_cpu(block.version), SNP_ID_BLOCK_VERSION);
     }
+    /* ABI: algorithms */
     if (le32_to_cpu(auth->id_key_algo) != SNP_ID_ALGO_ECDSA_P384 ||
         (author &&
          le32_to_cpu(auth->auth_key_algo) != SNP_ID_ALGO_ECDSA_P384) ||
@@ -308,15 +342,18 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "algorithm or curve of a key is not ECDSA P-384");
     }
+    /* Model: QEMU is built with GnuTLS */
     if (!psp_crypto_available()) {
         return psp_refuse(c, PSP_UNSUPPORTED, "QEMU is built without GnuTLS, "
                           "which it takes to verify an ID block");
     }
+    /* ABI: signature of the ID block */
     if (!psp_verify(auth->id_key.q, &block, sizeof(block),
                     auth->id_block_sig)) {
         return psp_refuse(c, PSP_BAD_SIGNATURE,
                           "the ID key has not signed the ID block");
     }
+    /* ABI: signature of the ID key */
     if (author && !psp_verify(auth->author_key.q, &auth->id_key,
                               sizeof(auth->id_key), auth->id_key_sig)) {
         return psp_refuse(c, PSP_BAD_SIGNATURE,
@@ -334,6 +371,7 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
     return PSP_SUCCESS;
 }
 
+/* SNP_LAUNCH_FINISH */
 PspStatus psp_snp_launch_finish(PspCall *c)
 {
     const SnpCmdLaunchFinish *cmd = PSP_BUF(c, SnpCmdLaunchFinish);
@@ -342,17 +380,21 @@ PspStatus psp_snp_launch_finish(PspCall *c)
     PspGuest *g;
     PspStatus status = psp_guest_by_gctx(c, psp_addr(cmd->gctx_paddr), &g);
 
+    /* ABI: guest state */
     if (!status) {
         status = psp_snp_in_state(c, g, SNP_GUEST_LAUNCH);
     }
+    /* ABI: the guest is active */
     if (!status) {
         status = psp_snp_is_active(c, g);
     }
+    /* ABI: an author key only with an ID block */
     if (!status && (flags & SNP_LAUNCH_FINISH_AUTH_KEY_EN) &&
         !(flags & SNP_LAUNCH_FINISH_ID_BLOCK_EN)) {
         status = psp_refuse(c, PSP_INVALID_PARAM,
                             "an author key without an ID block");
     }
+    /* ABI: the ID block */
     if (!status && (flags & SNP_LAUNCH_FINISH_ID_BLOCK_EN)) {
         status = check_id_block(c, g);
     }

@@ -21,6 +21,7 @@
 
 /* ---- Initialisation and shutdown ---- */
 
+/* Make a page a Firmware page */
 static void mark_firmware(AmdSnpHost *h, hwaddr pa)
 {
     if (amd_rmp_covers(h, pa)) {
@@ -30,18 +31,23 @@ static void mark_firmware(AmdSnpHost *h, hwaddr pa)
     }
 }
 
-/* Make a list of ranges HV-Fixed; check all of it before anything changes */
+/*
+ * Check a list of ranges; with @apply, make those of their pages HV-Fixed that
+ * are Hypervisor pages, the state that all have after the RMP was cleared.
+ */
 static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
 {
     SnpRangeList hdr;
     SnpRange range;
     uint32_t n;
 
+    /* ABI: address of the list */
     if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, &hdr, sizeof(hdr))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "no range list at 0x%" PRIx64, list);
     }
     n = le32_to_cpu(hdr.num_elements);
+    /* ABI: number of ranges, reserved bits */
     if (n > RANGE_MAX || hdr.rsvd) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "range list with %u elements, expected up to %u, and "
@@ -50,6 +56,7 @@ static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
     for (uint32_t i = 0; i < n; i++) {
         uint64_t base, pages;
 
+        /* ABI: address of the list */
         if (!psp_read(c, list + sizeof(hdr) + i * sizeof(range),
                       AMD_SNP_KEY_NONE, &range, sizeof(range))) {
             return psp_refuse(c, PSP_INVALID_ADDRESS,
@@ -57,6 +64,7 @@ static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
         }
         base = psp_addr(range.base);
         pages = le32_to_cpu(range.page_count);
+        /* ABI: a range is of pages; reserved bits */
         if (base % PSP_PAGE || base >> 52 || range.rsvd) {
             return psp_refuse(c, PSP_INVALID_PARAM,
                               "range %u, 0x%" PRIx64 " with %" PRIu64 " pages, "
@@ -65,7 +73,7 @@ static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
         while (apply && pages-- && amd_rmp_covers(c->h, base)) {
             AmdRmpEntry e = amd_rmp_get(c->h, base);
 
-            /* Those that are Firmware pages stay so */
+            /* The RMP's own pages and the IOMMU's stay Firmware pages */
             if (psp_page_state(e) == PAGE_HYPERVISOR) {
                 e.lo |= AMD_RMP_IMMUTABLE;
                 amd_rmp_set(c->h, base, e);
@@ -76,7 +84,10 @@ static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
     return PSP_SUCCESS;
 }
 
-/* Apply to the list what was checked: read again, it may have changed */
+/*
+ * Clear the RMP, then set the entries that are not those of Hypervisor pages.
+ * The list is read again, and checked again: it may have changed meanwhile.
+ */
 static void init_rmp(PspCall *c, const uint64_t *list)
 {
     g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
@@ -98,23 +109,31 @@ static void init_rmp(PspCall *c, const uint64_t *list)
     c->flush = true;
 }
 
+/*
+ * SNP_INIT and SNP_INIT_EX. @rmp: initialise the RMP; @list: address of the
+ * list of ranges to be HV-Fixed, NULL if there is none
+ */
 static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
 {
     AmdPspState *s = c->s;
     const char *why;
     PspStatus status;
 
+    /* ABI: the SEV platform's state */
     if (s->sev_state != SEV_UNINIT) {
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
                           "SEV is initialised: SNP comes first");
     }
+    /* ABI: SYSCFG and VM_HSAVE_PA of every CPU */
     if (!amd_snp_host_cpus_ready(c->h, &why)) {
         return psp_refuse(c, PSP_INVALID_CONFIG, "%s", why);
     }
+    /* ABI: the RMP is initialised, now or before */
     if (!rmp && !c->h->rmp_initialized) {
         return psp_refuse(c, PSP_RMP_INIT_REQUIRED,
                           "the RMP was never initialised");
     }
+    /* ABI: the list of ranges */
     if (list) {
         status = hv_fixed(c, *list, false);
         if (status) {
@@ -129,17 +148,20 @@ static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
     return PSP_SUCCESS;
 }
 
+/* SNP_INIT */
 PspStatus psp_snp_init(PspCall *c)
 {
     return snp_init(c, true, NULL);
 }
 
+/* SNP_INIT_EX */
 PspStatus psp_snp_init_ex(PspCall *c)
 {
     const SnpCmdInitEx *cmd = PSP_BUF(c, SnpCmdInitEx);
     uint32_t flags = le32_to_cpu(cmd->flags);
     uint64_t list = psp_addr(cmd->list_paddr);
 
+    /* ABI: a list of ranges only with INIT_RMP */
     if ((flags & SNP_INIT_LIST_PADDR_EN) && !(flags & SNP_INIT_RMP)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "a range list without initialising the RMP");
@@ -148,25 +170,31 @@ PspStatus psp_snp_init_ex(PspCall *c)
                     flags & SNP_INIT_LIST_PADDR_EN ? &list : NULL);
 }
 
+/*
+ * SNP_SHUTDOWN and SNP_SHUTDOWN_EX. @iommu: the pages that the IOMMU writes by
+ * itself become Reclaim pages
+ */
 static PspStatus snp_shutdown(PspCall *c, bool iommu)
 {
     AmdPspState *s = c->s;
     AmdSnpHost *h = c->h;
 
+    /* ABI: the SEV platform's state */
     if (s->sev_state != SEV_UNINIT) {
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
                           "SEV is initialised: SHUTDOWN first");
     }
+    /* ABI: WBINVD and SNP_DF_FLUSH since an ASID was used */
     for (int i = 0; i <= AMD_SNP_MAX_ASID; i++) {
         if (s->asid_dirty[i]) {
-            /* A driver tries, and flushes if told to: that is no mistake */
+            /* Linux tries, and flushes when told to: not a driver's mistake */
             c->query = true;
             return psp_refuse(c, PSP_DFFLUSH_REQUIRED,
                               "ASID %d was used: WBINVD and SNP_DF_FLUSH first",
                               i);
         }
     }
-    /* Guests that are left go, as with a kernel that crashed */
+    /* Guests that a crashed kernel left behind */
     psp_snp_drop_guests(c);
     if (iommu) {
         g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
@@ -186,11 +214,13 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
     return PSP_SUCCESS;
 }
 
+/* SNP_SHUTDOWN */
 PspStatus psp_snp_shutdown(PspCall *c)
 {
     return snp_shutdown(c, false);
 }
 
+/* SNP_SHUTDOWN_EX */
 PspStatus psp_snp_shutdown_ex(PspCall *c)
 {
     const SnpCmdShutdownEx *cmd = PSP_BUF(c, SnpCmdShutdownEx);
@@ -204,6 +234,7 @@ PspStatus psp_snp_shutdown_ex(PspCall *c)
 
 /* ---- Status and configuration ---- */
 
+/* SNP_PLATFORM_STATUS */
 PspStatus psp_snp_platform_status(PspCall *c)
 {
     const SnpCmdPlatformStatus *cmd = PSP_BUF(c, SnpCmdPlatformStatus);
@@ -226,6 +257,7 @@ PspStatus psp_snp_platform_status(PspCall *c)
     return psp_write_status(c, psp_addr(cmd->status_paddr), &out, sizeof(out));
 }
 
+/* SNP_FEATURE_INFO */
 PspStatus psp_snp_feature_info(PspCall *c)
 {
     const SnpCmdFeatureInfo *cmd = PSP_BUF(c, SnpCmdFeatureInfo);
@@ -233,24 +265,28 @@ PspStatus psp_snp_feature_info(PspCall *c)
     SnpFeatureInfo out = { 0 };
     PspStatus status;
 
+    /* Model: the device's property feature-info is off, as in older firmware */
     if (!c->s->feature_info) {
         return psp_refuse(c, PSP_INVALID_COMMAND,
                           "the device was made without it");
     }
+    /* ABI: length of the command buffer */
     status = psp_check_length(c, cmd->length);
     if (status) {
         return status;
     }
-    /* Subfunction 0: none of the optional features. There are no others */
+    /* ABI: subfunction. Model: there is only the first, with no feature set */
     if (cmd->ecx_in) {
         return psp_refuse(c, PSP_INVALID_PARAM, "subfunction %u, expected 0",
                           le32_to_cpu(cmd->ecx_in));
     }
+    /* ABI: alignment, and within a page */
     if (pa % 8 || pa % PSP_PAGE > PSP_PAGE - sizeof(out)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "0x%" PRIx64 " is no multiple of 8 within a page",
                           pa);
     }
+    /* ABI: address, page state */
     status = psp_check_output(c, "the features", pa, sizeof(out));
     if (!status) {
         psp_write(c, pa, AMD_SNP_KEY_NONE, &out, sizeof(out));
@@ -258,6 +294,7 @@ PspStatus psp_snp_feature_info(PspCall *c)
     return status;
 }
 
+/* No component of @tcb is newer than in @limit */
 static bool tcb_at_most(uint64_t tcb, uint64_t limit)
 {
     for (int shift = 0; shift < 64; shift += 8) {
@@ -268,30 +305,34 @@ static bool tcb_at_most(uint64_t tcb, uint64_t limit)
     return true;
 }
 
+/* SNP_CONFIG */
 PspStatus psp_snp_config(PspCall *c)
 {
     const SnpCmdConfig *cmd = PSP_BUF(c, SnpCmdConfig);
     uint64_t tcb = le64_to_cpu(cmd->reported_tcb);
     uint32_t flags = le32_to_cpu(cmd->flags);
 
+    /* ABI: at most the committed TCB is reported */
     if (!tcb_at_most(tcb, PSP_TCB)) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "TCB 0x%" PRIx64 " is above the committed one, 0x%"
                           PRIx64, tcb, PSP_TCB);
     }
-    /* 0 is the current one */
+    /* ABI: 0 stands for the current TCB */
     c->s->reported_tcb = tcb ? tcb : PSP_TCB;
     c->s->mask_chip_id = flags & SNP_CONFIG_MASK_CHIP_ID;
     c->s->mask_chip_key = flags & SNP_CONFIG_MASK_CHIP_KEY;
     return PSP_SUCCESS;
 }
 
+/* SNP_COMMIT */
 PspStatus psp_snp_commit(PspCall *c)
 {
-    /* What runs is what was committed: nothing changes */
+    /* ABI: length. Model: the firmware that runs is always committed */
     return psp_check_length(c, PSP_BUF(c, SnpCmdCommit)->length);
 }
 
+/* SNP_VLEK_LOAD */
 PspStatus psp_snp_vlek_load(PspCall *c)
 {
     const SnpCmdVlekLoad *cmd = PSP_BUF(c, SnpCmdVlekLoad);
@@ -300,21 +341,25 @@ PspStatus psp_snp_vlek_load(PspCall *c)
     if (status) {
         return status;
     }
+    /* ABI: address of the hashstick */
     if (!psp_is_ram(c->h, psp_addr(cmd->vlek_wrapped_address),
                     SNP_VLEK_HASHSTICK_LEN)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS, "no hashstick in memory");
     }
-    /* It is wrapped for one chip by AMD, who have never heard of this one */
+    /* ABI: authenticity. Model: AMD wraps none for an emulated chip */
     return psp_refuse(c, PSP_BAD_MEASUREMENT,
                       "the hashstick was not wrapped for this chip");
 }
 
+/* SNP_DOWNLOAD_FIRMWARE_EX */
 PspStatus psp_snp_download_firmware(PspCall *c)
 {
     const SnpCmdDownloadFirmwareEx *cmd = PSP_BUF(c, SnpCmdDownloadFirmwareEx);
 
+    /* ABI: the image's address */
     if (!psp_is_ram(c->h, psp_addr(cmd->fw_paddr), le32_to_cpu(cmd->fw_len))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS, "no image in memory");
     }
+    /* ABI: signature. Model: all are wrong, there is nobody to sign one */
     return psp_refuse(c, PSP_BAD_SIGNATURE, "no image is signed for this part");
 }

@@ -49,7 +49,7 @@
 #define FEATURE_SEV         BIT(0)
 #define BOOTLOADER_VERSION  0x00360000
 
-/* A timer beyond this would only look like a device that is dead */
+/* With a longer delay, a driver takes the device for dead */
 #define PSP_MAX_DELAY_US    (600 * 1000 * 1000)
 
 static void psp_interrupt(AmdPspState *s)
@@ -74,7 +74,7 @@ static void psp_complete(AmdPspState *s, PspCall *call, unsigned status)
     }
 }
 
-/* What a flush of TLBs has to finish, unless the device was reset meanwhile */
+/* A command whose TLB flush is under way; a reset may come before its end */
 typedef struct PspFlush {
     AmdPspState *s;
     PspCall *call;
@@ -124,7 +124,7 @@ static void psp_command(AmdPspState *s, uint32_t val)
         return;
     }
     if (val & CMDRESP_DONE) {
-        /* That bit is the device's answer, not a command */
+        /* Only the device sets that bit, in its answer */
         amd_snp_host_error(s->host, AMD_SNP_ERR_FIRMWARE,
                            "amd-psp: command 0x%x written with the response "
                            "bit set", id);
@@ -201,13 +201,13 @@ static const MemoryRegionOps psp_mmio_ops = {
     .impl = { .min_access_size = 4, .max_access_size = 4 },
 };
 
-/* Forget the pending command, without an effect if it had none yet */
+/* Drop the pending command: it takes no effect if it has not run yet */
 static void psp_abandon(AmdPspState *s)
 {
     PspCall *call = s->call;
 
     s->call = NULL;
-    /* One that waits for a flush of TLBs is freed when that is done */
+    /* A command that waits for its TLB flush is freed by psp_flushed() */
     if (call && timer_pending(s->timer)) {
         psp_fw_free(call);
     }

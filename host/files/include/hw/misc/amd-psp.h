@@ -36,8 +36,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdPspState, AMD_PSP)
                              (uint64_t)PSP_TCB_MICROCODE << 56)
 
 /*
- * Key tag of what the firmware keeps in memory for itself: guest contexts.
- * No ASID, so neither the host nor any guest can read or forge it.
+ * Key tag of guest contexts, which the firmware keeps in memory for itself. It
+ * is no ASID: neither the host nor any guest can read or forge such a page.
  */
 #define PSP_KEY_FIRMWARE    0xfffe
 
@@ -74,17 +74,17 @@ typedef enum PspStatus {
     PSP_INVALID_KEY             = 0x27,
 } PspStatus;
 
-/* States of the legacy platform */
+/* States of the SEV platform (SEV API 5.1.2) */
 enum {
     SEV_UNINIT, SEV_INIT, SEV_WORKING,
 };
 
-/* States of a legacy guest (SEV API, "Guest State Machine") */
+/* States of an SEV or SEV-ES guest (SEV API 6.1.1) */
 enum {
     SEV_GUEST_UNINIT, SEV_GUEST_LUPDATE, SEV_GUEST_LSECRET, SEV_GUEST_RUNNING,
 };
 
-/* States of an SNP guest */
+/* States of an SNP guest: before SNP_LAUNCH_START, until _FINISH, after it */
 enum {
     SNP_GUEST_INIT, SNP_GUEST_LAUNCH, SNP_GUEST_RUNNING,
 };
@@ -93,21 +93,22 @@ typedef struct PspGuest {
     bool snp;
     unsigned state;
     uint64_t policy;
-    /* 0: not active */
+    /* 0 if the guest is not active */
     unsigned asid;
 
     /* SEV and SEV-ES */
     uint32_t handle;
-    GChecksum *digest;
-    uint8_t measure[32];
-    uint8_t tik[16];
-    uint8_t tek[16];
+    GChecksum *digest;      /* SHA-256 of what was launched */
+    uint8_t measure[32];    /* what LAUNCH_MEASURE answered */
+    uint8_t tik[16];        /* transport integrity key */
+    uint8_t tek[16];        /* transport encryption key */
 
     /* SNP */
-    hwaddr gctx;
-    uint8_t ld[48];
+    hwaddr gctx;            /* its Context page */
+    uint8_t ld[48];         /* launch digest */
     uint8_t gosvw[16];
     uint8_t vmpck[AMD_SNP_VMPLS][32];
+    /* Sequence number of the last message, request or response, by VMPCK */
     uint64_t msg_count[AMD_SNP_VMPLS];
     uint8_t report_id[32];
     uint8_t report_id_ma[32];
@@ -127,7 +128,7 @@ typedef struct PspCall PspCall;
 typedef struct PspKey PspKey;
 typedef struct SevCert SevCert;
 
-/* One failure to be injected: the @nth command from now */
+/* A failure to be injected: @nth counts down at each command of the kind */
 typedef struct PspFail {
     const PspCommand *cmd;
     uint32_t nth;
@@ -135,9 +136,9 @@ typedef struct PspFail {
 } PspFail;
 
 typedef struct PspCounter {
-    uint64_t done;
+    uint64_t done;          /* in all, with those below */
     uint64_t refused;
-    uint64_t injected;
+    uint64_t injected;      /* failed by injection */
 } PspCounter;
 
 #define PSP_N_COMMANDS  0x100
@@ -167,7 +168,7 @@ struct AmdPspState {
     PspCounter counter[PSP_N_COMMANDS];
 
     /* Firmware */
-    AmdSnpHost *host;
+    AmdSnpHost *host;       /* RMP, key tags, CPUs */
     unsigned sev_state;
     bool sev_es;
     bool snp_init;
@@ -194,35 +195,60 @@ struct AmdPspState {
 /* ---- Firmware, for the mailbox; all with the BQL held ---- */
 
 /**
- * psp_fw_init: make keys; false with @errp set on failure
+ * psp_fw_init: make the chip's keys, and no guest
+ *
+ * Returns false with @errp set on failure; then psp_fw_cleanup() was done.
  */
 bool psp_fw_init(AmdPspState *s, Error **errp);
 void psp_fw_cleanup(AmdPspState *s);
+
+/**
+ * psp_fw_reset: uninitialised, without guests; keys and certificates stay
+ */
 void psp_fw_reset(AmdPspState *s);
 
 /**
  * psp_fw_fetch: take a command out of the mailbox
- * @id: command
- * @addr: address of the command buffer
+ * @id: number of the command
+ * @addr: system physical address of the command buffer, with or without C-bit
  *
- * Reads the buffer from memory, the only time that this is done: what changes
- * afterwards has no effect on the command.
+ * Reads the buffer from memory, once: what changes there afterwards has no
+ * effect on the command. Takes the platform's lock. Never NULL; to be freed
+ * with psp_fw_free().
  */
 PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr);
 
 /**
- * psp_fw_run: do the command; returns its status
- * @flush: set if TLBs have to be flushed before the command may complete
+ * psp_fw_run: do the command, once
+ * @flush: set to true if the TLBs of all CPUs have to be flushed before the
+ *         command may complete
+ *
+ * Takes the platform's lock. Returns the command's status, 16 bits: a PspStatus
+ * or what was injected.
  */
 unsigned psp_fw_run(PspCall *call, bool *flush);
 void psp_fw_free(PspCall *call);
+
+/**
+ * psp_fw_name: the command's name, "unknown" if there is no such command
+ */
 const char *psp_fw_name(PspCall *call);
 
 /**
  * psp_fw_set_fail: replace the list of failures to be injected
- * @spec: "COMMAND:N:STATUS,..." or ""
+ * @spec: "COMMAND:N:STATUS,...", where N is 1 for the next COMMAND; "" for none
+ *
+ * Returns false with @errp set, and the list as it was, if @spec is malformed.
  */
 bool psp_fw_set_fail(AmdPspState *s, const char *spec, Error **errp);
+
+/**
+ * psp_fw_get_fail: the failures that are left, in the form of psp_fw_set_fail()
+ * psp_fw_counters: "COMMAND:done:refused:injected,..." for each one issued
+ * psp_fw_vcek_pem: the public key that signs attestation reports; NULL if none
+ *
+ * Text to be freed.
+ */
 char *psp_fw_get_fail(AmdPspState *s);
 char *psp_fw_counters(AmdPspState *s);
 char *psp_fw_vcek_pem(AmdPspState *s);
