@@ -40,5 +40,5 @@ def test_qtest(tap: Tap, host: Host) -> None:
 def test_launch_digests() -> None:
     """The digests that the qtest expects are those that Python computes."""
     done = run_command("/usr/bin/python3", "-IB", TOP / "host/tests/launch-digest.py",
-                       TOP / "host/files/tests/qtest/amd-psp-test.c")
+                       TOP / "host/files/tests/qtest/amd-psp/snp-launch-tests.c")
     expect(done, 0, "^6 of 6 launch digests agree$")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Launch digests of the launches that tests/qtest/amd-psp-test.c makes.
+"""Launch digests of the launches that tests/qtest/amd-psp/snp-launch-tests.c makes.
 
 The algorithm is that of the SNP firmware ABI (SNP_LAUNCH_UPDATE, "Launch
 Digest"), in a few lines of its own: nothing is shared with the emulated

@@ -14,13 +14,9 @@
 #include "qemu/bswap.h"
 #include "qemu/cutils.h"
 
-#define CMD_SNP_INIT_EX     0x85
-#define CMD_SNP_DF_FLUSH    0x84
-
 /* Pages that commands are let loose on, and one that stays the hypervisor's */
 #define POOL                0x200000
 #define POOL_PAGES          32
-#define LARGE               0x1000000
 #define CANARY              0x300000
 
 static GRand *rnd;
@@ -50,7 +46,7 @@ static uint64_t some_address(Psp *p)
     case 2:
         return 0xfed80000ULL + below(0x100000);
     case 3:
-        return 0x20000000 - below(64);
+        return RAM_END - below(64);
     case 4:
         return UINT64_MAX - below(0x2000);
     case 5:
@@ -103,48 +99,48 @@ static unsigned plausible(Psp *p, uint8_t *buf)
     uint64_t gctx = POOL + below(2) * PSP_PAGE, page = pool_page();
     unsigned asid = 1 + below(3);
 
-    memset(buf, 0, 64);
+    memset(buf, 0, PSP_CMD_BUF_LEN);
     stq_le_p(buf, gctx);
     switch (below(12)) {
     case 0:
         psp_rmp_write(p, gctx, RMP_FIRMWARE);
-        return 0x93;
+        return SNP_GCTX_CREATE;
     case 1:
-        stq_le_p(buf + 8, 0xb0000);
-        return 0xa0;
+        stq_le_p(buf + 8, POLICY | POLICY_DEBUG);
+        return SNP_LAUNCH_START;
     case 2:
         stl_le_p(buf + 8, asid);
-        return 0x91;
+        return SNP_ACTIVATE;
     case 3:
     case 4:
     case 5:
         psp_rmp_write(p, page, RMP_PRE_GUEST(asid, page));
         stl_le_p(buf + 8, below(8) << 1);
         stq_le_p(buf + 16, page);
-        return 0xa1;
+        return SNP_LAUNCH_UPDATE;
     case 6:
         stq_le_p(buf + 8, pool_page());
         stq_le_p(buf + 16, pool_page());
         stl_le_p(buf + 24, below(8));
-        return 0xa2;
+        return SNP_LAUNCH_FINISH;
     case 7:
         psp_rmp_write(p, page, RMP_FIRMWARE);
         stq_le_p(buf + 8, pool_page());
         stq_le_p(buf + 16, page);
-        return 0x94;
+        return SNP_GUEST_REQUEST;
     case 8:
         psp_rmp_write(p, page, RMP_FIRMWARE);
         stq_le_p(buf + 8, pool_page());
         stq_le_p(buf + 16, page);
-        return 0xb0 + below(2);
+        return SNP_DBG_DECRYPT + below(2);
     case 9:
         stq_le_p(buf, page);
-        return 0xc7;
+        return SNP_PAGE_RECLAIM;
     case 10:
-        return below(16) ? 0x84 : 0x90;
+        return below(16) ? SNP_DF_FLUSH : SNP_DECOMMISSION;
     default:
         psp_wbinvd(p);
-        return 0x84;
+        return SNP_DF_FLUSH;
     }
 }
 
@@ -156,40 +152,40 @@ static unsigned plausible_sev(Psp *p, uint8_t *buf)
 
     psp_rmp_write(p, PSP_CMD_BUF, RMP_FIRMWARE);
     psp_rmp_write(p, page, RMP_FIRMWARE);
-    memset(buf, 0, 64);
+    memset(buf, 0, PSP_CMD_BUF_LEN);
     stl_le_p(buf, handle);
     stq_le_p(buf + 8, page + below(256) * 16);
     stl_le_p(buf + 16, below(8) * 16);
     switch (below(10)) {
     case 0:
-        memset(buf, 0, 64);
-        return 0x01;
+        memset(buf, 0, PSP_CMD_BUF_LEN);
+        return INIT;
     case 1:
-        memset(buf, 0, 64);
-        return 0x30;
+        memset(buf, 0, PSP_CMD_BUF_LEN);
+        return LAUNCH_START;
     case 2:
-        stl_le_p(buf + 4, 100 + below(4));
-        return 0x21;
+        stl_le_p(buf + 4, ASID_MIN_SEV + below(4));
+        return ACTIVATE;
     case 3:
     case 4:
-        return 0x31 + below(3);
+        return LAUNCH_UPDATE_DATA + below(3);
     case 5:
         stq_le_p(buf + 16, page + below(256) * 16);
         stl_le_p(buf + 24, below(16) * 16);
-        return 0x60 + below(2);
+        return DBG_DECRYPT + below(2);
     case 6:
-        return 0x35;
+        return LAUNCH_FINISH;
     case 7:
-        return below(8) ? 0x23 : 0x22;
+        return below(8) ? GUEST_STATUS : DEACTIVATE;
     case 8:
-        return below(8) ? 0x0a : 0x20;
+        return below(8) ? DF_FLUSH : DECOMMISSION;
     default:
         stl_le_p(buf + 16, 52);
         stq_le_p(buf + 24, page);
         stl_le_p(buf + 32, 16);
         stq_le_p(buf + 40, pool_page());
         stl_le_p(buf + 48, 16);
-        return 0x34;
+        return LAUNCH_UPDATE_SECRET;
     }
 }
 
@@ -232,12 +228,12 @@ static void some_content(Psp *p)
 
 static void snp_up(Psp *p)
 {
-    uint8_t buf[64] = { 1 };
+    uint8_t buf[PSP_CMD_BUF_LEN] = { SNP_INIT_RMP };
 
     psp_rmp_write(p, CANARY, RMP_HYPERVISOR);
-    psp_cmd(p, CMD_SNP_INIT_EX, buf, sizeof(buf));
+    psp_cmd(p, SNP_INIT_EX, buf, sizeof(buf));
     psp_wbinvd(p);
-    psp_cmd(p, CMD_SNP_DF_FLUSH, NULL, 0);
+    psp_cmd(p, SNP_DF_FLUSH, NULL, 0);
     qtest_memset(p->qts, CANARY, 0x77, PSP_PAGE);
 }
 
@@ -260,19 +256,29 @@ static void check(Psp *p)
 /* Commands that end SNP's state are for the start of a round */
 static bool ends_snp(unsigned id)
 {
-    return id == 0x81 || id == 0x82 || id == 0x85 || id == 0x86;
+    return id == SNP_INIT || id == SNP_SHUTDOWN || id == SNP_INIT_EX ||
+           id == SNP_SHUTDOWN_EX;
 }
 
 static void step(Psp *p)
 {
     static const uint8_t ids[] = {
-        0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c,
-        0x0d, 0x20, 0x21, 0x22, 0x23, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36,
-        0x40, 0x50, 0x60, 0x61, 0x83, 0x84, 0x90, 0x91, 0x92, 0x93, 0x94, 0x95,
-        0xa0, 0xa1, 0xa2, 0xb0, 0xb1, 0xb2, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xcb,
-        0xcd, 0xce,
+        INIT, SHUTDOWN, FACTORY_RESET, PLATFORM_STATUS, PEK_GEN, PEK_CSR,
+        PEK_CERT_IMPORT, PDH_CERT_EXPORT, PDH_GEN, DF_FLUSH,
+        DOWNLOAD_FIRMWARE, GET_ID, INIT_EX,
+        DECOMMISSION, ACTIVATE, DEACTIVATE, GUEST_STATUS,
+        LAUNCH_START, LAUNCH_UPDATE_DATA, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE,
+        LAUNCH_UPDATE_SECRET, LAUNCH_FINISH, ATTESTATION_REPORT,
+        SEND_START, RECEIVE_START, DBG_DECRYPT, DBG_ENCRYPT,
+        SNP_PLATFORM_STATUS, SNP_DF_FLUSH,
+        SNP_DECOMMISSION, SNP_ACTIVATE, SNP_GUEST_STATUS, SNP_GCTX_CREATE,
+        SNP_GUEST_REQUEST, SNP_ACTIVATE_EX,
+        SNP_LAUNCH_START, SNP_LAUNCH_UPDATE, SNP_LAUNCH_FINISH,
+        SNP_DBG_DECRYPT, SNP_DBG_ENCRYPT, SNP_VERIFY_MITIGATION,
+        SNP_PAGE_SET_STATE, SNP_PAGE_RECLAIM, SNP_PAGE_UNSMASH, SNP_CONFIG,
+        SNP_DOWNLOAD_FIRMWARE_EX, SNP_COMMIT, SNP_VLEK_LOAD, SNP_FEATURE_INFO,
     };
-    uint8_t buf[64];
+    uint8_t buf[PSP_CMD_BUF_LEN];
     unsigned id;
     uint64_t addr = PSP_CMD_BUF;
 
@@ -285,7 +291,7 @@ static void step(Psp *p)
     if (below(2)) {
         id = below(3) ? plausible(p, buf) : plausible_sev(p, buf);
     } else {
-        id = below(16) ? ids[below(ARRAY_SIZE(ids))] : below(0x800);
+        id = below(16) ? ids[below(ARRAY_SIZE(ids))] : below(N_COMMANDS);
         some_buffer(p, buf, sizeof(buf));
         if (below(32) == 0) {
             addr = some_address(p);
@@ -303,9 +309,9 @@ static void step(Psp *p)
         if (reg != REG_CMDRESP) {
             qpci_io_writel(p->dev, p->bar, reg, g_rand_int(rnd));
         }
-        id = below(0x800);
+        id = below(N_COMMANDS);
         if (!ends_snp(id)) {
-            qpci_io_writel(p->dev, p->bar, REG_CMDRESP, id << 16);
+            qpci_io_writel(p->dev, p->bar, REG_CMDRESP, CMDRESP(id));
         }
     }
     psp_wait(p);
@@ -349,12 +355,12 @@ static void test_fuzz(void)
             qtest_system_reset(p->qts);
             psp_setup_pci(p);
         } else {
-            uint8_t buf[64] = { 8 };
+            uint8_t buf[PSP_CMD_BUF_LEN] = { SHUTDOWN_LEN };
 
             psp_wbinvd(p);
-            psp_cmd(p, 0x02, NULL, 0);
-            psp_cmd(p, CMD_SNP_DF_FLUSH, NULL, 0);
-            psp_cmd(p, 0x86, buf, sizeof(buf));
+            psp_cmd(p, SHUTDOWN, NULL, 0);
+            psp_cmd(p, SNP_DF_FLUSH, NULL, 0);
+            psp_cmd(p, SNP_SHUTDOWN_EX, buf, sizeof(buf));
         }
     }
     printf("# %" PRIu64 " commands\n", steps);

@@ -62,7 +62,7 @@ void psp_setup_pci(Psp *p)
     p->dev = qpci_device_find(p->bus, PSP_DEVFN);
     g_assert_nonnull(p->dev);
     qpci_device_enable(p->dev);
-    p->bar = qpci_iomap(p->dev, 2, NULL);
+    p->bar = qpci_iomap(p->dev, PSP_BAR, NULL);
 }
 
 Psp *psp_start(uint32_t syscfg, const char *device)
@@ -114,7 +114,7 @@ void psp_issue(Psp *p, unsigned id, uint64_t addr)
 {
     qpci_io_writel(p->dev, p->bar, REG_BUF_LO, addr);
     qpci_io_writel(p->dev, p->bar, REG_BUF_HI, addr >> 32);
-    qpci_io_writel(p->dev, p->bar, REG_CMDRESP, id << 16);
+    qpci_io_writel(p->dev, p->bar, REG_CMDRESP, CMDRESP(id));
 }
 
 unsigned psp_wait(Psp *p)
@@ -126,7 +126,7 @@ unsigned psp_wait(Psp *p)
         val = qpci_io_readl(p->dev, p->bar, REG_CMDRESP);
         g_assert(g_get_monotonic_time() < end);
     } while (!(val & CMDRESP_DONE));
-    return val & 0xffff;
+    return val & CMDRESP_STATUS;
 }
 
 unsigned psp_cmd(Psp *p, unsigned id, const void *buf, size_t len)
@@ -136,4 +136,108 @@ unsigned psp_cmd(Psp *p, unsigned id, const void *buf, size_t len)
     }
     psp_issue(p, id, PSP_CMD_BUF);
     return psp_wait(p);
+}
+
+const void *psp_make_buf(const uint64_t *q, size_t n)
+{
+    static uint8_t buf[PSP_CMD_BUF_LEN];
+
+    g_assert_cmpuint(n * 8, <=, sizeof(buf));
+    memset(buf, 0, sizeof(buf));
+    for (size_t i = 0; i < n; i++) {
+        stq_le_p(buf + i * 8, q[i]);
+    }
+    return buf;
+}
+
+void psp_expect(Psp *p, const char *file, int line, unsigned status,
+                unsigned id, const void *buf, bool counted)
+{
+    uint64_t before = psp_host_get(p, "errors-firmware");
+    unsigned got = psp_cmd(p, id, buf, PSP_CMD_BUF_LEN);
+    uint64_t errors = psp_host_get(p, "errors-firmware") - before;
+
+    if (got != status || errors != (status && counted)) {
+        g_error("%s:%d: command 0x%x: status 0x%x and %" PRIu64 " errors, "
+                "expected 0x%x and %d", file, line, id, got, errors, status,
+                status && counted);
+    }
+}
+
+uint32_t result32(Psp *p, unsigned offset)
+{
+    return qtest_readl(p->qts, PSP_CMD_BUF + offset);
+}
+
+void fill(Psp *p, uint64_t pa, uint8_t pattern, size_t len)
+{
+    qtest_memset(p->qts, pa, pattern, len);
+}
+
+bool filled(Psp *p, uint64_t pa, uint8_t pattern, size_t len)
+{
+    g_autofree uint8_t *buf = g_malloc(len);
+
+    qtest_memread(p->qts, pa, buf, len);
+    for (size_t i = 0; i < len; i++) {
+        if (buf[i] != pattern) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void reset_machine(Psp *p)
+{
+    qtest_system_reset(p->qts);
+    psp_setup_pci(p);
+}
+
+void sev_init(Psp *p, bool es)
+{
+    if (es) {
+        EXPECT(p, OK, INIT, INIT_ES, TMR, PSP_2M);
+    } else {
+        EXPECT(p, OK, INIT, 0);
+    }
+    psp_wbinvd(p);
+    EXPECT(p, OK, DF_FLUSH, 0);
+}
+
+void snp_init(Psp *p)
+{
+    EXPECT(p, OK, SNP_INIT_EX, SNP_INIT_RMP);
+    psp_wbinvd(p);
+    EXPECT(p, OK, SNP_DF_FLUSH, 0);
+}
+
+Psp *start_snp(const char *device)
+{
+    Psp *p = psp_start(SYSCFG_SNP, device);
+
+    snp_init(p);
+    return p;
+}
+
+void snp_guest(Psp *p, uint64_t gctx, uint64_t policy, unsigned asid)
+{
+    psp_rmp_write(p, gctx, RMP_FIRMWARE);
+    EXPECT(p, OK, SNP_GCTX_CREATE, gctx);
+    EXPECT(p, OK, SNP_LAUNCH_START, gctx, policy);
+    EXPECT(p, OK, SNP_ACTIVATE, gctx, asid);
+}
+
+void snp_page(Psp *p, uint64_t gctx, unsigned asid, unsigned type,
+              uint64_t pa, uint64_t gpa)
+{
+    psp_rmp_write(p, pa, RMP_PRE_GUEST(asid, gpa));
+    EXPECT(p, OK, SNP_LAUNCH_UPDATE, gctx, UPDATE(type), pa);
+}
+
+void large_page(Psp *p, uint64_t pa, uint64_t lo)
+{
+    for (int i = 0; i < PSP_2M / PSP_PAGE; i++) {
+        psp_rmp_write(p, pa + i * PSP_PAGE,
+                      (lo | RMP_2M) + (lo & RMP_ASID_MASK ? i * PSP_PAGE : 0));
+    }
 }
