@@ -1,5 +1,5 @@
 /*
- * For machines that cannot have an emulated AMD SEV-SNP host
+ * Stubs for a QEMU that is built without the emulated AMD SEV-SNP host
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@ AmdSnpHost *amd_snp_host_of_machine(void)
     return NULL;
 }
 
-/* The rest is called with a host only, and there is none */
+/* Callers of all others have got a host before, and there is none */
 
 void amd_snp_host_set_memory(AmdSnpHost *h, MemoryRegion *ram,
                              hwaddr below_4g_size, hwaddr above_4g_start,

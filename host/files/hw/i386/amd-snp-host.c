@@ -29,14 +29,14 @@
 #include "trace.h"
 #include "amd_iommu.h"
 
-/* Where the page of noise is seen by the CPUs: between TPM and IOMMU */
+/* Physical address of the page of noise: between TPM and IOMMU */
 #define CIPHERTEXT_ADDR     0xfed70000
 
 /* The RMP goes here, or to the middle of smaller memory; 2 MB aligned */
 #define RMP_BASE_MAX        (512 * MiB)
 #define RMP_RAM_MIN         (256 * MiB)
 
-/* So many of each kind have a line in the log */
+/* At most this many errors of each kind have a line in the log */
 #define ERRORS_LOGGED       1000
 
 static const char *const error_names[AMD_SNP_ERR__MAX] = {
@@ -92,7 +92,7 @@ void amd_snp_host_error(AmdSnpHost *h, AmdSnpError kind, const char *fmt, ...)
     n = qatomic_fetch_inc(&h->errors[kind]);
     qatomic_inc(&h->errors_total);
     trace_amd_snp_error(error_names[kind], text);
-    /* Who tries again and again does not get to fill a disk */
+    /* A guest that tries again and again does not fill the disk */
     if (n < ERRORS_LOGGED) {
         qemu_log_mask(LOG_GUEST_ERROR, "amd-snp: %s: %s\n", error_names[kind],
                       text);
@@ -111,8 +111,8 @@ void amd_rmp_clear(AmdSnpHost *h)
 /* ---- Key tags ---- */
 
 /*
- * Noise that is the same for the same page, so that a run can be repeated, and
- * tells nothing of the content (splitmix64).
+ * Noise (splitmix64) that depends on the address only: it tells nothing of the
+ * content, and is the same in each run.
  */
 static void fill_noise(hwaddr pa, uint64_t *buf, size_t n)
 {
@@ -280,7 +280,8 @@ static void flush_cpu(CPUState *cs, run_on_cpu_data data)
 }
 
 /*
- * With -icount one thread runs all CPUs, and timers between two instructions.
+ * True with -icount: one thread runs all CPUs, and the timers between two
+ * instructions.
  */
 static bool on_thread_of_all_cpus(void)
 {
@@ -312,8 +313,8 @@ void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
     RCU_READ_LOCK_GUARD();
     if (on_thread_of_all_cpus()) {
         /*
-         * Now, not from the main loop: how long that takes to get to it is in
-         * no guest's time, and what -icount counts would differ in each run.
+         * Now, not from the main loop: the time until it runs is not the
+         * guest's, so that the instructions counted would differ in each run.
          */
         CPU_FOREACH(cs) {
             tlb_flush(cs);
@@ -391,8 +392,8 @@ bool amd_snp_host_wbinvd_done(AmdSnpHost *h)
 }
 
 /*
- * Under qtest no CPU executes WBINVD, so the test says that all have. Linux
- * needs no such thing: refused with any other accelerator.
+ * Under qtest no CPU executes WBINVD, so the test says that all have done so.
+ * With any other accelerator the CPUs execute it, and the property is refused.
  */
 static bool amd_snp_host_get_wbinvd(Object *obj, Error **errp)
 {
@@ -491,9 +492,9 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 /* ---- The object ---- */
 
 /*
- * Pages that are not the hypervisor's at this moment, from the table itself: a
- * count kept aside could not show what a run has left behind. The RMP's own
- * pages are the firmware's until the next reset, whatever is done.
+ * Counts the pages that are assigned now, in the RMP itself: a counter kept
+ * beside it could not show what a run has left behind. The RMP's own pages are
+ * left out, as they are the firmware's until the next reset in any case.
  */
 static void amd_snp_host_get_rmp(Object *obj, Visitor *v, const char *name,
                                  void *opaque, Error **errp)
@@ -553,7 +554,7 @@ static void amd_snp_host_realize(DeviceState *dev, Error **errp)
                    (uint64_t)(h->below_4g_size / MiB));
         return;
     }
-    /* 2 MB more than needed is what a kernel would round to anyway */
+    /* Multiples of 2 MB, to which a kernel would round anyway */
     h->rmp_pages = ROUND_UP(top, 2 * MiB) >> 12;
     size = ROUND_UP(h->rmp_pages * AMD_RMP_ENTRY_SIZE + AMD_RMP_BOOKKEEPING,
                     2 * MiB);

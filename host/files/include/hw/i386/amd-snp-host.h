@@ -1,9 +1,9 @@
 /*
  * Emulated AMD SEV-SNP host platform
  *
- * What the CPUs, the secure processor and the IOMMU of one machine share: where
- * the reverse map table (RMP) is, under which key each page of memory was last
- * written, and what was done that the architecture forbids.
+ * State that the CPUs, the secure processor and the IOMMU of one machine share:
+ * the place of the reverse map table (RMP), the key under which each page of
+ * memory was last written, and counts of what the architecture forbids.
  *
  * References: AMD64 Architecture Programmer's Manual volume 2 (24593), 15.34
  * to 15.36, called APM below; SEV Secure Nested Paging Firmware ABI (56860).
@@ -20,7 +20,7 @@
 #include "qemu/thread.h"
 #include "qom/object.h"
 
-/* The machine has it as this child: /machine/amd-snp */
+/* The object's name in the machine: /machine/amd-snp */
 #define AMD_SNP_HOST_CHILD "amd-snp"
 
 #define TYPE_AMD_SNP_HOST "amd-snp-host"
@@ -35,7 +35,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
 #define AMD_SNP_MIN_SEV_ASID        100
 #define AMD_SNP_VMPLS               4
 
-/* RMP: processor bookkeeping, then 16 bytes for each 4 KB page from 0 up */
+/* APM 15.36.4: bookkeeping of the processor, then 16 bytes for each 4 KB */
 #define AMD_RMP_BOOKKEEPING         0x4000
 #define AMD_RMP_ENTRY_SIZE          16
 
@@ -48,7 +48,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
 #define AMD_RMP_ASID_MASK           MAKE_64BIT_MASK(51, 10)
 #define AMD_RMP_VMSA                BIT_ULL(61)
 #define AMD_RMP_VALIDATED           BIT_ULL(62)
-/* High quadword: a byte of permissions for each VMPL, VMPL0 lowest */
+/* High quadword: a byte for each VMPL, VMPL0 lowest (APM 15.36.7) */
 #define AMD_RMP_PERM_READ           BIT(0)
 #define AMD_RMP_PERM_WRITE          BIT(1)
 #define AMD_RMP_PERM_EXEC_USER      BIT(2)
@@ -57,8 +57,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
 
 /*
  * Key tags. The content of memory is not enciphered; instead each 4 KB page
- * has the key it was last written under: none, or that of an ASID. Whoever
- * reads it through another key gets bytes that tell nothing of the content.
+ * has a tag, the key under which it was last written: none, or that of an ASID.
+ * Reading it through another key gives bytes that tell nothing of the content.
  */
 #define AMD_SNP_KEY_NONE            0
 
@@ -68,7 +68,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
 #define AMD_SYSCFG_SNP_EN           BIT_ULL(24)
 #define AMD_SYSCFG_VMPL_EN          BIT_ULL(25)
 
-/* What was done that the architecture forbids; one counter each */
+/* Acts that the architecture forbids; one counter each */
 typedef enum AmdSnpError {
     AMD_SNP_ERR_HOST_ACCESS,    /* host write to an assigned page */
     AMD_SNP_ERR_HOST_INSN,      /* RMPUPDATE, PSMASH refused */
@@ -80,7 +80,7 @@ typedef enum AmdSnpError {
     AMD_SNP_ERR__MAX,
 } AmdSnpError;
 
-/* What happens in the course of things; counted for tests and benchmarks */
+/* Ordinary events; counted for tests and benchmarks */
 typedef enum AmdSnpStat {
     AMD_SNP_STAT_RMPUPDATE,
     AMD_SNP_STAT_PSMASH,
@@ -141,6 +141,18 @@ static inline unsigned amd_rmp_asid(uint64_t lo)
     return extract64(lo, AMD_RMP_ASID_SHIFT, 10);
 }
 
+/* The permission mask of @vmpl: AMD_RMP_PERM_* */
+static inline unsigned amd_rmp_perm(AmdRmpEntry e, unsigned vmpl)
+{
+    return extract64(e.hi, vmpl * 8, 8);
+}
+
+static inline void amd_rmp_set_perm(AmdRmpEntry *e, unsigned vmpl,
+                                    unsigned perm)
+{
+    e->hi = deposit64(e->hi, vmpl * 8, 8, perm);
+}
+
 /* True for pages that the RMP has an entry for */
 static inline bool amd_rmp_covers(AmdSnpHost *h, hwaddr pa)
 {
@@ -187,8 +199,8 @@ static inline bool amd_rmp_region_assigned(AmdSnpHost *h, hwaddr pa)
 }
 
 /*
- * True if the 2 MB region of @pa has one 2 MB entry; the entry of the region's
- * first page is the authority for it (APM 15.36.2).
+ * True if the 2 MB region of @pa has one 2 MB entry: the entry of the region's
+ * first page says so for all of them.
  */
 static inline bool amd_rmp_is_2m(AmdSnpHost *h, hwaddr pa)
 {
@@ -236,8 +248,8 @@ static inline void amd_snp_host_count(AmdSnpHost *h, AmdSnpStat stat)
  * @pa: physical address, multiple of 4 KB
  * @size: bytes, multiple of 4 KB
  *
- * For the firmware's commands that encrypt or decrypt in place. Lock held.
- * The caller has TLBs flushed before anyone may rely on it.
+ * For the firmware's commands that encrypt or decrypt in place. Lock held. The
+ * caller has all TLBs flushed before it reports that the command has completed.
  */
 void amd_snp_key_set(AmdSnpHost *h, hwaddr pa, hwaddr size, unsigned key);
 
@@ -250,7 +262,7 @@ void amd_snp_key_set(AmdSnpHost *h, hwaddr pa, hwaddr size, unsigned key);
 bool amd_snp_key_rewrite(AmdSnpHost *h, hwaddr pa, unsigned key);
 
 /**
- * amd_snp_key_destroy: the key of @asid is gone, and with it what it wrote
+ * amd_snp_key_destroy: the key of @asid is gone, and all content under it
  *
  * Every page under it becomes noise and gets no key. Lock held.
  */
@@ -262,7 +274,7 @@ void amd_snp_key_destroy(AmdSnpHost *h, unsigned asid);
  * @key: AMD_SNP_KEY_NONE or an ASID
  *
  * Pages under another key read as noise; writing re-keys the pages that it
- * touches. Not subject to RMP checks: the firmware does its own. Lock held.
+ * touches. No RMP check is made: the firmware has checks of its own. Lock held.
  *
  * Returns false if a part of the range is not RAM; nothing is written then.
  */
@@ -273,15 +285,15 @@ bool amd_snp_write(AmdSnpHost *h, hwaddr pa, unsigned key, const void *buf,
 
 /**
  * amd_snp_host_flush_tlbs: have the TLBs of all CPUs flushed
- * @done: called with the BQL held in the main loop or from the caller when
- *        the last CPU has flushed; may be NULL
+ * @done: called when the last CPU has flushed, with the BQL held, from the main
+ *        loop or before this function returns; may be NULL
  *
- * BQL held if there is @done, which firmware commands complete from.
+ * If there is @done, the caller holds the BQL: it completes a firmware command.
  */
 void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
                              void *opaque);
 
-/* ---- What the firmware asks of the CPUs; BQL held ---- */
+/* ---- The firmware's questions about the CPUs; BQL held ---- */
 
 /**
  * amd_snp_host_cpus_ready: the conditions that SNP_INIT puts on every CPU
@@ -292,20 +304,20 @@ void amd_snp_host_flush_tlbs(AmdSnpHost *h, void (*done)(void *opaque),
 bool amd_snp_host_cpus_ready(AmdSnpHost *h, const char **why);
 
 /**
- * amd_snp_host_cpuid: what CPU 0 reports
+ * amd_snp_host_cpuid: CPUID of CPU 0
  * @regs: EAX, EBX, ECX, EDX
  */
 void amd_snp_host_cpuid(AmdSnpHost *h, uint32_t leaf, uint32_t subleaf,
                         uint32_t regs[4]);
 
 /*
- * WBINVD on all CPUs is asked for (after an ASID was taken from a guest), and
- * has it been done on all of them since?
+ * Ask for WBINVD on all CPUs, after an ASID was taken from a guest; and tell
+ * whether all of them have executed it since.
  */
 void amd_snp_host_want_wbinvd(AmdSnpHost *h);
 bool amd_snp_host_wbinvd_done(AmdSnpHost *h);
 
-/* A CPU runs on this page (VMSA, VMCB, host save area): RMPUPDATE refuses */
+/* A CPU runs with a page of the range as VMSA, VMCB or host save area */
 bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size);
 
 /**
@@ -321,8 +333,8 @@ unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n);
  * amd_snp_host_dma: a device's access to the page at @pa, in and out
  *
  * Called by the IOMMU for every translation. Writes to assigned pages are
- * refused and recorded, others re-key the page; reads of what is under a key
- * go to noise. Any thread, with or without the BQL.
+ * refused and counted, other writes leave the page under no key; reads of a
+ * page that is under a key go to noise. Any thread, with or without the BQL.
  */
 bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write);
 

@@ -1,7 +1,7 @@
 /*
  * AMD SEV-ES and SEV-SNP on an emulated host: exits, #VC, write traps, MSRs
  *
- * APM (24593) volume 2, 15.35.
+ * APM (24593) volume 2, 15.34 to 15.36.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,8 +13,9 @@
 #include "sev_helper.h"
 
 /*
- * Automatic exits leave a guest with SEV-ES without its help; all others are
- * for its #VC handler (APM table 15-35).
+ * APM 15.35.4: an automatic exit leaves a guest with SEV-ES without its help;
+ * all others are for its #VC handler. #NPF is automatic unless a reserved bit
+ * is set in the nested tables, which raise_stage2() sees.
  */
 static bool is_automatic_exit(uint64_t code)
 {
@@ -41,6 +42,7 @@ static bool is_automatic_exit(uint64_t code)
 void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code, uint64_t param,
                     uintptr_t ra)
 {
+    /* APM 15.35.5: the error code is that of the exit */
     if (sev_es_active(env) && !is_automatic_exit(exit_code)) {
         raise_exception_err_ra(env, EXCP1D_VC, exit_code, ra);
     }
@@ -49,12 +51,12 @@ void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code, uint64_t param,
 
 bool sev_es_exit_skips_insn(CPUX86State *env, uint64_t exit_code)
 {
-    /* The hypervisor cannot move RIP on */
+    /* APM 15.35.4: the hypervisor cannot move RIP on */
     return sev_es_active(env) &&
            (exit_code == SVM_EXIT_HLT || exit_code == SVM_EXIT_PAUSE);
 }
 
-/* The instruction has completed: the next one is where the guest goes on */
+/* The instruction has completed: the guest goes on with the next one */
 static void skip_insn(CPUX86State *env, uintptr_t ra)
 {
     cpu_restore_state(env_cpu(env), ra);
@@ -65,6 +67,7 @@ static void skip_insn(CPUX86State *env, uintptr_t ra)
 void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
                     uintptr_t ra)
 {
+    /* APM 15.35.10: EXITINFO1 is the value that was written */
     if (!sev_es_active(env) || !cpu_svm_has_intercept(env, exit_code)) {
         return;
     }
@@ -75,7 +78,7 @@ void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
 void helper_vmgexit(CPUX86State *env)
 {
     if (!sev_es_active(env)) {
-        /* The encoding is VMMCALL with a prefix */
+        /* APM 15.35.6: without SEV-ES the instruction is VMMCALL */
         cpu_svm_check_intercept_param(env, SVM_EXIT_VMMCALL, 0, GETPC());
         raise_exception_ra(env, EXCP06_ILLOP, GETPC());
     }
@@ -92,6 +95,7 @@ void helper_wbinvd(CPUX86State *env)
 
 bool sev_msr_not_intercepted(CPUX86State *env, uint32_t msr, bool write)
 {
+    /* APM 15.34.10; the GHCB MSR is the guest's own as well */
     return (msr == MSR_AMD64_SEV_STATUS && !write && env->sev_status) ||
            (msr == MSR_AMD64_SEV_ES_GHCB && sev_es_active(env));
 }
@@ -114,6 +118,7 @@ bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
         *value = env->sev_status;
         return true;
     case MSR_AMD64_SEV_ES_GHCB:
+        /* APM 15.35.7: of guests with SEV-ES only */
         if (!sev_es_active(env)) {
             return false;
         }
@@ -135,7 +140,10 @@ static void write_syscfg(CPUX86State *env, uint64_t value)
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     uint64_t locked = 0, old = env->syscfg;
 
-    /* What firmware and SNP rely on stays until reset (APM 15.36.2) */
+    /*
+     * APM 15.36.2: writes to SYSCFG are ignored after SecureNestedPagingEn is
+     * set. Here only the bits are locked that firmware and SNP rely on.
+     */
     if (old & AMD_SYSCFG_MEM_ENCRYPT) {
         locked |= AMD_SYSCFG_MEM_ENCRYPT;
     }
@@ -170,7 +178,7 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
         write_syscfg(env, value);
         return true;
     case MSR_K7_HWCR:
-        /* SmmLock is write-once */
+        /* Bit 0, SmmLock, stays set until reset */
         env->msr_hwcr = value | 1;
         return true;
     case MSR_AMD64_SEV_ES_GHCB:
@@ -181,7 +189,7 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
         return true;
     case MSR_AMD64_RMP_BASE:
     case MSR_AMD64_RMP_END:
-        /* Set and locked by the machine, as by a BIOS */
+        /* The machine has set and locked them, in the place of a BIOS */
         if (value != (msr == MSR_AMD64_RMP_BASE ? h->rmp_base : h->rmp_end) ||
             snp_host_enabled(env)) {
             amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN,

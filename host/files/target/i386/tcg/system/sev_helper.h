@@ -2,8 +2,9 @@
  * AMD SEV, SEV-ES and SEV-SNP on an emulated host: the CPU's side
  *
  * sev_helper.c: exits, #VC, write traps, MSRs. sev_vmsa.c: VMRUN and #VMEXIT
- * of guests with encrypted state. snp_rmp.c: the reverse map table, its
- * instructions, and the checks on every translation.
+ * of guests with encrypted state. snp_rmp.c: the RMP checks and the keys of
+ * every translation. snp_insn.c: the instructions that read or change the RMP.
+ * snp_tlb.c: which pages each TLB may have.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,14 +25,14 @@
 #define NPF_ENC                     BIT_ULL(34)
 #define NPF_SIZEM                   BIT_ULL(35)
 #define NPF_VMPL                    BIT_ULL(36)
-/* Not in EXITINFO1: #VC in place of #NPF, its error code shifted left */
+/* sev_npf_info only: error code of the #VC to raise in place of #NPF */
 #define NPF_VC_SHIFT                48
 /* Bit 31 of the error code of #PF */
 #define PG_ERROR_RMP_MASK           BIT(31)
 
 /* Exit code: VMSA in use by another CPU */
 #define SVM_EXIT_BUSY               (-2ULL)
-/* Error code of #VC: access to a page that is not validated */
+/* Error code of #VC, APM 15.36.10: the page is not validated */
 #define SVM_VC_NOT_VALIDATED        0x404
 
 static inline bool sev_es_active(CPUX86State *env)
@@ -44,7 +45,7 @@ static inline bool snp_active(CPUX86State *env)
     return env->sev_status & SEV_STATUS_SNP;
 }
 
-/* SYSCFG.MemEncryptionModEn: C-bit and the narrower physical addresses */
+/* SYSCFG.MemEncryptionModEn: there is a C-bit, and addresses are narrower */
 static inline bool mem_encrypt_enabled(CPUX86State *env)
 {
     return env->syscfg & AMD_SYSCFG_MEM_ENCRYPT;
@@ -64,15 +65,16 @@ static inline bool snp_host_enabled(CPUX86State *env)
     return env->syscfg & AMD_SYSCFG_SNP_EN;
 }
 
-/* sev_insn: an instruction that looks at the RMP entry of a page */
+/* sev_insn: the instruction for whose page operand the CPU walks the tables */
 enum {
     SNP_INSN_NONE,
-    /* PVALIDATE: whether it is validated does not matter */
+    /* The page need not be validated, and permissions do not matter */
     SNP_INSN_PVALIDATE,
+    /* RMPADJUST, RMPQUERY */
     SNP_INSN_OTHER,
 };
 
-/* snp_in_use: what a CPU that runs a guest uses */
+/* snp_in_use: the pages of a CPU that runs a guest, APM 15.36.12 */
 enum {
     SNP_IN_USE_VMCB,
     SNP_IN_USE_HSAVE,
@@ -81,50 +83,37 @@ enum {
 
 /* ---- snp_rmp.c ---- */
 
-/* A translation that is about to go into the TLB */
+/* An access, and the translation that is about to go into the TLB for it */
 typedef struct SnpAccess {
     MMUAccessType type;
     bool user;
-    /* Size in bytes of what one entry maps, in the tables of this stage */
+    /* Bytes that the last entry of the walk maps, in this stage's tables */
     hwaddr page_size;
-    /* In and out: physical address, PAGE_* permissions */
+    /* Changed by the check: physical address, PAGE_* permissions */
     hwaddr paddr;
     int prot;
 } SnpAccess;
 
-/*
- * An entry has got into this CPU's TLB, at @addr in the TLB of @mmu_idx: after
- * the check, or from an entry of the nested TLB that was checked.
- */
-void snp_tlb_filled(CPUX86State *env, hwaddr pa, vaddr addr, int prot,
-                    int mmu_idx);
-/* What the walk for an instruction with sev_insn has put into the TLB */
-void snp_tlb_forget_insn(CPUX86State *env, vaddr addr);
-
 /**
  * snp_check_host: RMP check and key of an access that is not a SEV guest's
  *
- * Returns false if it must fault (#PF with PG_ERROR_RMP_MASK). Permissions that
- * would have to fault are taken out of @a.
+ * Returns false if it must fault (#PF with PG_ERROR_RMP_MASK). Otherwise @a
+ * loses the permissions with which an access would fault.
  */
 bool snp_check_host(CPUX86State *env, SnpAccess *a);
-/*
- * TLBs of all CPUs are flushed: this one now, the others when they next leave
- * the code that they run. For where nothing may wait for them.
- */
-void snp_flush_soon(CPUX86State *env);
-/* The fault is raised: record it */
-void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code);
-void snp_guest_fault(CPUX86State *env, hwaddr gpa, uint32_t error_code);
 
 /**
  * snp_check_guest: RMP check and key of an access by a SEV guest
  * @gpa: guest physical address, without C-bit
- * @priv: the C-bit in effect
+ * @priv: the effective C-bit
  *
  * Returns false if it must fault: sev_npf_info then says how (#NPF, #VC).
  */
 bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a);
+
+/* A fault of these checks is about to be raised: count it */
+void snp_host_fault(CPUX86State *env, vaddr addr, uint32_t error_code);
+void snp_guest_fault(CPUX86State *env, hwaddr gpa, uint32_t error_code);
 
 /* ---- sev_vmsa.c ---- */
 
@@ -142,16 +131,16 @@ typedef enum SevVmrun {
  */
 SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
                            uint32_t asid);
-/* VMCB and host save area are hypervisor-owned; false is #GP */
+/* VMRUN: VMCB and host save area are hypervisor-owned; if not, #GP(0) */
 bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb);
-/* The event that VMRUN is to inject is allowed for a guest with SEV-ES */
+/* EVENTINJ of VMRUN may be injected into a guest with SEV-ES */
 bool sev_es_event_allowed(uint32_t event_inj);
-/* What VMRUN loads from a VMSA that it does not from a VMCB */
+/* State that is in a VMSA and not in the save area of a VMCB */
 void sev_es_load_guest(CPUX86State *env);
 void sev_es_save_guest(CPUX86State *env);
-/* #VMEXIT: swap types B and C of the host's state */
+/* #VMEXIT: the host's state of swap types B and C (APM appendix B) */
 void sev_es_load_host(CPUX86State *env);
-/* #VMEXIT, or VMRUN refused: nothing is in use */
+/* #VMEXIT, or VMRUN refused: no guest runs, and no page is in use */
 void sev_vmexit_done(CPUX86State *env);
 
 /* ---- sev_helper.c ---- */
@@ -159,15 +148,18 @@ void sev_vmexit_done(CPUX86State *env);
 /* An intercept has hit: #VMEXIT, or #VC in a guest with SEV-ES */
 G_NORETURN void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code,
                                uint64_t param, uintptr_t ra);
-/* After a write that is trapped: RIP is the next instruction. May not return */
+/*
+ * Called after a write to a control register or EFER. Does not return if the
+ * write is trapped: #VMEXIT with RIP at the next instruction.
+ */
 void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
                     uintptr_t ra);
-/* #VMEXIT codes after which RIP of a guest with SEV-ES is past the insn */
+/* The exit leaves RIP of a guest with SEV-ES at the next instruction */
 bool sev_es_exit_skips_insn(CPUX86State *env, uint64_t exit_code);
-/* True if @msr is one of ours; raises #GP where the architecture does */
+/* Return false for an MSR that is not SEV's; #GP where the APM has it */
 bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra);
 bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra);
-/* MSRs of a guest that are never intercepted */
+/* The access is never intercepted, whatever the MSR permission map has */
 bool sev_msr_not_intercepted(CPUX86State *env, uint32_t msr, bool write);
 
 /* ---- svm_helper.c ---- */

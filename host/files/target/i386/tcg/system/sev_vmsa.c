@@ -17,6 +17,7 @@
 #include "exec/helper-proto.h"
 #include "tcg/helper-tcg.h"
 #include "sev_helper.h"
+#include "snp_tlb.h"
 
 /* Offsets in the VMSA, and in the host save area from 0x400 */
 #define VMSA_VMPL           0x0ca
@@ -40,19 +41,22 @@
 #define VMSA_SIZE           0x670
 
 #define VMSA_FEATURE_SNP    BIT_ULL(0)
-/* Nothing else is advertised: DebugSwap, vTOM, restricted injection ... */
+/* CPUID advertises no other: DebugSwap, vTOM, restricted injection ... */
 #define VMSA_FEATURES_KNOWN VMSA_FEATURE_SNP
 
 #define SVM_NESTED_CTL_SEV      BIT_ULL(1)
 #define SVM_NESTED_CTL_SEV_ES   BIT_ULL(2)
 
-/* Which register is in which of the fifteen quadwords; RAX, RSP are before */
+/*
+ * The register of each of the fifteen quadwords from VMSA_GPRS on. RAX and RSP
+ * are in the part that a VMCB has too; -1 is the place of RSP.
+ */
 static const int8_t gpr_at[15] = {
     R_ECX, R_EDX, R_EBX, -1, R_EBP, R_ESI, R_EDI,
     8, 9, 10, 11, 12, 13, 14, 15
 };
 
-/* ---- VMRUN: checks ---- */
+/* ---- VMRUN: checks; one that fails is VMEXIT_INVALID if not said ---- */
 
 static void G_GNUC_PRINTF(2, 3) refuse(CPUX86State *env, const char *fmt, ...)
 {
@@ -81,7 +85,11 @@ static bool vmsa_is_busy(CPUX86State *env, hwaddr vmsa)
     return false;
 }
 
-/* The VMSA of an SNP guest, by its RMP entry (APM 15.36.5) */
+/*
+ * APM 15.36.12, the page of the VMSA of an SNP-active guest: RMP-Covered,
+ * Guest-Owned, VMSA; not checked are Reverse-Map and Mutable. That the page is
+ * validated and of 4 KB is checked, too: no other page can get VMSA set.
+ */
 static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
@@ -98,7 +106,7 @@ static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
     return true;
 }
 
-/* Lock held: nothing may be read from the VMCB, which may be anywhere */
+/* Lock held: @vmsa is read before, as the VMCB may be in MMIO */
 static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
@@ -106,19 +114,24 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
     uint64_t features;
     uint8_t vmpl;
 
+    /* Not in the APM: hardware lets SEV-ES have any ASID of SEV (15.35.2) */
     if (asid >= AMD_SNP_MIN_SEV_ASID) {
         refuse(env, "ASID %u is not one for SEV-ES guests (1 to %d)", asid,
                AMD_SNP_MIN_SEV_ASID - 1);
         return SEV_VMRUN_INVALID;
     }
     vmsa &= ~AMD_SNP_CBIT;
+    /* APM 15.35.8: the VMSA pointer is the physical address of a page */
     if ((vmsa & 0xfff) || !amd_rmp_covers(h, vmsa)) {
         refuse(env, "VMSA pointer 0x%" HWADDR_PRIx " is not the address of a "
                "page of memory", vmsa);
         return SEV_VMRUN_INVALID;
     }
+    /*
+     * APM 15.35.8: the VMSA is read with the guest's key and has a checksum,
+     * which does not match in a page that was written under another key
+     */
     if (amd_snp_key(h, vmsa) != asid) {
-        /* What the key of the guest makes of it is not a VMSA */
         refuse(env, "VMSA 0x%" HWADDR_PRIx " was never encrypted for ASID %u "
                "(key tag %u)", vmsa, asid, amd_snp_key(h, vmsa));
         return SEV_VMRUN_INVALID;
@@ -130,12 +143,14 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
         return SEV_VMRUN_INVALID;
     }
     features = ldq_le_p(features_buf);
+    /* No guest has a feature that CPUID does not advertise */
     if (features & ~VMSA_FEATURES_KNOWN) {
         refuse(env, "SEV_FEATURES 0x%" PRIx64 ": only 0x%" PRIx64 " is there",
                features, (uint64_t)VMSA_FEATURES_KNOWN);
         return SEV_VMRUN_INVALID;
     }
     if (features & VMSA_FEATURE_SNP) {
+        /* APM 15.36.12: SNP-active needs SNP-enabled */
         if (!snp_host_enabled(env)) {
             refuse(env, "SNP guest, but SYSCFG.SecureNestedPagingEn is clear");
             return SEV_VMRUN_INVALID;
@@ -143,16 +158,19 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
         if (!check_vmsa_entry(env, vmsa, asid)) {
             return SEV_VMRUN_INVALID;
         }
+        /* APM 15.36.7: CPUID says how many VMPLs there are */
         if (vmpl >= AMD_SNP_VMPLS) {
             refuse(env, "VMPL %u in the VMSA", vmpl);
             return SEV_VMRUN_INVALID;
         }
     } else if (snp_host_enabled(env) &&
                (amd_rmp_get(h, vmsa).lo & AMD_RMP_ASSIGNED)) {
+        /* APM 15.36.12: the VMSA of other guests is Hypervisor-Owned */
         refuse(env, "VMSA 0x%" HWADDR_PRIx " of a guest without SNP is an "
                "assigned page", vmsa);
         return SEV_VMRUN_INVALID;
     }
+    /* A VMSA runs on one CPU at a time: VMEXIT_BUSY */
     if (vmsa_is_busy(env, vmsa)) {
         refuse(env, "VMSA 0x%" HWADDR_PRIx " is in use by another CPU", vmsa);
         return SEV_VMRUN_BUSY;
@@ -168,8 +186,8 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
 }
 
 /*
- * To the CPU that runs it, the VMSA is a page as others are not: what its TLB
- * has of it is from before, or was for that.
+ * The CPU that runs a VMSA bypasses the RMP check for it: drop the TLB entry
+ * that was made before VMRUN, or through the bypass.
  */
 static void forget_vmsa(CPUX86State *env)
 {
@@ -181,10 +199,17 @@ static void forget_vmsa(CPUX86State *env)
     }
 }
 
-/* Lock held. Sets @stale if TLBs have what the pages were before. */
+/*
+ * Lock held. Sets @stale if a page got another key, so that TLBs may have a
+ * translation to noise for it.
+ */
 static bool check_pages(CPUX86State *env, AmdSnpHost *h, hwaddr vmcb,
                         bool *stale)
 {
+    /*
+     * APM 15.36.12: both are Hypervisor-Owned, else #GP(0). For the host save
+     * area, hardware checks this when VM_HSAVE_PA is written.
+     */
     if (snp_host_enabled(env) &&
         ((amd_rmp_get(h, vmcb).lo & AMD_RMP_ASSIGNED) ||
          (amd_rmp_get(h, env->vm_hsave).lo & AMD_RMP_ASSIGNED))) {
@@ -214,7 +239,7 @@ bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
         ok = check_pages(env, h, vmcb, &stale);
     }
     if (stale) {
-        snp_flush_soon(env);
+        snp_tlb_flush_soon(env);
     }
     return ok;
 }
@@ -232,12 +257,14 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
     if (!h) {
         return SEV_VMRUN_INVALID;
     }
+    /* APM 15.35.2, 15.34.3: SEV-ES needs SEV, which needs the other two */
     if (!(nested_ctl & SVM_NESTED_CTL_SEV) || !(nested_ctl & SVM_NPT_ENABLED) ||
         !mem_encrypt_enabled(env)) {
         refuse(env, "SEV control bits 0x%" PRIx64 " need bits 0 (NPT) and 1 "
                "(SEV), and SYSCFG.MemEncryptionModEn", nested_ctl);
         return SEV_VMRUN_INVALID;
     }
+    /* APM 15.35.2: the highest ASID of SEV guests, as CPUID has it */
     if (asid > AMD_SNP_MAX_ASID) {
         refuse(env, "ASID %u is above the highest of SEV, %d", asid,
                AMD_SNP_MAX_ASID);
@@ -251,7 +278,7 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
         uint64_t ghcb = x86_ldq_phys(cs, env->vm_vmcb +
                                      offsetof(struct vmcb, control.ghcb_gpa));
 
-        /* Against RMPUPDATE and the like: what is checked stays so */
+        /* Locked: RMPUPDATE cannot change the page between check and use */
         WITH_QEMU_LOCK_GUARD(&h->lock) {
             result = prepare_es(env, asid, vmsa);
         }
@@ -260,6 +287,7 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
     } else if (asid < AMD_SNP_MIN_SEV_ASID &&
                (env->features[FEAT_8000_001F_EAX] &
                 CPUID_8000_001F_EAX_SEV_ES)) {
+        /* APM 15.35.2: CPUID says from which ASID on SEV-ES may be off */
         refuse(env, "ASID %u is for guests with SEV-ES, this one has SEV only",
                asid);
         result = SEV_VMRUN_INVALID;
@@ -278,11 +306,11 @@ bool sev_es_event_allowed(uint32_t event_inj)
 {
     uint8_t vector = event_inj & SVM_EVTINJ_VEC_MASK;
 
+    /* APM 15.35.8: neither software interrupts nor #BP and #OF */
     switch (event_inj & SVM_EVTINJ_TYPE_MASK) {
     case SVM_EVTINJ_TYPE_SOFT:
         return false;
     case SVM_EVTINJ_TYPE_EXEPT:
-        /* They would need the length of an instruction */
         return vector != EXCP03_INT3 && vector != EXCP04_INTO;
     default:
         return true;
@@ -304,7 +332,7 @@ void sev_vmexit_done(CPUX86State *env)
 
 /* ---- State ---- */
 
-/* What VMLOAD loads from a VMCB */
+/* APM 15.35.8, 15.35.9: the registers of VMLOAD and VMSAVE */
 static void load_vmload_state(CPUX86State *env, hwaddr base)
 {
     CPUState *cs = env_cpu(env);
@@ -356,7 +384,7 @@ static void save_vmload_state(CPUX86State *env, hwaddr base)
 #undef SAVE
 }
 
-/* A value that XSETBV would refuse counts as x87 only */
+/* Components that XSETBV would refuse are left out; x87 is always on */
 static void set_xcr0(CPUX86State *env, uint64_t xcr0)
 {
     uint64_t known = ((uint64_t)env->features[FEAT_XSAVE_XCR0_HI] << 32) |
@@ -407,7 +435,7 @@ void sev_es_load_guest(CPUX86State *env)
     for (int i = 0; i < 8; i++) {
         FPReg *r = &env->fpregs[(env->fpstt + i) & 7];
 
-        /* Abridged tag: 1 is not empty, by register and not by stack */
+        /* As FXSAVE has the tags: 1 is a register that is not empty */
         env->fptags[i] = !extract32(lduw_le_p(b + VMSA_X87_FTW), i, 1);
         r->d.low = ldq_le_p(b + VMSA_X87_MANTISSA + i * 8);
         r->d.high = lduw_le_p(b + VMSA_X87_EXPONENT + i * 2);
@@ -429,12 +457,12 @@ void sev_es_save_guest(CPUX86State *env)
     uint16_t ftw = 0;
     bool stale;
 
-    /* If the host has written to it meanwhile, it is under the wrong key */
+    /* Writes of the host while the guest ran have changed the page's key */
     WITH_QEMU_LOCK_GUARD(&h->lock) {
         stale = amd_snp_key_rewrite(h, vmsa, env->sev_asid);
     }
     if (stale) {
-        snp_flush_soon(env);
+        snp_tlb_flush_soon(env);
     }
     save_vmload_state(env, env->vm_save);
     x86_stq_phys(cs, vmsa + VMSA_XSS, env->xss);
@@ -480,7 +508,7 @@ void sev_es_load_host(CPUX86State *env)
     hwaddr save = env->vm_hsave + offsetof(struct vmcb, save);
     uint8_t b[VMSA_X87];
 
-    /* Type B: the hypervisor has put them there before */
+    /* Type B: the hypervisor saved them itself before VMRUN (APM 15.35.8) */
     address_space_read(env_cpu(env)->as, save, MEMTXATTRS_UNSPECIFIED, b,
                        sizeof(b));
     load_vmload_state(env, env->vm_hsave);
@@ -490,7 +518,7 @@ void sev_es_load_host(CPUX86State *env)
     env->pkru = ldl_le_p(b + VMSA_PKRU);
     env->pat = env->sev_host_pat;
 
-    /* Type C: reset values */
+    /* Type C: reset values (APM 15.35.9) */
     env->fpstt = 0;
     env->fpus = 0;
     cpu_set_fpuc(env, 0x40);
