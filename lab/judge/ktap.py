@@ -6,7 +6,7 @@
     # # vCPU 1: said why                 "# " is before each line that the program prints
     # not ok 2 fixture.case              a case of the program
     not ok 1 sev_snp_launch_test # ...   its result
-            ok 1 finish_holds_all_vcpus  a KUnit case: below its suite, above its parameters
+            ok 1 no_vcpu_is_no_error     a KUnit case: below its suite, above its parameters
     snplab: end of tests                 all of them have run
 """
 from __future__ import annotations
