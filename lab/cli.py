@@ -41,6 +41,9 @@ Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 s
 """
 VERBS = ("run", "check", "status", "guest", "mutants", "shell", "bench", "host", "hw", "tree", "refresh", "mail", "cache")
 
+# The options that name a file for the verdict.
+CLAIMS = {"--json": Session.claim_json, "--html": Session.claim_html}
+
 
 class Verb(Protocol):
     """A module in lab/verbs."""
@@ -100,8 +103,9 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     try:
         catch_signals()
         # First: a command line that is refused must not leave an old verdict.
-        if any(option.name == "--json" for option in verb.OPTIONS):
-            claim_json(session, json_of(words))
+        for option in verb.OPTIONS:
+            if option.name in CLAIMS:
+                claim(session, option.name, last_value(words, option.name))
         given = parse(name, options, words, getattr(verb, "TAKES_REST", False))
         session.dry_run = given.flag(DRY_RUN.name)
         if platform.machine() != "x86_64":
@@ -131,15 +135,15 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     return status
 
 
-def json_of(words: Sequence[str]) -> str | None:
-    """The last file that --json names on a command line that may be wrong elsewhere."""
+def last_value(words: Sequence[str], option: str) -> str | None:
+    """The last file that an option names on a command line that may be wrong elsewhere."""
     found = None
     for word, after in zip(words, [*words[1:], "--"]):
         if word == "--":
             break
-        if word.startswith("--json="):
+        if word.startswith(f"{option}="):
             found = word.partition("=")[2]
-        elif word == "--json" and not after.startswith("--"):
+        elif word == option and not after.startswith("--"):
             found = after
     return found
 
@@ -152,14 +156,14 @@ def complain(text: str) -> None:
         pass
 
 
-def claim_json(session: Session, path: str | None) -> None:
-    """Empties the file that --json names."""
+def claim(session: Session, option: str, path: str | None) -> None:
+    """Sees to it that the file can be written, and that an older one of that name is gone."""
     if path is None or session.dry_run:
         return
     try:
-        session.claim_json(Path(path).absolute())
+        CLAIMS[option](session, Path(path).absolute())
     except OSError as e:
-        raise usage_error(f"--json: cannot write {path}", "name a file in a folder that is there") from e
+        raise usage_error(f"{option}: cannot write {path}", "name a file in a folder that is there") from e
 
 
 def catch_signals() -> None:

@@ -73,6 +73,10 @@ CASES = {
     "run: a time-out that is no number": Case("run --timeout soon", 2, "--timeout wants seconds, found 'soon'"),
     "run: a patch that is not there": Case("run --patch no.patch", 2, "--patch: no such file"),
     "run: a JSON file that cannot be written": Case("run --json no/such/file", 2, "--json: cannot write"),
+    "run: a page in a folder that is not there": Case("run --html no/such/file", 2, "--html: cannot write no/such/file"),
+    "run: a page whose name is a folder's": Case("run --html {tmp}", 2, "--html: cannot write"),
+    "mutants: a page in a folder that is not there": Case("mutants --html no/such/file", 2, "--html: cannot write"),
+    "run: a page with gdb": Case("run --gdb --html {tmp}/page", 2, "--gdb does not go with --html"),
     "run: an argument": Case("run mainline", 2, "run takes no argument: 'mainline'"),
     "run: an option is no value": Case("run --json --dry-run", 2, "--json wants a value"),
     "HOME and XDG_CACHE_HOME unset": Case(
@@ -364,3 +368,11 @@ def test_a_refused_command_line_leaves_no_old_verdict(tmp_path: Path) -> None:
     done = run_snplab("run", "--nosuch", "--json", tmp_path / "json")
     assert done.status == 2
     assert json.loads((tmp_path / "json").read_text(encoding="utf-8"))["verdict"] == "usage"
+
+
+def test_a_refused_command_line_leaves_no_old_page(tmp_path: Path) -> None:
+    """A page is written whole or not at all: there is none of a run without a verdict."""
+    (tmp_path / "page").write_text("PASS", encoding="utf-8")
+    done = run_snplab("run", "--nosuch", "--html", tmp_path / "page")
+    assert done.status == 2
+    assert not list(tmp_path.iterdir())

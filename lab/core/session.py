@@ -43,6 +43,8 @@ class Session:
         self.json: Path | None = None
         # The verb has written its JSON itself.
         self.json_done = False
+        # The page that --html asks for.
+        self.html: Path | None = None
         self._run_dir: Path | None = None
         self._at_exit: list[Callable[[], None]] = []
         # Steps that run side by side want the same lock: they wait for each other without a word.
@@ -87,6 +89,18 @@ class Session:
         with open(path, "w", encoding="utf-8"):
             pass
         self.json = path
+
+    def claim_html(self, path: Path) -> None:
+        """Removes an old page, which must not be taken for this run's. Raises OSError if none can be written there."""
+        if path.exists() and not path.is_file():
+            with open(path, "w", encoding="utf-8"):
+                pass
+        else:
+            # The file that a link names is replaced, not the link.
+            real = Path(os.path.realpath(path))
+            with tempfile.NamedTemporaryFile(dir=real.parent):
+                real.unlink(missing_ok=True)
+        self.html = path
 
     def clean_up(self) -> None:
         """Runs the functions given to at_exit(); one that fails does not keep the others from running."""

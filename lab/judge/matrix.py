@@ -137,14 +137,14 @@ def _table(tree: TreeResults) -> list[str]:
     columns: dict[str, Sequence[str]] = {**{program: (program,) for program in programs}, **OTHER_COLUMNS}
     rows = [(tree.tree, *columns, "")]
     for result in tree.results:
-        rows.append((result.name, *(_cell(result, layers) for layers in columns.values()),
+        rows.append((result.name, *(cell(result, layers) for layers in columns.values()),
                      "" if result.word is Word.CAUGHT else result.word.value.upper()))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [INDENT + "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _cell(result: MutantResult, layers: Sequence[str]) -> str:
-    """In brackets: caught by a layer that the header does not name."""
+def cell(result: MutantResult, layers: Sequence[str]) -> str:
+    """A mutant's cell. In brackets: caught by a layer that the header does not name."""
     words = [result.layers[layer][0] for layer in layers if layer in result.layers]
     if "caught" in words:
         named = any(catcher.layer in layers and caught for catcher, caught in result.named)

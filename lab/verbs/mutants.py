@@ -25,22 +25,26 @@ from lab.core.places import TOP, tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, last_lines, side_by_side
+from lab.judge.files import write_whole
 from lab.judge.matrix import matrix
 from lab.judge.mutants import Header, check_header_ends, judge_mutant, tests_for, tests_for_control
 from lab.judge.programs import Origin, program_named, provoked_by
 from lab.judge.verdict import BootQuestion, judge
 from lab.patches.series import need_series, series_name, trees
 from lab.verbs import common
+from lab.view.elements import html_text
+from lab.view.mutants_page import mutants_page
 
 # Boots at once. Most of a boot is one busy CPU of four, then of two threads that wait for each other.
 LANES = 3
 LAUNCH_TEST = "sev_snp_launch_test"
 TENTHS = "tenths"
 OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"), ("--selftests", "DIR")))
+    ("--tree", "TREE"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
+    ("--selftests", "DIR")))
 USAGE = f"""\
-usage: ./snplab mutants [--tree TREE] [--json FILE] [--linux DIR] [--selftests DIR] [--qemu DIR]
-                        [--dry-run] [GLOB...]
+usage: ./snplab mutants [--tree TREE] [--json FILE] [--html FILE] [--linux DIR] [--selftests DIR]
+                        [--qemu DIR] [--dry-run] [GLOB...]
 
 Builds every wrong version of the series (tests/mutants), boots it on the emulated SNP host, runs KUnit, the launch
 test and the other programs that its header names, and prints which layers caught it. Each mutant must be caught by
@@ -52,6 +56,7 @@ panic, kinds of host errors.
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
   --tree TREE     only those of one tree: {', '.join(trees())}
   --json FILE     the matrix, machine-readable
+  --html FILE     the matrix as a page, with what each layer saw
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
 {common.OPTIONS}
@@ -297,6 +302,8 @@ def main(session: Session, given: Given) -> int:
         return Exit.PASS
     found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json)
     session.json_done = True
+    if session.html is not None:
+        write_whole(session.html, html_text(mutants_page(found)))
     for line in found.lines():
         session.terminal.say(line)
     return found.status

@@ -11,25 +11,30 @@ from lab.boot.debug import APPEND, PATIENCE, Debugger
 from lab.build.kernel import DEBUGGED, TESTED
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
-from lab.core.errors import Exit, Stop
+from lab.core.errors import Exit, Stop, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import tilde
 from lab.core.session import Session
 from lab.core.steps import Plan, show
+from lab.judge.files import write_whole
 from lab.judge.programs import Origin, Picked, all_programs, pick, provoked_by
 from lab.judge.verdict import BootQuestion, judge
 from lab.patches.series import trees
 from lab.verbs import common
+from lab.view.elements import html_text
+from lab.view.run_page import run_page
 
 LIMIT = 600
 TEST_LIMIT = 240
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--gdb", None),
-    ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"), ("--selftests", "DIR")))
+    ("--timeout", "SEC"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
+    ("--selftests", "DIR")))
 USAGE = f"""\
 usage: ./snplab run [--tree TREE] [--test GLOB] [--patch FILE] [--timeout SEC] [--append WORDS] [--gdb]
-                    [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run] [--json FILE] [-- QEMU ARGS]
+                    [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run] [--json FILE] [--html FILE]
+                    [-- QEMU ARGS]
 
 Fetches a kernel, applies the series, builds, boots it on the emulated SNP host (lockdep on), runs its
 tests and prints one line that says pass or fail. Sources and builds stay in
@@ -46,6 +51,7 @@ ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
   --gdb           a kernel with debug information; stops when its modules are loaded, and prints
                   the line for gdb (docs/debugging.md)
   --json FILE     the verdict, machine-readable
+  --html FILE     the verdict and all cases as a page
   -- QEMU ARGS    more arguments of L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
@@ -62,6 +68,8 @@ def main(session: Session, given: Given) -> int:
     target, picked = target_of(given), pick(given.value("--test"))
     limit, gdb = given.seconds("--timeout"), given.flag("--gdb")
     patch, append = given.file("--patch"), given.line("--append")
+    if gdb and given.value("--html") is not None:
+        raise usage_error("--gdb does not go with --html", "the verdict of a run that somebody stops is not one to show")
     prepared = Preparation(
         session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
         [p.program.name for p in picked if p.program.origin is not Origin.KUNIT],
@@ -129,6 +137,8 @@ def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked
     verdict = judge(question)
     session.json_done = True
     verdict.write(session.json)
+    if session.html is not None:
+        write_whole(session.html, html_text(run_page(verdict, [])))
     for line in verdict.lines():
         session.terminal.say(line)
     return verdict.status.exit
