@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.judge.trace_log import TraceLog
 from lab.judge.verdict import BootQuestion, Verdict, judge
 from lab.view.elements import Element, element, html_text, svg_text
 from lab.view.mutants_page import mutants_page
@@ -63,7 +64,7 @@ def read(page: Element) -> Reader:
     assert text.startswith("<!DOCTYPE html>\n<html")
     assert not {"script", "link", "img", "iframe", "object"} & set(reader.tags)
     assert not {"src", "href", "srcset", "onload"} & {name for name, _ in reader.attributes}
-    assert "url(" not in text and "@import" not in text
+    assert "url(" not in text.replace("url(#", "") and "@import" not in text
     assert "prefers-color-scheme: dark" in text
     return reader
 
@@ -77,34 +78,35 @@ def verdict_of(logs: Path, ktap: list[str], kernel: list[str]) -> Verdict:
 
 def test_the_page_has_everything_that_the_verdict_has(tmp_path: Path) -> None:
     verdict = verdict_of(tmp_path / "logs", list(LAUNCH), [LINUX, REPORT, "[    3.2] lock: &vcpu->mutex"])
-    reader = read(run_page(verdict, [element("p", "a drawing")]))
+    reader = read(run_page(verdict, TraceLog(), "6.12.y + wrong"))
     wanted = [verdict.last_line(), *verdict.problems, "a.first", "a.second", "vCPU 1: said why",
-              REPORT, "&vcpu->mutex", "firmware", "build linux", "41 s", "~/logs", "a drawing", "10.0.2"]
+              REPORT, "&vcpu->mutex", "firmware", "build linux", "41 s", "~/logs", "6.12.y + wrong",
+              "No timeline: L1 wrote no trace.", "10.0.2"]
     assert not [text for text in wanted if text not in reader.text], reader.text
 
 
 def test_a_case_that_passed_needs_no_words(tmp_path: Path) -> None:
     ktap = edit(edit(LAUNCH, "^# not ok", "# ok"), "^not ok 1 (.*) # .*", r"ok 1 \1")
-    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX]), []))
+    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX]), TraceLog(), "t"))
     assert "vCPU 1: said why" not in reader.text and "a.second" in reader.text
     assert ("open", "open") not in reader.attributes
 
 
 def test_a_program_that_failed_is_open(tmp_path: Path) -> None:
-    reader = read(run_page(verdict_of(tmp_path / "logs", list(LAUNCH), [LINUX]), []))
+    reader = read(run_page(verdict_of(tmp_path / "logs", list(LAUNCH), [LINUX]), TraceLog(), "t"))
     assert ("open", "open") in reader.attributes
 
 
 def test_what_l1_printed_is_no_markup(tmp_path: Path) -> None:
     ktap = edit(LAUNCH, "said why", EVIL.replace("\\", r"\\"))
-    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX, f"{REPORT} {EVIL}"]), []))
+    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX, f"{REPORT} {EVIL}"]), TraceLog(), "t"))
     assert reader.text.count("</pre><script>alert(1)</script> & \"'\ufffd\ufffd[31m") >= 2
 
 
 def test_a_boot_without_any_log_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     verdict = judge(BootQuestion(tmp_path / "logs", "6.12.y", "6.12.7", "10", ["kunit"], emulated=True))
-    assert "FAIL: " in read(run_page(verdict, [])).text
+    assert "FAIL: " in read(run_page(verdict, TraceLog(), "t")).text
 
 
 def test_the_mutants_page_has_the_matrix(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Boots L1 and leaves the logs in a folder, for the judge.
 
-The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log.
+The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log, a trace
+that L1's init prints there into trace.log.
 host.json has the emulated host's counts, host.log its messages, qemu.cmd QEMU's line. timed-out has the limit if it was not
 enough, not-booted the reason if QEMU ended by itself."""
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from lab.boot.line import OBJECT, Machine
 from lab.boot.qmp import Ended, Qemu, write_whole
@@ -77,12 +78,18 @@ def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:
             on_line(raw)
 
 
+# L1's init prints the kernel's trace behind this.
+TRACE = "# trace: "
+
+
 class KtapLog:
-    """Writes L1's report into ktap.log, and hands each line on."""
+    """Writes L1's report into ktap.log, and hands each line on. A trace in it goes into trace.log alone."""
 
     def __init__(self, logs: Path, then: Callable[[str], None] = lambda line: None) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self._file = open(logs / "ktap.log", "w", encoding="utf-8", newline="\n")
+        self._trace_path = logs / "trace.log"
+        self._trace: TextIO | None = None
         self._then = then
 
     def __enter__(self) -> KtapLog:
@@ -90,10 +97,17 @@ class KtapLog:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        if self._trace is not None:
+            self._trace.close()
 
     def line(self, raw: bytes) -> None:
         """One line."""
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if text.startswith(TRACE):
+            if self._trace is None:
+                self._trace = open(self._trace_path, "w", encoding="utf-8", newline="\n")
+            self._trace.write(text.removeprefix(TRACE) + "\n")
+            return
         self._file.write(text + "\n")
         self._file.flush()
         self._then(text)

@@ -20,7 +20,7 @@ from lab.core.places import LAB
 from lab.core.process import Command, command
 from lab.core.steps import Job
 
-INIT = LAB / "l1" / "init.c"
+INIT = (LAB / "l1" / "init.c", LAB / "l1" / "locktrace.c")
 CPIO = ("cpio", "-0", "-o", "-H", "newc", "-R", "0:0", "--reproducible", "--quiet")
 FOLDERS = ("dev", "proc", "sys", "tmp", "lib/modules", "tests", "bin")
 
@@ -34,24 +34,24 @@ def archive(job: Job, root: Path, compressed: bool = True) -> bytes:
     return gzip.compress(data, 1, mtime=0) if compressed else data
 
 
-def compile_static(job: Job, source: Path, out: Path, *flags: str) -> None:
-    """A static program of ours, kept in the cache under a digest of its source, compiler and flags."""
-    cmd = compile_command(source, out, *flags)
-    digest = hashlib.sha256("\0".join([compiler_version(), *flags]).encode() + source.read_bytes())
-    for header in sorted(source.parent.glob("*.h")):
-        digest.update(header.read_bytes())
-    kept = job.session.cache.folder("programs") / f"{source.stem}-{digest.hexdigest()[:16]}"
+def compile_static(job: Job, sources: Sequence[Path], out: Path, *flags: str) -> None:
+    """A static program of ours, kept in the cache under a digest of its sources, compiler and flags."""
+    cmd = compile_command(sources, out, *flags)
+    digest = hashlib.sha256("\0".join([compiler_version(), *flags]).encode())
+    for path in [*sources, *sorted(sources[0].parent.glob("*.h"))]:
+        digest.update(path.read_bytes())
+    kept = job.session.cache.folder("programs") / f"{sources[0].stem}-{digest.hexdigest()[:16]}"
     if not kept.exists():
         with scratch_folder(".program.", kept.parent) as scratch:
-            job.run(compile_command(source, scratch / "program", *flags))
+            job.run(compile_command(sources, scratch / "program", *flags))
             (scratch / "program").replace(kept)
     job.write(f"+ {cmd.shown()}")
     shutil.copy2(kept, out)
 
 
-def compile_command(source: Path, out: Path, *flags: str) -> Command:
+def compile_command(sources: Sequence[Path], out: Path, *flags: str) -> Command:
     """gcc's line for a static program."""
-    return command("gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", out, source)
+    return command("gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", out, *sources)
 
 
 def find_module(folder: Path, name: str) -> Path | None:

@@ -17,10 +17,11 @@ from lab.core.steps import Job
 
 CONFIGS = LAB / "config"
 # The fragments that a kernel is configured from: as `run` tests it, as it is used (bench, guest --without-lockdep),
-# with debug information.
+# with debug information, with trace events.
 TESTED = ("base", "kvm", "debug", "kunit")
 PLAIN = ("base", "kvm", "bench")
 DEBUGGED = (*TESTED, "gdb")
+TRACED = (*TESTED, "trace")
 TARGETS = ("bzImage", "modules")
 # A build of the tested configuration makes about so many objects; the cache keeps the number of the last build.
 OBJECTS = 1500

@@ -147,6 +147,14 @@ def program_named(name: str, programs: Sequence[Program] | None = None) -> Progr
     return next((p for p in (all_programs() if programs is None else programs) if p.name == name), None)
 
 
+def need_program(name: str) -> Program:
+    """The program of that name, which must be in the list."""
+    program = program_named(name)
+    if program is None:
+        raise setup_error(f"{LIST}: expected {name} in it", "the lab names this program itself")
+    return program
+
+
 def provoked_by(names: Iterable[str], programs: Sequence[Program] | None = None) -> dict[str, int]:
     """The errors on the emulated host that these programs provoke, added up, whatever their arguments are."""
     programs = all_programs() if programs is None else programs

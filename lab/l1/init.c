@@ -12,6 +12,7 @@
  *               MODULE.PARAMETER=VALUE       for a module when it is loaded
  *               snplab.shell                 a shell on the console instead
  *               snplab.gdb                   says where the modules are, and waits for a debugger
+ *               snplab.trace=NAME            traces KVM's locks while this one of the tests runs
  *
  * A test program's exit status is its result, as kselftest has it: 0 ok, 4 skipped, others not ok.
  */
@@ -34,6 +35,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "l1.h"
 
 #define KSFT_SKIP	4
 #define MAX_TESTS	128
@@ -386,7 +389,7 @@ static char *names_in_file(const char *name)
 
 static void run_tests(char *names, int timeout)
 {
-	char *tests[MAX_TESTS], *save, *t, reason[512];
+	char *tests[MAX_TESTS], *save, *t, reason[512], *traced = cmdline_value("snplab.trace");
 	int n = 0, i, r;
 	double start;
 
@@ -400,10 +403,14 @@ static void run_tests(char *names, int timeout)
 		start = now();
 		fprintf(report, "# Subtest: %s\n", tests[i]);
 		fflush(report);
+		if (traced && !strcmp(tests[i], traced))
+			locktrace_start(report);
 		if (!strcmp(tests[i], "kunit"))
 			r = run_kunit(reason, sizeof(reason));
 		else
 			r = run_program(tests[i], timeout, reason, sizeof(reason));
+		if (traced && !strcmp(tests[i], traced))
+			locktrace_stop(report);
 		fprintf(report, "# %s took %.1f s\n", tests[i], now() - start);
 		if (r == 0)
 			fprintf(report, "ok %d %s\n", i + 1, tests[i]);

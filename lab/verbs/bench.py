@@ -122,7 +122,7 @@ class Bench:
     def image_commands(self, kind: str) -> list[Command]:
         """The commands that make an image."""
         headers = self.prepared.work / "src/obj/usr/include"
-        return [self.headers_command(), image.compile_command(FINISH, Path("finish"), "-isystem", str(headers)),
+        return [self.headers_command(), image.compile_command([FINISH], Path("finish"), "-isystem", str(headers)),
                 *image.shown(self.prepared.out / f"{kind}.initrd")]
 
     def build_image(self, job: Job, kind: str, tree: overlay.Tree) -> None:
@@ -130,7 +130,7 @@ class Bench:
         kernel, out = self.kernel(tree), self.prepared.out
         job.run(self.headers_command())
         finish = out / "finish"
-        job.run(image.compile_command(FINISH, finish, "-isystem", str(kernel.obj / "usr/include")))
+        job.run(image.compile_command([FINISH], finish, "-isystem", str(kernel.obj / "usr/include")))
         image.build_initrd(job, kernel.obj, out / f"{kind}.initrd", [finish])
         shutil.copy(kernel.image, out / f"{kind}.bzImage")
         if kind == WITH:

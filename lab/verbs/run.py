@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.boot.boot import Boot, KtapLog, fail_if_qemu_did
 from lab.boot.debug import APPEND, PATIENCE, Debugger
-from lab.build.kernel import DEBUGGED, TESTED
+from lab.build.kernel import DEBUGGED, TESTED, TRACED
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
 from lab.core.errors import Exit, Stop, usage_error
@@ -16,16 +16,20 @@ from lab.core.options import Given, Option
 from lab.core.places import tilde
 from lab.core.session import Session
 from lab.core.steps import Plan, show
-from lab.judge.files import write_whole
-from lab.judge.programs import Origin, Picked, all_programs, pick, provoked_by
+from lab.judge.cases import LAUNCH_TEST
+from lab.judge.files import read_lines, write_whole
+from lab.judge.programs import Origin, Picked, all_programs, need_program, pick, provoked_by
+from lab.judge.trace_log import parse_trace
 from lab.judge.verdict import BootQuestion, judge
 from lab.patches.series import trees
 from lab.verbs import common
-from lab.view.elements import html_text
+from lab.view.elements import html_text, svg_text
 from lab.view.run_page import run_page
+from lab.view.timeline import timeline, titled
 
 LIMIT = 600
 TEST_LIMIT = 240
+TRACED_CASES = ("snp_launch.arriving_signal_does_not_end_wait", "snp_launch_smp.2_vcpus.finish_then_run")
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--gdb", None),
@@ -51,7 +55,8 @@ ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
   --gdb           a kernel with debug information; stops when its modules are loaded, and prints
                   the line for gdb (docs/debugging.md)
   --json FILE     the verdict, machine-readable
-  --html FILE     the verdict and all cases as a page
+  --html FILE     the verdict and all cases as a page, and two launches as timelines of KVM's locks:
+                  a kernel with trace events, in a work folder of its own (docs/lock-timeline.md)
   -- QEMU ARGS    more arguments of L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
@@ -66,14 +71,17 @@ def main(session: Session, given: Given) -> int:
     """Runs the tests."""
     given.no_arguments("run", "a tree is named with --tree")
     target, picked = target_of(given), pick(given.value("--test"))
-    limit, gdb = given.seconds("--timeout"), given.flag("--gdb")
+    limit, gdb, html = given.seconds("--timeout"), given.flag("--gdb"), given.value("--html") is not None
     patch, append = given.file("--patch"), given.line("--append")
-    if gdb and given.value("--html") is not None:
-        raise usage_error("--gdb does not go with --html", "the verdict of a run that somebody stops is not one to show")
+    if gdb and html:
+        raise usage_error("--gdb does not go with --html: each has a kernel of its own")
+    if html:
+        picked = (*picked, traced())
+    programs = dict.fromkeys(p.program.name for p in picked if p.program.origin is not Origin.KUNIT)
     prepared = Preparation(
-        session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
-        [p.program.name for p in picked if p.program.origin is not Origin.KUNIT],
-        fragments=DEBUGGED if gdb else TESTED, suffix="-gdb" if gdb else "", debug=gdb)
+        session, target, qemu_of(given), selftests_of(given), [patch] if patch else [], list(programs),
+        fragments=DEBUGGED if gdb else TRACED if html else TESTED, suffix="-gdb" if gdb else "-trace" if html else "",
+        debug=gdb)
     debugger = Debugger(session) if gdb else None
     prepared.keep_symbols = debugger.keep_symbols if debugger else None
     session.terminal.say(f"snplab run: {target.name}")
@@ -97,11 +105,18 @@ def main(session: Session, given: Given) -> int:
     return say_verdict(session, prepared, picked, untested, [*plan.times(), (took, "boot")])
 
 
+def traced() -> Picked:
+    """What is traced for the page's timelines: a launch while vCPUs are in KVM_RUN, and one while none is. They come last,
+    in a run of their own: the trace of the whole launch test would have a hundred launches."""
+    return Picked(need_program(LAUNCH_TEST), arguments=tuple(word for case in TRACED_CASES for word in ("-r", case)))
+
+
 def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger | None) -> str:
     """The words on the command line that L1's kernel and init read."""
     words = [f"snplab.tests={','.join(p.word for p in picked)}",
              f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
     words += [word for p in picked for word in p.parameters]
+    words += [f"snplab.trace={p.word}" for p in picked if p == traced()]
     if debugger is not None:
         words.append(APPEND)
     return " ".join(words + ([append] if append else []))
@@ -138,7 +153,11 @@ def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked
     session.json_done = True
     verdict.write(session.json)
     if session.html is not None:
-        write_whole(session.html, html_text(run_page(verdict, [])))
+        name = " + ".join([prepared.target.name, *(patch.stem for patch in prepared.extra)])
+        trace = parse_trace(read_lines(session.run_dir / "trace.log"))
+        for number, (title, launch) in enumerate(titled(trace, f"{name}, linux {prepared.version}"), 1):
+            write_whole(session.run_dir / f"launch-{number}.svg", svg_text(timeline(launch, title)))
+        write_whole(session.html, html_text(run_page(verdict, trace, name)))
     for line in verdict.lines():
         session.terminal.say(line)
     return verdict.status.exit
@@ -151,5 +170,5 @@ def question_of(session: Session, prepared: Preparation, picked: Sequence[Picked
     emulated = prepared.emulated
     return BootQuestion(
         logs, prepared.target.name, prepared.version, prepared.qemu_version, [p.word for p in picked], expect, may_pass,
-        emulated, provoked_by(p.program.name for p in picked) if emulated else {},
+        emulated, provoked_by(p.program.name for p in picked if p != traced()) if emulated else {},
         emulated and prepared.can_be_snp_host(), untested, stages, tilde(logs))

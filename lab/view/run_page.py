@@ -6,27 +6,39 @@ from collections.abc import Sequence
 
 from lab.judge.cases import KUNIT
 from lab.judge.ktap import Case, Result, TestResult
+from lab.judge.trace_log import TraceLog
 from lab.judge.verdict import Verdict
 from lab.view import document
 from lab.view.elements import Element, element
+from lab.view.timeline import figure, titled
 
 GOOD = (Result.PASS, Result.KNOWN_FAILURE, Result.SKIP)
 
 
-def run_page(verdict: Verdict, launches: Sequence[Element]) -> Element:
-    """The whole page. `launches`: the drawings of a launch, or the reason why there is none."""
+def run_page(verdict: Verdict, trace: TraceLog, name: str) -> Element:
+    """The whole page. `name`: the kernel's, with the patches on it."""
     asked, kernel = verdict.asked, verdict.seen.kernel
     problems = document.lines(verdict.problems)
     reports = document.lines([line for report in kernel.reports for line in (*report.lines, "")])
     return document.page(
-        f"snplab run: {asked.tree} on linux {asked.linux}",
+        f"snplab run: {name} on linux {asked.linux}",
         document.verdict(verdict.status.value, verdict.last_line()),
         document.section("What is to be known", problems) if problems is not None else None,
-        document.section("The launch", *launches) if launches else None,
+        document.section("The launch, as the kernel traced it", *_launches(trace, f"{name}, linux {asked.linux}")),
         document.section("The cases", *(_program(test, verdict) for test in verdict.seen.tests)),
         document.section("Reports in the kernel's log", reports if reports is not None else element("p", "none")),
         document.section("The emulated host", _host(verdict)),
         document.section("The run", _facts(verdict)))
+
+
+def _launches(trace: TraceLog, name: str) -> list[Element]:
+    """The timelines, or the reason why there is none."""
+    said = [element("p", problem, class_="bad") for problem in trace.problems]
+    drawn = [figure(launch, title, f"launch{i}") for i, (title, launch) in enumerate(titled(trace, name))]
+    if not drawn:
+        said.append(element("p", "No timeline: " + ("L1 wrote no trace." if not trace.events else
+                                                    "no traced case came to LAUNCH_FINISH.")))
+    return [*said, *drawn]
 
 
 def _program(test: TestResult, verdict: Verdict) -> Element:

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The parts of L1's init that are in files of their own. */
+#ifndef L1_H
+#define L1_H
+
+#include <stdio.h>
+
+/* locktrace.c: traces this process and its children from now on; reports what the kernel refuses. */
+void locktrace_start(FILE *report);
+
+/* Ends that, and writes the trace, each line behind "# trace: ". */
+void locktrace_stop(FILE *report);
+
+#endif
