@@ -18,7 +18,7 @@ def mutants_page(found: Matrix) -> Element:
     return document.page(
         "snplab mutants: " + ", ".join(tree.tree for tree in found.trees),
         document.verdict("pass" if found.status == Exit.PASS else "fail", found.lines()[-1]),
-        document.section("What is to be known", problems) if problems is not None else None,
+        document.section("Problems", problems) if problems is not None else None,
         *(_tree(tree) for tree in found.trees))
 
 

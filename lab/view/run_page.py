@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.judge.cases import KUNIT
-from lab.judge.ktap import Case, Result, TestResult
+from lab.judge.ktap import WHERE, Case, Result, TestResult
 from lab.judge.trace_log import TraceLog
 from lab.judge.verdict import Verdict
 from lab.view import document
@@ -23,7 +23,7 @@ def run_page(verdict: Verdict, trace: TraceLog, name: str) -> Element:
     return document.page(
         f"snplab run: {name} on linux {asked.linux}",
         document.verdict(verdict.status.value, verdict.last_line()),
-        document.section("What is to be known", problems) if problems is not None else None,
+        document.section("Problems, and known failures", problems) if problems is not None else None,
         document.section("The launch, as the kernel traced it", *_launches(trace, f"{name}, linux {asked.linux}")),
         document.section("The cases", *(_program(test, verdict) for test in verdict.seen.tests)),
         document.section("Reports in the kernel's log", reports if reports is not None else element("p", "none")),
@@ -56,7 +56,7 @@ def _case(case: Case) -> list[Element | str]:
     """A row: a case that is right needs no words."""
     why: list[str] = [case.known or case.reason]
     if case.result not in (Result.PASS, Result.SKIP):
-        why += case.own_words()[:8]
+        why += [WHERE.sub("", line).strip() for line in case.own_words()[:8]]
     return [element("td", element("code", case.name)), document.word_cell(case.result.value),
             element("td", *_joined([line for line in why if line]))]
 

@@ -31,9 +31,9 @@ STYLE = """
 .tl text { font: 12px system-ui, sans-serif; fill: var(--text); } .tl .quiet { fill: var(--quiet); }
 .tl .title { font-size: 15px; font-weight: 600; } .tl .on { fill: var(--on); pointer-events: none; }
 .tl .ground { fill: var(--ground); } .tl .line { stroke: var(--line); } .tl .edge { stroke: var(--finish);
-  stroke-dasharray: 3 3; } .tl .stripe { stroke: var(--stripe); stroke-width: 3; }
+  stroke-dasharray: 3 3; } .tl .stripe { stroke: var(--stripe); stroke-width: 6; opacity: .6; }
 .tl .finish { fill: var(--finish); } .tl .run { fill: var(--run); } .tl .guest { fill: var(--guest); }
-.tl .other { fill: var(--other); } .tl .firmware { fill: var(--firmware); } .tl .wait { fill: var(--other); }
+.tl .other { fill: var(--other); } .tl .firmware { fill: var(--firmware); }
 """
 LEGEND = ((Kind.FINISH, "LAUNCH_FINISH"), (Kind.RUN, "KVM_RUN"), (Kind.GUEST, "in the guest"),
           (Kind.OTHER, "another call"), (Kind.FIRMWARE, "firmware command"), (Kind.WAIT, "waits for a lock"))
@@ -68,14 +68,17 @@ def timeline(launch: Launch, title: str, name: str = "launch") -> Element:
     height = bottom + 66
     labels = [element("text", row.name, x=8, y=TOP + ROW * i + ROW / 2 + 4) for i, row in enumerate(rows)]
     lines = [element("line", class_="line", x1=0, x2=WIDTH, y1=y, y2=y) for y in range(TOP, bottom + 1, ROW)]
-    bars = [_bar(bar, axis, TOP + ROW * i + (ROW - THICK) / 2, name, bar.label != row.name)
-            for i, row in enumerate(rows) for bar in _order(row.bars)]
+    tops = [TOP + ROW * i + (ROW - THICK) / 2 for i in range(len(rows))]
+    bars = [_bar(bar, axis, y, name) for y, row in zip(tops, rows) for bar in _order(row.bars)]
+    # A row that has the name of its only bar needs no words on it.
+    words = [_label(bar, axis, y) for y, row in zip(tops, rows) for bar in row.bars if bar.label != row.name]
     edges = [element("line", class_="edge", x1=axis(time), x2=axis(time), y1=TOP - 6, y2=bottom)
              for time in (launch.finish.start, launch.finish.end) if time is not None]
     return element(
         "svg", element("title", title, id=f"{name}-title"), element("desc", " ".join(describe(launch)), id=f"{name}-words"),
         element("style", STYLE), _stripes(name), element("rect", class_="ground", width=WIDTH, height=height),
-        element("text", title, class_="title", x=8, y=24), *lines, *labels, *edges, *bars, *_ticks(launch, axis, bottom),
+        element("text", title, class_="title", x=8, y=24), *lines, *labels, *edges, *bars, *words,
+        *_ticks(launch, axis, bottom),
         *_legend(bottom + 44, name), xmlns=SVG, viewBox=f"0 0 {WIDTH} {height}", width=WIDTH, height=height, class_="tl",
         role="img", aria_labelledby=f"{name}-title {name}-words")
 
@@ -86,27 +89,29 @@ def _order(bars: Iterable[Bar]) -> list[Bar]:
 
 
 def _stripes(name: str) -> Element:
-    """The pattern of a wait, which is not told by its colour alone."""
-    parts = (element("rect", class_="other", width=7, height=7),
-             element("line", class_="stripe", x1=0, y1=0, x2=0, y2=7))
-    return element("defs", element("pattern", *parts, id=f"{name}-wait", width=7, height=7, patternUnits="userSpaceOnUse",
+    """The pattern of a wait, over the bar of the call that waits: it is not told by a colour alone."""
+    stripe = element("line", class_="stripe", x1=0, y1=0, x2=0, y2=7)
+    return element("defs", element("pattern", stripe, id=f"{name}-wait", width=7, height=7, patternUnits="userSpaceOnUse",
                                    patternTransform="rotate(45)"))
 
 
-def _bar(bar: Bar, axis: Axis, y: float, name: str, labelled: bool) -> Element:
-    """A bar, with its words as a tooltip and, if its row does not say them and there is room, on it."""
+def _bar(bar: Bar, axis: Axis, y: float, name: str) -> Element:
+    """A bar, with its words as a tooltip."""
     x, right = axis(bar.start), axis(bar.until(axis.end))
-    width = max(round(right - x, 1), 1.5)
     ended = "has no end in the trace" if bar.end is None else f"{bar.end - bar.start} µs"
     returned = "" if bar.returned is None else f", returned {bar.returned}"
-    words = element("title", f"{bar.label}: {ended}{returned}")
     strip = STRIP if bar.kind is Kind.GUEST else THICK
-    rect = element("rect", words, class_=bar.kind.value, x=x, y=y + THICK - strip, width=width, height=strip, rx=2,
+    return element("rect", element("title", f"{bar.label}: {ended}{returned}"), class_=bar.kind.value, x=x,
+                   y=y + THICK - strip, width=max(round(right - x, 1), 1.5), height=strip, rx=2,
                    style=f"fill: url(#{name}-wait)" if bar.kind is Kind.WAIT else None)
-    shown = bar.label + (" …" if bar.end is None else "")
-    if not labelled or bar.kind in (Kind.WAIT, Kind.GUEST, Kind.FIRMWARE) or len(shown) * LETTER + 8 > width:
-        return rect
-    return element("g", rect, element("text", shown, class_="on", x=x + 4, y=y + THICK / 2 + 3))
+
+
+def _label(bar: Bar, axis: Axis, y: float) -> Element | None:
+    """The words on a bar, if there is room."""
+    shown, x = bar.label + (" …" if bar.end is None else ""), axis(bar.start)
+    if bar.kind in (Kind.WAIT, Kind.GUEST, Kind.FIRMWARE) or x + len(shown) * LETTER + 8 > axis(bar.until(axis.end)):
+        return None
+    return element("text", shown, class_="on", x=x + 4, y=y + THICK / 2 + 3)
 
 
 def _ticks(launch: Launch, axis: Axis, bottom: float) -> list[Element]:
@@ -130,8 +135,10 @@ def _legend(y: float, name: str) -> Iterable[Element]:
     """What each colour means."""
     x = 8.0
     for kind, words in LEGEND:
-        yield element("rect", class_=kind.value, x=x, y=y - 10, width=18, height=12, rx=2,
-                      style=f"fill: url(#{name}-wait)" if kind is Kind.WAIT else None)
+        shape = {"x": x, "y": y - 10, "width": 18, "height": 12, "rx": 2}
+        yield element("rect", class_="other" if kind is Kind.WAIT else kind.value, **shape)
+        if kind is Kind.WAIT:
+            yield element("rect", style=f"fill: url(#{name}-wait)", **shape)
         yield element("text", words, x=x + 24, y=y)
         x += 24 + len(words) * LETTER + 22
 
