@@ -36,12 +36,12 @@ class Page:
 
 RELEASED = ("LAUNCH_FINISH waits for vCPU 0's mutex", "LAUNCH_FINISH waits for vCPU 2's mutex",
             *(f"LAUNCH_FINISH held vCPU {vcpu}'s mutex for " for vcpu in (0, 1, 2)))
-WRONG = ("nobody released it", "was in KVM_RUN while", "did not return", "did not take")
+WRONG = ("nobody released it", "was in KVM_RUN while", "did not return", "did not take", "in vain")
 PAGES = {
     "6.12.y": Page("6.12.y", None, 0, RELEASED, WRONG),
     "mainline": Page("mainline", None, 0, RELEASED, WRONG),
     "the first posting": Page("6.12.y", "leak-on-success", 1, ("LAUNCH_FINISH took vCPU 0's mutex, and nobody released it.",
-                                                               "KVM_RUN of vCPU 0 did not return.")),
+                                                               "KVM_RUN of vCPU 0 waited ")),
     "6.12 as shipped": Page("6.12.y", "no-lock", 1, ("vCPU 0 was in KVM_RUN while LAUNCH_FINISH encrypted the VMSAs.",
                                                      "LAUNCH_FINISH did not take vCPU 0's mutex."), WRONG[:1]),
 }

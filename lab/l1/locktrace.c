@@ -23,6 +23,8 @@ static const struct {
 	{ "buffer_size_kb", "8192" },
 	/* Seconds that all CPUs agree on. */
 	{ "trace_clock", "global" },
+	/* Addresses as they are: a hashed one may not be ready yet. */
+	{ "options/hash-ptr", "0" },
 	/* Threads of other processes have no part in this launch. */
 	{ "options/record-tgid", "1" },
 	{ "options/event-fork", "1" },

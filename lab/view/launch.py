@@ -42,6 +42,8 @@ class Bar:
     label: str
     # The value that a call returned.
     returned: int | None = None
+    # A wait that ended without the lock, or did not end.
+    in_vain: bool = False
 
     def until(self, end: int) -> int:
         """Its end, if the trace ended then."""
@@ -167,12 +169,12 @@ class _Reader:
         self.names.setdefault(event.lock, event.lock_name)
         self.holds.setdefault(event.lock, [])
         for bar in self.open.get(event.thread, []):
-            if event.lock_name == VCPU_MUTEX and bar.label in VCPU_CALLS.values() or bar.label.startswith("ioctl"):
+            if event.lock_name == VCPU_MUTEX:
                 self.lock_of.setdefault(id(bar), event.lock)
         if event.tried:
             self.hold(event)
             return
-        bar = Bar(event.time, None, Kind.WAIT, f"{self.doing(event.thread)[1]} waits")
+        bar = Bar(event.time, None, Kind.WAIT, self.doing(event.thread)[1], in_vain=True)
         self.waiting[event.thread, event.lock] = bar
         held = self.holds[event.lock]
         if held and held[-1].end is None:
@@ -187,7 +189,7 @@ class _Reader:
         """A wait is over."""
         waited = self.waiting.pop((event.thread, event.lock), None)
         if waited is not None:
-            waited.end = event.time
+            waited.end, waited.in_vain = event.time, False
         self.hold(event)
 
     def on_lock_release(self, event: Event) -> None:
@@ -276,7 +278,7 @@ def describe(launch: Launch) -> list[str]:
             else "LAUNCH_FINISH did not return."]
     for wait in launch.waits:
         if wait.until(end) - wait.start >= 1000:
-            said.append(f"{wait.label}, for {_ms(wait.until(end) - wait.start)}.")
+            said.append(f"{wait.label}, for {_ms(wait.until(end) - wait.start)}{', in vain' if wait.in_vain else ''}.")
     said += _of_mutexes(launch)
     encrypted = [bar for bar in launch.firmware.bars if bar.label == PSP_NAMES[PSP_UPDATE] and bar.overlaps(finish, end)]
     for vcpu, row in sorted(launch.mutexes.items()):
@@ -284,6 +286,8 @@ def describe(launch: Launch) -> list[str]:
         if any(bar.overlaps(update, end) for bar in running for update in encrypted):
             said.append(f"vCPU {vcpu} was in KVM_RUN while LAUNCH_FINISH encrypted the VMSAs.")
     for vcpu, row in sorted(launch.calls.items()):
+        said += [f"{bar.label} of vCPU {vcpu} waited {_ms(bar.until(end) - bar.start)} for the mutex, in vain."
+                 for bar in row.bars if bar.kind is Kind.WAIT and bar.in_vain]
         said += [f"{bar.label} of vCPU {vcpu} did not return." for bar in row.bars
                  if bar.end is None and bar.kind in (Kind.RUN, Kind.OTHER)]
     return said

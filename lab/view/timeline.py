@@ -31,7 +31,7 @@ STYLE = """
 .tl text { font: 12px system-ui, sans-serif; fill: var(--text); } .tl .quiet { fill: var(--quiet); }
 .tl .title { font-size: 15px; font-weight: 600; } .tl .on { fill: var(--on); pointer-events: none; }
 .tl .ground { fill: var(--ground); } .tl .line { stroke: var(--line); } .tl .edge { stroke: var(--finish);
-  stroke-dasharray: 3 3; } .tl .stripe { stroke: var(--stripe); stroke-width: 6; opacity: .6; }
+  stroke-dasharray: 3 3; } .tl .stripe { stroke: var(--stripe); stroke-width: 6; opacity: .4; }
 .tl .finish { fill: var(--finish); } .tl .run { fill: var(--run); } .tl .guest { fill: var(--guest); }
 .tl .other { fill: var(--other); } .tl .firmware { fill: var(--firmware); }
 """
@@ -100,8 +100,9 @@ def _bar(bar: Bar, axis: Axis, y: float, name: str) -> Element:
     x, right = axis(bar.start), axis(bar.until(axis.end))
     ended = "has no end in the trace" if bar.end is None else f"{bar.end - bar.start} µs"
     returned = "" if bar.returned is None else f", returned {bar.returned}"
+    waits = " waits for the lock" if bar.kind is Kind.WAIT and "waits" not in bar.label else ""
     strip = STRIP if bar.kind is Kind.GUEST else THICK
-    return element("rect", element("title", f"{bar.label}: {ended}{returned}"), class_=bar.kind.value, x=x,
+    return element("rect", element("title", f"{bar.label}{waits}: {ended}{returned}"), class_=bar.kind.value, x=x,
                    y=y + THICK - strip, width=max(round(right - x, 1), 1.5), height=strip, rx=2,
                    style=f"fill: url(#{name}-wait)" if bar.kind is Kind.WAIT else None)
 
