@@ -68,7 +68,7 @@ def test_flake8() -> None:
     clean("flake8", "--config", TOP / "setup.cfg", *python_files())
 
 
-@pytest.mark.parametrize("name", ["lab/l1/init.c"])
+@pytest.mark.parametrize("name", ["lab/l1/init.c", "lab/l1/locktrace.c"])
 def test_programs_of_l1_have_no_warning(name: str) -> None:
     """finish.c needs the headers of the kernel under test, which bench compiles it with."""
     clean("gcc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-O2", name)
