@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Started by ./snplab as `python3 -I -B lab`: the repository's top takes the place of lab/ on the module path."""
+"""./snplab starts this as `python3 -I -B lab`. It replaces lab/ on the module path by the repository's top."""
 import os
 import sys
 

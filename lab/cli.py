@@ -28,13 +28,13 @@ usage: ./snplab VERB [OPTION]...
   guest [--tree ...]  a Linux SNP guest on that kernel, with Debian's own QEMU, firmware and guest
   mutants [GLOB...]   wrong versions of the series, and the layers that catch each
   shell [--tree ...]  a shell in L1, the kernel under test on the emulated host
-  bench [--tree ...]  what the locks cost, in instructions
+  bench [--tree ...]  the cost of the locks, in instructions
   host                the emulated SNP host for other tools: QEMU's path and command line
-  hw                  the launch test on this machine, if it is an SEV-SNP host; what it lacks, if not
+  hw                  the launch test on this machine; if it is no SEV-SNP host, the reasons
   tree TREE [DIR]     the series as commits in a git work tree
   refresh TREE [DIR]  the commits back as patches
   mail TREE           outgoing mail files
-  cache [--prune]     what the cache holds; removes what the newest versions do not use
+  cache [--prune]     the size of the cache; --prune removes files that the newest versions do not use
 
 Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 set-up failed,
 4 skipped, 124 timed out, 255 the kernel under test panicked.
@@ -52,7 +52,7 @@ class Verb(Protocol):
     OPTIONS: Sequence[Option]
 
     def main(self, session: Session, given: Given) -> int:
-        """Does it; returns the exit status."""
+        """Runs the verb; returns the exit status."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def open_streams() -> None:
-    """A caller may have closed standard input, output or error: what would be opened next must not take their place."""
+    """Opens /dev/null for a standard stream that the caller has closed: the next file opened would get its number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -85,7 +85,7 @@ def open_streams() -> None:
 
 
 def tell(text: str) -> int:
-    """A reader that goes away is no error."""
+    """Prints to standard output. A reader that goes away is no error."""
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
@@ -95,14 +95,14 @@ def tell(text: str) -> int:
 
 
 def run(name: str, verb: Verb, words: list[str]) -> int:
-    """Runs a verb: whatever happens, nothing of it goes on running, and the exit status says what it was."""
+    """Runs a verb. However it ends, its processes end with it, and the exit status says why it ended."""
     dry_run = DRY_RUN if getattr(verb, "DRY_RUN", True) else None
     options = [*verb.OPTIONS, *([dry_run] if dry_run else [])]
     session = Session(name, dry_run=dry_run is not None and DRY_RUN.name in words, answers=getattr(verb, "ANSWERS", False))
     status: int = Exit.SETUP
     try:
         catch_signals()
-        # First: a command line that is refused must not leave an old verdict.
+        # Before the command line is parsed: a refused one must not leave an old verdict in the file.
         for option in verb.OPTIONS:
             if option.name in CLAIMS:
                 claim(session, option.name, last_value(words, option.name))
@@ -119,14 +119,14 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
         complain(e.text())
     except Interrupted as e:
         status = 128 + e.number
-        complain("\nsnplab: interrupted: stopping what runs; the cache stays usable")
+        complain("\nsnplab: interrupted: stopping all processes; the cache stays usable")
     except Cancelled:
         status = Exit.SETUP
     except OSError as e:
         complain(setup_error(f"{e}", "is the disk full, or a file or folder not to be written?").text())
-    except Exception:  # a fault of ours: all of it, so that it can be mended
+    except Exception:  # a bug in snplab: print the whole trace for a report
         complain(traceback.format_exc())
-        complain(setup_error("a mistake in snplab itself: please report it, with the lines above").text())
+        complain(setup_error("a bug in snplab itself: please report it, with the lines above").text())
     finally:
         ignore_signals()
         session.processes.stop_all(session.grace)
@@ -136,7 +136,7 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
 
 
 def last_value(words: Sequence[str], option: str) -> str | None:
-    """The last file that an option names on a command line that may be wrong elsewhere."""
+    """The last file that an option names. The command line is not parsed yet and may have errors elsewhere."""
     found = None
     for word, after in zip(words, [*words[1:], "--"]):
         if word == "--":
@@ -149,7 +149,7 @@ def last_value(words: Sequence[str], option: str) -> str | None:
 
 
 def complain(text: str) -> None:
-    """To standard error. A reader that has gone away changes no exit status."""
+    """Prints to standard error. A reader that has gone away does not change the exit status."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -167,7 +167,7 @@ def claim(session: Session, option: str, path: str | None) -> None:
 
 
 def catch_signals() -> None:
-    """The first signal ends the run; the ones after it do not stop the cleaning up."""
+    """Makes the first signal end the run; later ones do not interrupt the clean-up."""
     def handler(number: int, _: FrameType | None) -> None:
         ignore_signals()
         raise Interrupted(number)
@@ -176,6 +176,6 @@ def catch_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """A second Ctrl-C does not stop the cleaning up."""
+    """Ignores signals from now on: a second Ctrl-C must not interrupt the clean-up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

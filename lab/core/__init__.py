@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The ground that every verb stands on: places, processes, steps, the terminal."""
+"""The modules that every verb uses: places, processes, steps, the terminal."""

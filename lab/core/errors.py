@@ -6,7 +6,7 @@ import enum
 
 
 class Exit(enum.IntEnum):
-    """README.md lists these."""
+    """The exit statuses that README.md lists."""
 
     PASS = 0
     FAIL = 1
@@ -25,7 +25,7 @@ class Stop(Exception):
         self.status = int(status)
         self.message = message
         self.hints = hints
-        # Lines that explain it, printed above it.
+        # Lines that explain the message, printed above it.
         self.before = ""
 
     def text(self) -> str:
@@ -38,7 +38,7 @@ class Cancelled(Exception):
 
 
 class Interrupted(Exception):
-    """The user, or the system, asked the run to end: carries the signal's number."""
+    """A signal asked the run to end; `number` is the signal's."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -46,10 +46,10 @@ class Interrupted(Exception):
 
 
 def setup_error(message: str, *hints: str) -> Stop:
-    """A fault of the machine, the network, a tree or a patch: nothing was tested."""
+    """Something is wrong with the machine, the network, a tree or a patch: nothing was tested."""
     return Stop(Exit.SETUP, message, *hints)
 
 
 def usage_error(message: str, *hints: str) -> Stop:
-    """A fault of the command line."""
+    """The command line is wrong."""
     return Stop(Exit.USAGE, message, *hints)

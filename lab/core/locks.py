@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Locks of the cache: one run at a time works in a folder; the others say so and wait."""
+"""Locks of the cache: one run at a time works in a folder; other runs wait, and tell the user."""
 from __future__ import annotations
 
 import fcntl
@@ -14,7 +14,7 @@ from lab.core.process import Processes
 
 
 class Lock:
-    """A lock that is held, until release() or the end of this process and of everything that it has started."""
+    """A held lock. It ends with release(), or once this process and all that it started have ended."""
 
     def __init__(self, descriptor: int, processes: Processes, own: threading.Lock) -> None:
         self._descriptor = descriptor
@@ -23,10 +23,10 @@ class Lock:
         processes.keep(descriptor)
 
     def release(self) -> None:
-        """Lets others have it. Releasing it twice does no harm."""
+        """Releases the lock. A second call does nothing."""
         if self._descriptor < 0:
             return
-        # Children have the same lock: closing our descriptor alone would leave it theirs.
+        # Children inherited the descriptor: closing ours alone would leave the lock held by them.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._processes.close(self._descriptor)
         self._descriptor = -1
@@ -40,8 +40,8 @@ class Lock:
 
 
 def take(file: Path, processes: Processes, tell: Callable[[str], None], own: threading.Lock | None = None) -> Lock:
-    """Waits for the lock. If another run holds it, tell() gets one line about that. `own` is this process's lock of that
-    name: steps that run side by side wait for each other without a word."""
+    """Waits for the lock. If another run holds it, tell() gets one line that says so. `own` is this process's lock of the
+    same name: steps of one run wait for each other silently."""
     own = own or threading.Lock()
     while not own.acquire(timeout=0.1):
         if processes.cancelled.is_set():
@@ -56,7 +56,7 @@ def take(file: Path, processes: Processes, tell: Callable[[str], None], own: thr
             if not told:
                 tell(f"waiting for another snplab that uses {file.name}")
                 told = True
-        # Not a blocking flock(): a Ctrl-C must end the wait.
+        # Polled: a blocking flock() would not see a Ctrl-C.
         if processes.cancelled.wait(0.1):
             os.close(descriptor)
             own.release()
@@ -64,7 +64,7 @@ def take(file: Path, processes: Processes, tell: Callable[[str], None], own: thr
 
 
 def is_held(file: Path) -> bool:
-    """Does another process hold it now? Changes nothing."""
+    """Does another process hold the lock now? Changes nothing."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -79,7 +79,7 @@ def is_held(file: Path) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], processes: Processes, every: float = 0.1) -> None:
-    """Returns when it is true; Cancelled if the run ends first."""
+    """Returns when the condition is true; raises Cancelled if the run ends first."""
     while not condition():
         if processes.cancelled.is_set():
             raise Cancelled

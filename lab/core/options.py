@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A verb's options: the table of them, and the words of the command line read by it."""
+"""The options of a verb, and the parser of its command line."""
 from __future__ import annotations
 
 import re
@@ -20,16 +20,16 @@ class Option:
 
 @dataclass
 class Given:
-    """The command line, read."""
+    """A parsed command line."""
 
     arguments: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
-    # The words behind "--".
+    # The words after "--".
     rest: list[str] = field(default_factory=list)
 
     def flag(self, name: str) -> bool:
-        """Is the flag there?"""
+        """Was the flag given?"""
         return name in self.flags
 
     def value(self, name: str) -> str | None:
@@ -37,7 +37,7 @@ class Given:
         return self.values.get(name)
 
     def file(self, name: str) -> Path | None:
-        """The file that an option names, which must be there."""
+        """The file that an option names; a usage error if it does not exist."""
         value = self.value(name)
         if value is None:
             return None
@@ -46,7 +46,7 @@ class Given:
         return Path(value).resolve()
 
     def folder(self, name: str) -> Path | None:
-        """The folder that an option names, which must be there."""
+        """The folder that an option names; a usage error if it does not exist."""
         value = self.value(name)
         if value is None:
             return None
@@ -55,7 +55,7 @@ class Given:
         return Path(value).resolve()
 
     def number(self, name: str, least: int, most: int, default: int) -> int:
-        """A number in a range."""
+        """An option's number; a usage error outside of the range."""
         value = self.value(name)
         if value is None:
             return default
@@ -64,21 +64,21 @@ class Given:
         return int(value)
 
     def seconds(self, name: str) -> int | None:
-        """A time-out."""
+        """An option's number of seconds."""
         value = self.value(name)
         if value is not None and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
             raise usage_error(f"{name} wants seconds, found '{value}'")
         return None if value is None else int(value)
 
     def line(self, name: str) -> str | None:
-        """A text of one line."""
+        """An option's text; a usage error if it has more than one line."""
         value = self.value(name)
         if value is not None and "\n" in value:
             raise usage_error(f"{name}: expected one line, found several")
         return value
 
     def no_arguments(self, verb: str, *hints: str) -> None:
-        """For verbs that have options only."""
+        """Refuses arguments that are not options."""
         if self.arguments:
             raise usage_error(f"{verb} takes no argument: '{self.arguments[0]}'", *hints)
 
@@ -88,7 +88,7 @@ DRY_RUN = Option("--dry-run")
 
 
 def parse(verb: str, options: Sequence[Option], words: Sequence[str], takes_rest: bool = False) -> Given:
-    """Reads a verb's words. A word that begins with -- is no option's value, unless written --OPTION=--VALUE."""
+    """Parses a verb's command line. A value that begins with -- has to be written --OPTION=--VALUE."""
     table = {option.name: option for option in options}
     given, left = Given(), list(words)
     while left:

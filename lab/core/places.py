@@ -13,20 +13,20 @@ from lab.core.errors import setup_error
 LAB = Path(__file__).resolve().parent.parent
 TOP = LAB.parent
 SERIES = TOP / "series"
-# The layout of the cache, and the folders of the one before, which had no name.
+# The cache's current layout is the folder v2. The layout before it had these folders at the cache's top.
 LAYOUT = "v2"
 OLD_LAYOUT = ("apt", "base", "ccache", "locks", "mutants", "runs", "work")
 VERSION_LINE = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL) *= *(\d*)", re.M)
 
 
 def tilde(path: Path | str) -> str:
-    """A path as the user would write it."""
+    """The path, with ~ for the user's home."""
     text, home = str(path), os.environ.get("HOME") or "/nonexistent"
     return "~" + text[len(home):] if text.startswith(home + "/") else text
 
 
 def slug(text: str) -> str:
-    """A name that can stand in a path and in a lock's name."""
+    """The text with each character replaced that a file's name should not have."""
     return re.sub(r"[^A-Za-z0-9.+-]", "_", text)
 
 
@@ -41,7 +41,7 @@ def free_mib(folder: Path) -> int:
 
 
 def need_space(folder: Path, mib: int, what: str) -> None:
-    """An early, plain refusal instead of a build that dies on a full disk."""
+    """Raises if the folder's disk has too little space left for `what`, before a build fails in the middle."""
     have = free_mib(folder)
     if have < mib:
         raise setup_error(
@@ -50,7 +50,7 @@ def need_space(folder: Path, mib: int, what: str) -> None:
 
 
 def out_of_space(folder: Path) -> None:
-    """Raises if a failure just now is most likely that of a full disk."""
+    """Raises if the disk is full: call it after a failure that a full disk may have caused."""
     have = free_mib(folder)
     if have <= 300:
         raise setup_error(f"no space left in {tilde(folder)}: {have} MiB are free",
@@ -58,37 +58,37 @@ def out_of_space(folder: Path) -> None:
 
 
 def cache_top() -> Path:
-    """The folder that can be deleted. A relative XDG_CACHE_HOME is to be ignored, says the XDG specification."""
+    """The cache's top folder, for all layouts. The XDG specification says to ignore a relative XDG_CACHE_HOME."""
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     return Path(xdg if xdg.startswith("/") else os.environ.get("HOME", "") + "/.cache") / "snplab"
 
 
 def cache_root() -> Path:
-    """This version's part of it: another layout has another name, so that nothing of it is misread."""
+    """The folder of the current layout. Each layout has its own folder, so that no version misreads another's files."""
     return cache_top() / LAYOUT
 
 
 def older_parts() -> list[Path]:
-    """Folders that older versions have left beside it."""
+    """Folders that versions with an older layout have left beside the current one."""
     top = cache_top()
     return sorted(p for p in top.iterdir() if p.name in OLD_LAYOUT) if top.is_dir() else []
 
 
 class Cache:
-    """The folder of everything that is fetched and built. All of it can be deleted at any time."""
+    """The folder for all that is fetched and built. The user can delete all of it at any time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def check(self) -> None:
-        """Refuses a place where kbuild and make, which take neither spaces nor colons, cannot work."""
+        """Refuses a path with spaces, colons or quotes: kbuild and make cannot work there."""
         place = str(self.root.parent)
         if place == "/.cache/snplab" or re.search(r"[\s:'\"]", place):
             raise setup_error(f"the cache cannot be in '{place}': expected a folder without spaces, colons and quotes",
                               "set HOME, or XDG_CACHE_HOME to such a folder")
 
     def folder(self, name: str) -> Path:
-        """The cache's folder NAME, made if need be."""
+        """The cache's folder NAME, created if it is missing."""
         self.check()
         path = self.root / name
         try:
@@ -99,7 +99,7 @@ class Cache:
         return path
 
     def holds(self, path: Path) -> bool:
-        """Is this one of the unpacked sources, which nobody edits?"""
+        """Is this path one of the cache's unpacked sources, which nobody edits?"""
         return path.parent == self.root / "base"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Commands: as they are shown, and as they are run."""
+"""Commands: how they are shown, and how they are run."""
 from __future__ import annotations
 
 import os
@@ -16,15 +16,15 @@ from pathlib import Path
 from lab.core.errors import Cancelled
 
 PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
-# Build output must not depend on somebody's habits, nor git on somebody's repository.
+# Variables of the user's environment that would change what make builds, or which repository git works in.
 HABITS = ("MAKEFLAGS", "MFLAGS", "CDPATH", "GREP_OPTIONS", "KBUILD_OUTPUT", "ARCH", "CROSS_COMPILE",
           "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-# First the programs that apt installs: a pyenv's python, first on somebody's PATH, lacks packages that kernels want.
+# Before the user's PATH: a python of pyenv, for example, lacks Debian's packages that a kernel build needs.
 SYSTEM_PATH = "/usr/bin:/usr/sbin:/bin:/sbin"
 
 
 def set_environment() -> None:
-    """Makes this process's environment, and so that of everything it starts, the lab's."""
+    """Sets the environment of this process, and so of everything that it starts."""
     os.environ["PATH"] = SYSTEM_PATH + (":" + os.environ["PATH"] if os.environ.get("PATH") else "")
     os.environ["LC_ALL"] = "C.UTF-8"
     for name in HABITS:
@@ -32,13 +32,13 @@ def set_environment() -> None:
 
 
 def quote(words: Iterable[str]) -> str:
-    """Words as they can be pasted into a shell."""
+    """The words as one line that can be pasted into a shell."""
     return " ".join(word if PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, its folder, and the variables that it has besides our environment."""
+    """A command line, its working folder, and the variables that it gets in addition to our environment."""
 
     argv: tuple[str, ...]
     cwd: Path | None = None
@@ -54,17 +54,17 @@ class Command:
         return quote(words) + (f"  # {self.note}" if self.note else "")
 
     def environment(self) -> dict[str, str]:
-        """The whole environment that it runs in."""
+        """The whole environment that the command runs in."""
         return {**os.environ, **self.env}
 
 
 def command(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, note: str = "") -> Command:
-    """A Command of words and paths."""
+    """Makes a Command from words and paths."""
     return Command(tuple(str(word) for word in words), cwd, dict(env or {}), note)
 
 
 class CommandFailed(Exception):
-    """A command that a step needs ended with another status than 0."""
+    """A command failed that a step needs."""
 
     def __init__(self, status: int, cmd: Command) -> None:
         super().__init__(f"{cmd.argv[0]} ended with status {status}")
@@ -73,33 +73,33 @@ class CommandFailed(Exception):
 
 
 class Processes:
-    """All processes that run for this session, each in a group of its own, so that Ctrl-C ends all of each."""
+    """The session's running processes. Each has a process group, so that Ctrl-C ends its children too."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
-        # Descriptors of the locks that are held. Children keep them: after a kill -9 of ours, a build that goes on without
-        # us still holds its tree's lock, and the next run waits for it.
+        # Descriptors of the held locks. Children inherit them: a build that survives a kill -9 of this process still holds
+        # its tree's lock, and the next run waits for it.
         self._kept: set[int] = set()
         self.cancelled = threading.Event()
-        # Held while something must be done whole or not at all.
+        # Held while a block runs that Ctrl-C must not interrupt (Job.whole()).
         self.whole = threading.Lock()
 
     def keep(self, descriptor: int) -> None:
-        """From now on children inherit it."""
+        """Children that start from now on inherit this descriptor."""
         with self._lock:
             self._kept.add(descriptor)
 
     def close(self, descriptor: int) -> None:
-        """Closes it, while nothing is just being started that would inherit it."""
+        """Closes the descriptor. The lock keeps start() from passing it to a child at the same time."""
         with self._lock:
             self._kept.discard(descriptor)
             os.close(descriptor)
 
     def start(self, cmd: Command, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None,
               more_fds: Iterable[int] = (), locks: bool = True) -> subprocess.Popen[bytes]:
-        """Starts it in a process group of its own; Cancelled once the run is ending. Without `locks` it holds none of
-        ours: for a QEMU, which pauses at L1's end and would hold them for ever if we were killed."""
+        """Starts a command in its own process group; raises Cancelled once the run is ending. With locks=False the child
+        inherits no lock: a QEMU pauses when L1 ends, and would hold the locks for ever if this process were killed."""
         with self._lock:
             if self.cancelled.is_set():
                 raise Cancelled
@@ -110,7 +110,8 @@ class Processes:
         return process
 
     def ended(self, process: subprocess.Popen[bytes]) -> int:
-        """Waits for it, and ends whatever it has left in its group. Its exit status, 128 + the signal's number if any."""
+        """Waits for the process, and kills what is left in its group. Returns its exit status, or 128 + the signal's
+        number."""
         status = process.wait()
         self._kill(process, signal.SIGKILL)
         with self._lock:
@@ -120,7 +121,7 @@ class Processes:
         return 128 - status if status < 0 else status
 
     def stop_all(self, grace: float) -> None:
-        """Asks all of them to end, and makes them after that many seconds."""
+        """Sends SIGTERM to all processes, and SIGKILL after `grace` seconds."""
         with self.whole:
             self.cancelled.set()
         with self._lock:
@@ -142,7 +143,7 @@ class Processes:
 
     @staticmethod
     def _alive(process: subprocess.Popen[bytes]) -> bool:
-        """Does any process of its group still run? Our own zombies do not count."""
+        """Does any process of the group still run? Zombies of ours do not count."""
         if process.poll() is None:
             return True
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One run of snplab: the state that every part of it shares, and the cleaning up at its end."""
+"""One run of snplab: the state that all its parts share, and the clean-up at its end."""
 from __future__ import annotations
 
 import fcntl
@@ -20,40 +20,40 @@ from lab.core.places import Cache, cache_root
 from lab.core.process import Processes
 from lab.core.terminal import Terminal
 
-# The newest folders of logs that stay, those of the last hour aside.
+# How many old folders of logs are kept, besides those of the last hour.
 RUNS_KEPT = 20
-# The lock that every run shares.
+# The lock that every run holds shared, and cache --prune takes exclusively.
 IN_USE = "in-use"
 WORDS = {Exit.USAGE: "usage", Exit.SKIP: "skip"}
 INTERRUPTED = (129, 130, 143)
 
 
 class Session:
-    """A verb that runs: its output, its cache, its folder of logs, its processes."""
+    """One run of a verb: its output, its cache, its folder of logs, its processes."""
 
     def __init__(self, verb: str, *, dry_run: bool = False, answers: bool = False) -> None:
         self.verb = verb
         self.dry_run = dry_run
         self.cache = Cache(cache_root())
-        # A verb that answers on standard output says everything else on standard error.
+        # If the verb's result goes to standard output, everything else goes to standard error.
         self.terminal = Terminal(sys.stderr if answers else sys.stdout)
         self.processes = Processes()
-        # How many seconds a stopped process may take to end; dpkg, in the middle of unpacking, gets more.
+        # How many seconds a process gets between SIGTERM and SIGKILL. dpkg gets more, to finish unpacking.
         self.grace = 3.0
         self.json: Path | None = None
-        # The verb has written its JSON itself.
+        # True once the verb has written its own JSON.
         self.json_done = False
         # The page that --html asks for.
         self.html: Path | None = None
         self._run_dir: Path | None = None
         self._at_exit: list[Callable[[], None]] = []
-        # Steps that run side by side want the same lock: they wait for each other without a word.
+        # This process's locks by name: its own steps wait for each other silently.
         self._own_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._in_use: int | None = None
 
     @property
     def run_dir(self) -> Path:
-        """This run's own folder for logs, made when it is first asked for; a name only in a dry run."""
+        """This run's folder for logs, created at first use; in a dry run just a name."""
         if self._run_dir is None:
             if self.dry_run:
                 self._run_dir = self.cache.root / "runs" / "<this run>"
@@ -66,11 +66,11 @@ class Session:
 
     @property
     def has_run_dir(self) -> bool:
-        """Has anybody asked for the folder?"""
+        """Has this run created its folder of logs?"""
         return self._run_dir is not None and not self.dry_run
 
     def at_exit(self, function: Callable[[], None]) -> None:
-        """Called at the end, however the run ends; the last one first."""
+        """Registers a function for clean_up(), which calls them in reverse order, however the run ends."""
         self._at_exit.append(function)
 
     def lock(self, name: str, tell: Callable[[str], None] | None = None) -> locks.Lock:
@@ -79,13 +79,13 @@ class Session:
                           self._own_locks[name])
 
     def use_cache(self) -> None:
-        """Until this process ends, cache --prune leaves sources, modules and logs alone."""
+        """Keeps cache --prune from removing sources, modules and logs until this process ends."""
         if self._in_use is None:
             self._in_use = os.open(self.cache.folder("locks") / IN_USE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def claim_json(self, path: Path) -> None:
-        """Empties the file now: an old verdict must not be taken for this run's."""
+        """Empties the file now, so that nobody takes an old verdict for this run's."""
         with open(path, "w", encoding="utf-8"):
             pass
         self.json = path
@@ -103,7 +103,7 @@ class Session:
         self.html = path
 
     def clean_up(self) -> None:
-        """Runs the functions given to at_exit(); one that fails does not keep the others from running."""
+        """Runs the functions given to at_exit(), even if one of them fails."""
         while self._at_exit:
             try:
                 self._at_exit.pop()()
@@ -111,7 +111,7 @@ class Session:
                 print(f"snplab: while cleaning up: {e}", file=sys.stderr)
 
     def json_of_failure(self, status: int) -> None:
-        """A run that does not get as far as a verdict leaves one that says so."""
+        """Writes a JSON file that says why the run ended without a verdict of its own."""
         if self.json is None or self.json_done or self.dry_run:
             return
         known = Exit(status) if status in list(Exit) else Exit.SETUP
@@ -124,7 +124,7 @@ class Session:
 
 
 def drop_old_runs(runs: Path) -> None:
-    """Keeps the newest folders of logs, and those of the last hour: another run may be writing to them."""
+    """Removes old folders of logs. Those of the last hour stay: another run may still write to them."""
     hour_ago = time.time() - 3600
     old = sorted((d for d in runs.iterdir() if d.is_dir() and d.stat().st_mtime < hour_ago), reverse=True)
     for folder in old[RUNS_KEPT - 1:]:

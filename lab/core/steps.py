@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A verb is a plan: a list of steps.
+"""A verb's plan is a list of steps.
 
 A step has a title, a body that does the work, the commands that --dry-run shows for it, and the steps that it comes after.
-Steps that do not depend on each other run side by side. They are shown in the plan's order: a line appears when every step
-before it has ended, so that a run and a dry run list the same steps in the same order.
+Steps that do not depend on each other run in parallel. A step's line appears once every step before it has ended, so that a
+run and a dry run list the same steps in the same order.
 """
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from lab.core.session import Session
 from lab.core.terminal import ProgressClock, bar
 
 Shown = Callable[[], Iterable["Command | str"]]
-# From the new lines of a step's log to (objects done, objects in all), or None.
+# Takes the new lines of a step's log; returns (objects done, objects in all), or None.
 Meter = Callable[[list[str]], "tuple[int, int] | None"]
-# Lines of a log that say nothing about how far a step is.
+# Beginnings of log lines that do not show progress.
 DULL = ("+ ", "== ", "make: ", "make[")
 
 
 class Job:
-    """The argument of a running step's body. Everything that the body starts by it is logged, and ends with the step."""
+    """The handle that a step's body gets. All that the body starts through it is logged, and ends with the step."""
 
     def __init__(self, session: Session, log: Path) -> None:
         self.session = session
@@ -42,22 +42,22 @@ class Job:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises Cancelled if the run is ending: for loops that start nothing."""
+        """Raises Cancelled if the run is ending. A loop that starts no process has to call it."""
         if self.session.processes.cancelled.is_set():
             raise Cancelled
 
     def write(self, text: str) -> None:
-        """A line for the log."""
+        """Writes a line to the log."""
         self.log.write(text + "\n")
 
     def tell(self, text: str) -> None:
-        """A line for the user, below the step's."""
+        """Writes a line to the log, and shows it to the user below the step's line."""
         self.write(text)
         with self._lock:
             self._told.append(text)
 
     def take_told(self) -> list[str]:
-        """The lines that the user has not seen yet."""
+        """Returns the lines that are not shown yet, and forgets them."""
         with self._lock:
             told, self._told = self._told, []
         return told
@@ -67,18 +67,19 @@ class Job:
         return self.session.lock(name, self.tell)
 
     def status(self, cmd: Command, *, stdin: bytes | None = None) -> int:
-        """Runs it with its output in the log. Returns its exit status."""
+        """Runs a command with its output in the log. Returns its exit status."""
         self.write(f"+ {cmd.shown()}")
         return self._run(cmd, stdin, None)[0]
 
     def run(self, cmd: Command, *, stdin: bytes | None = None) -> None:
-        """Runs it with its output in the log. Raises CommandFailed for any status but 0."""
+        """Runs a command with its output in the log. Raises CommandFailed for any status but 0."""
         status = self.status(cmd, stdin=stdin)
         if status:
             raise CommandFailed(status, cmd)
 
     def bytes_of(self, cmd: Command, *, stdin: bytes | None = None, ok: Iterable[int] = (0,)) -> bytes:
-        """Its standard output; standard error goes to the log. Raises CommandFailed for a status that is not in `ok`."""
+        """Returns a command's standard output; standard error goes to the log. Raises CommandFailed for a status not in
+        `ok`."""
         status, output = self._run(cmd, stdin, subprocess.PIPE)
         if status not in ok:
             self.write(f"+ {cmd.shown()}: status {status}")
@@ -86,7 +87,7 @@ class Job:
         return output
 
     def output(self, cmd: Command, *, stdin: bytes | None = None, ok: Iterable[int] = (0,)) -> str:
-        """Its standard output as text."""
+        """bytes_of(), decoded."""
         return self.bytes_of(cmd, stdin=stdin, ok=ok).decode("utf-8", "replace")
 
     def _run(self, cmd: Command, stdin: bytes | None, stdout: int | None) -> tuple[int, bytes]:
@@ -98,14 +99,14 @@ class Job:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """The block inside runs whole or not at all: a Ctrl-C waits."""
+        """Runs the block without interruption: a Ctrl-C takes effect after it."""
         with self.session.processes.whole:
             self.check()
             yield
 
 
 def side_by_side(*functions: Callable[[], None]) -> None:
-    """Runs functions at once, each in a thread; raises the first one's exception after all have ended."""
+    """Runs the functions in parallel, each in a thread. Raises the first exception after all have ended."""
     errors: list[BaseException] = []
 
     def work(function: Callable[[], None]) -> None:
@@ -129,9 +130,9 @@ class Step:
     title: str | Callable[[], str]
     body: Callable[[Job], None]
     shown: Shown
-    # None: after the step before it in the plan; (): after nothing.
+    # The steps that must end first. None: the one before it in the plan; (): none.
     after: tuple[Step, ...] | None = None
-    # How many seconds it has to end by itself after a Ctrl-C.
+    # How many seconds its processes get to end after a Ctrl-C.
     grace: float = 3.0
     job: Job | None = field(default=None, repr=False)
     begun: float = 0.0
@@ -140,12 +141,12 @@ class Step:
     error: BaseException | None = None
 
     def text(self) -> str:
-        """Its title as it is known now."""
+        """The title. It may change: some titles name a version that an earlier step finds."""
         return self.title if isinstance(self.title, str) else self.title()
 
 
 def nothing() -> Iterable[Command | str]:
-    """The commands of a step that has none."""
+    """For a step without commands to show."""
     return ()
 
 
@@ -154,10 +155,10 @@ class Plan:
 
     def __init__(self, session: Session, more: int = 0, logs: Path | None = None) -> None:
         self.session = session
-        # Where the steps' logs go; this run's folder if there is no other.
+        # The folder for the steps' logs; None: this run's folder.
         self.logs = logs
         self.steps: list[Step] = []
-        # Steps that the verb runs and shows itself after these, such as a boot with its output live.
+        # How many more steps the verb runs and shows itself after these, such as a boot with live output.
         self.more = more
         self._changed = threading.Condition()
 
@@ -185,7 +186,7 @@ class Plan:
                 self.session.terminal.say(self.head(number, step.text()))
                 show(self.session, step.shown())
             return
-        # Made now: not by two steps at once.
+        # Created here, before two steps could do so at the same time.
         (self.logs or self.session.run_dir).mkdir(exist_ok=True)
         shown = 0
         try:
@@ -220,7 +221,7 @@ class Plan:
                 self._changed.notify_all()
 
     def _show_until_done(self, index: int) -> None:
-        """Shows the step at that index until it has ended; keeps starting steps that have become ready."""
+        """Shows the step until it has ended, and meanwhile starts other steps that become ready."""
         step, terminal = self.steps[index], self.session.terminal
         head = self.head(index + 1, step.text())
         terminal.begin(head)
@@ -242,7 +243,7 @@ class Plan:
 
     def _beside(self, shown: Step) -> str:
         others = [s.text() for s in self.steps if s.begun and not s.done and s is not shown]
-        return f"beside it: {', '.join(others)}" if others else ""
+        return f"in parallel: {', '.join(others)}" if others else ""
 
     def _fail_if_any(self, index: int, head: str) -> None:
         failed = next((s for s in self.steps if s.error is not None and not isinstance(s.error, Cancelled)), None)
@@ -261,7 +262,7 @@ class Plan:
         raise describe(failed)
 
     def _join(self) -> None:
-        """Gives the steps' threads, which have nothing running any more, the time to see that."""
+        """Waits until the steps' threads have noticed that their processes were stopped."""
         end = time.monotonic() + 5
         with self._changed:
             while time.monotonic() < end and any(s.begun and not s.done for s in self.steps):
@@ -274,7 +275,7 @@ def step_seconds(step: Step) -> float:
 
 
 def describe(step: Step) -> BaseException:
-    """The Stop that says why a step has failed, with the path of its log."""
+    """Makes the Stop that says why a step failed, with the path of its log."""
     error, log = step.error, step.job.log_path if step.job else Path()
     where = f"        log: {tilde(log)}"
     if isinstance(error, Stop):
@@ -290,7 +291,7 @@ def describe(step: Step) -> BaseException:
 
 
 class StepFailed(Stop):
-    """A Stop whose text is complete."""
+    """A Stop whose message has its hints and prefix already."""
 
     def text(self) -> str:
         return self.message
@@ -303,7 +304,7 @@ def show(session: Session, commands: Iterable[Command | str]) -> None:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a file that may be large."""
+    """The last lines of a file, without reading all of it."""
     try:
         with open(path, "rb") as f:
             f.seek(0, 2)
@@ -314,7 +315,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 class Tail:
-    """How far a step is, from its log."""
+    """Reads a step's progress from the end of its log."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
@@ -323,7 +324,7 @@ class Tail:
         self._objects: tuple[int, int] | None = None
 
     def text(self) -> str:
-        """A bar if the step counts objects, and the log's last line that says something."""
+        """A bar if the step counts objects; otherwise the last line of the log that shows progress."""
         job = self._step.job
         if job is None:
             return ""

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TextIO
 
-# Progress appears after this many seconds; where no terminal is, a line every PROGRESS_LINES seconds.
+# Seconds before progress is shown. If the output is not a terminal, a line follows every PROGRESS_LINES seconds.
 PROGRESS_AFTER = 5
 PROGRESS_LINES = 30
 BAR = 24
@@ -21,25 +21,25 @@ def bar(done: int, total: int) -> str:
 
 
 class Terminal:
-    """Writes to standard output, or to standard error for verbs whose answer is on standard output."""
+    """Writes to standard output, or to standard error if the verb's result goes to standard output."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.is_tty = stream.isatty()
         self._lock = threading.RLock()
-        # A head without its newline is on the last line.
+        # True: the last line is a head from begin(), without its newline.
         self._open = False
-        # A progress text is on the last line, to be overwritten.
+        # True: the last line is a progress text, to be overwritten.
         self._progress = False
 
     def _write(self, text: str) -> None:
-        """A reader that goes away ends no run."""
+        """Writes the text. A reader that goes away does not end the run."""
         try:
             self.stream.write(text)
             self.stream.flush()
         except OSError:
             null = open(os.devnull, "w", encoding="utf-8")
-            # Python's own flush at the end would complain as well. The verb's answer may be on the other stream.
+            # Otherwise Python's flush at exit would fail too. The verb's result may go to the other stream.
             os.dup2(null.fileno(), self.stream.fileno())
             self.stream, self.is_tty = null, False
 
@@ -52,24 +52,24 @@ class Terminal:
             self._open = False
 
     def say(self, text: str) -> None:
-        """A line."""
+        """Prints a line."""
         with self._lock:
             self._clear()
             self._write(text + "\n")
 
     def note(self, text: str) -> None:
-        """A line below a step's."""
+        """Prints an indented line, below a step's."""
         self.say("      " + text)
 
     def begin(self, head: str) -> None:
-        """The start of a line that end() completes."""
+        """Prints the start of a line that end() completes."""
         with self._lock:
             self._clear()
             self._write(head)
             self._open = True
 
     def end(self, head: str, result: str) -> None:
-        """Completes the line of begin(); repeats its head if there was something in between."""
+        """Completes the line of begin(); repeats the head if other lines came after it."""
         with self._lock:
             if self._open:
                 self._write(f" {result}\n")
@@ -79,7 +79,7 @@ class Terminal:
                 self._write(f"{head} {result}\n")
 
     def progress(self, text: str) -> None:
-        """A text that the next line overwrites on a terminal; elsewhere a line."""
+        """Shows a text that the next line overwrites; a line of its own if the output is not a terminal."""
         with self._lock:
             if not self.is_tty:
                 self.note(text)
@@ -93,7 +93,7 @@ class Terminal:
 
 
 class ProgressClock:
-    """When the next progress text is due."""
+    """Decides when the next progress text is due."""
 
     def __init__(self, is_tty: bool) -> None:
         self.is_tty = is_tty
@@ -101,7 +101,7 @@ class ProgressClock:
         self._next = self.begin + PROGRESS_AFTER
 
     def due(self) -> bool:
-        """True now and then, as the kind of terminal wants it."""
+        """True each time a progress text should be shown: twice a second on a terminal, else every PROGRESS_LINES."""
         now = time.monotonic()
         if now < self._next:
             return False
