@@ -181,7 +181,7 @@ def test_globs(top: Path) -> None:
     write_test(top, "host-cpu", "def test_c(): pass\n")
     for glob in ("host-cpu", "host_cpu", "h*", "*-cpu"):
         assert names_in(check(top, "--dry-run", glob)) == ["host-cpu"], glob
-    assert check(top, "host-cpu").steps() == ["install what is missing", "tests: host-cpu"]
+    assert check(top, "host-cpu").steps() == ["install missing programs", "tests: host-cpu"]
 
 
 @pytest.mark.parametrize(("words", "pattern"), {

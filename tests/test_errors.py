@@ -118,7 +118,7 @@ CASES = {
     "run --dry-run prints the QEMU line": Case("run --dry-run", 0,
                                                "/bin/qemu-system-x86_64.* -machine q35,amd-snp-host=on .*-append "),
     "run: a note if QEMU is no SNP host": Case(
-        "run --dry-run", 0, "/bin/true has no emulated SNP host: what needs one will be skipped",
+        "run --dry-run", 0, "/bin/true has no emulated SNP host: tests that need one will be skipped",
         {"SNPLAB_QEMU": "/bin/true"}),
     "cache: an argument": Case("cache x", 2, "cache takes no argument: 'x'"),
 }

@@ -57,7 +57,7 @@ def test_series_becomes_commits(lab: Lab) -> None:
 def test_prints_the_path_and_nothing_else(lab: Lab, tmp_path: Path) -> None:
     done = lab.tree(tmp_path / "other")
     assert (done.status, done.stdout) == (0, f"{tmp_path}/other\n")
-    assert done.steps() == ["install what is missing", "make a work tree of linux 6.12.999 and the series"]
+    assert done.steps() == ["install missing programs", "make a work tree of linux 6.12.999 and the series"]
 
 
 def test_base_has_every_file_as_it_is(lab: Lab) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From packages and source trees to kernels, the emulated host and its images."""
+"""Fetches packages and source trees; builds kernels, the emulated host, and the images that they boot."""

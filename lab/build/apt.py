@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's packages by a private apt configuration: own sources list, own package lists, own archive folder. The machine's
-own apt is left alone; its mirror is the one that is used."""
+"""Downloads Debian's packages with a private apt configuration: own sources list, package lists and archive folder. It uses
+the machine's mirror, and leaves the machine's own apt alone."""
 from __future__ import annotations
 
 import re
@@ -15,21 +15,21 @@ from lab.core.places import need_space, out_of_space, tilde
 from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job
 
-# Where each package is looked for; the newest version wins, wherever it is.
+# The suites to look for packages in; the newest version of all of them wins.
 SUITES = ("trixie", "trixie-backports", "testing", "unstable", "bookworm-backports")
 SECURITY_SUITES = ("trixie-security", "bookworm-security")
-# Source packages: of the release whose QEMU it is.
+# The suites for source packages: QEMU's source is of this release.
 SOURCE_SUITES = ("trixie", "trixie-security")
-# The package lists, and the newest versions in them, are looked up again after this many seconds.
+# After this many seconds the package lists are read again, and searched for newer versions.
 LISTS_AGE = 720 * 60
 DEBIAN_SUITE = re.compile(r"(bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)(-updates|-backports)?")
 WHAT = "the sources of kernels and QEMU"
-# What stands for them.
+# The options that give source trees instead of these packages.
 OWN_TREES = "./snplab run --linux DIR --selftests DIR --qemu DIR"
 
 
 def is_fresh(path: Path) -> bool:
-    """Was the file written lately?"""
+    """Is the file younger than LISTS_AGE?"""
     try:
         return time.time() - path.stat().st_mtime < LISTS_AGE
     except OSError:
@@ -42,15 +42,15 @@ class Apt:
     def __init__(self, job: Job, what: str = WHAT, own_trees: str = OWN_TREES) -> None:
         self.job = job
         self.folder = job.session.cache.folder("apt")
-        # What the packages are, and what the user can do without them: for messages.
+        # For messages: the packages' purpose (a plural), and the user's alternative to fetching them.
         self.what = what
-        # Of the steps that fetch side by side any may fail first: what helps them all is in each one's message, and first.
+        # Several steps fetch in parallel and any may fail first: each message begins with the hint that helps them all.
         self.instead = f"copy {tilde(job.session.cache.root / 'base')} from a machine that has them"
         if own_trees:
             self.instead += f", or give source trees: {own_trees}"
 
     def tool(self, tool: str, *words: str, cwd: Path | None = None) -> Command:
-        """apt-get or apt-cache with the private configuration."""
+        """A command line of apt-get or apt-cache with the private configuration."""
         d = self.folder
         options = [f"Dir::Etc::sourcelist={d}/sources.list", "Dir::Etc::sourceparts=-", f"Dir::State::lists={d}/lists",
                    f"Dir::Cache={d}/cache", "Acquire::Languages=none",
@@ -58,12 +58,12 @@ class Apt:
                    "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false", "Acquire::Retries=2",
                    "Acquire::http::Timeout=30", "Acquire::https::Timeout=30", "APT::Architecture=amd64",
                    "APT::Sandbox::User=root",
-                   # A mirror that lags has lists whose time is over: they are as signed as ever, and better than none.
+                   # Accept the expired lists of a mirror that lags: their signatures are still checked.
                    "Acquire::Check-Valid-Until=false"]
         return command(tool, *(word for option in options for word in ("-o", option)), *words, cwd=cwd)
 
     def madison(self, *packages: str) -> list[list[str]]:
-        """The rows of apt-cache madison, newest first: package, version, the source's words."""
+        """The rows of apt-cache madison, newest first: package, version, source."""
         text = self.job.output(self.tool("apt-cache", "madison", *packages))
         return [[part.strip() for part in line.split("|")] for line in text.splitlines()]
 
@@ -71,13 +71,13 @@ class Apt:
         """(package, version) of all packages whose name matches, newest first."""
         text = self.job.output(self.tool("apt-cache", "search", "--names-only", pattern))
         names = sort_versions({line.split()[0] for line in text.splitlines() if line.strip()})
-        # All at once: apt-cache reads the package lists each time, which takes seconds.
+        # One call for all names: each call of apt-cache reads the package lists for seconds.
         rows = self.madison(*names) if names else []
         return list(dict.fromkeys((name, row[1]) for name in names for row in rows if row[0] == name))
 
     def refresh(self) -> None:
-        """Reads the package lists if they are old. Not being able to is an error only if there are none at all."""
-        # Another tree's fetch reads the same lists.
+        """Updates the package lists if they are old. A failure is an error only if there are no lists at all."""
+        # Fetches of other packages update the same lists.
         with self.job.lock("apt"):
             sources = self.folder / "sources.list"
             if is_fresh(self.folder / "fresh") and sources.exists() and "\ndeb-src " in sources.read_text(encoding="utf-8"):
@@ -96,12 +96,12 @@ class Apt:
             if not any((self.folder / "lists").glob("*_Packages*")):
                 out_of_space(self.folder)
                 raise setup_error("no package lists could be read: the network or the mirror does not answer",
-                                  "check the network and apt's sources; what apt said is in the log",
+                                  "check the network and apt's sources; apt's messages are in the log",
                                   f"without a network: {self.instead}")
-            self.job.tell("not every package list could be refreshed: going on with what is there")
+            self.job.tell("not every package list could be updated: going on with the lists in the cache")
 
     def refresh_or(self, there: str | None) -> bool:
-        """Refreshes the lists; False if that is not possible but something is `there` that will do."""
+        """Updates the lists. If that fails, returns False if the cache has a package to use instead: `there`, its name."""
         try:
             self.refresh()
             return True
@@ -125,8 +125,8 @@ def sources_list(archive: str, security: str | None) -> str:
 
 
 def mirrors(job: Job, instead: str) -> tuple[str, str | None]:
-    """The archive's address, then the security archive's: from apt's own reading of its sources, so that a commented-out
-    line or a disabled entry is not taken for a mirror."""
+    """The address of the archive, then of the security archive. apt itself lists them, so that a commented-out line or a
+    disabled entry is not taken for a mirror."""
     text = job.output(command("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)",
                               "Created-By: Packages"))
     count: Counter[str] = Counter()
@@ -142,7 +142,7 @@ def mirrors(job: Job, instead: str) -> tuple[str, str | None]:
     if not count:
         raise setup_error("expected an enabled Debian archive in this machine's apt sources, found none",
                           f"add one; or {instead}")
-    # A third party may call its suite bookworm as well: Debian has the most of them; the first of those with as many.
+    # A third party's archive may have a suite bookworm too, but Debian's has the most suites. On a tie the first one wins.
     archive = count.most_common(1)[0][0]
     if security is None and archive.endswith("/debian/"):
         security = archive.removesuffix("debian/") + "debian-security/"
@@ -150,10 +150,10 @@ def mirrors(job: Job, instead: str) -> tuple[str, str | None]:
 
 
 def version_key(text: str) -> list[tuple[int, int | str]]:
-    """For sorting names with numbers in them, as sort -V does: for Debian's names of kernels."""
+    """The key that sorts names with numbers as sort -V does, such as Debian's kernel packages."""
     return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def sort_versions(names: set[str]) -> list[str]:
-    """Newest first."""
+    """Sorts names by version, newest first."""
     return sorted(names, key=version_key, reverse=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The contents of the cache by kind and size, the parts that the newest versions do not use, and their removal.
+"""Lists the cache's contents by kind and size, and removes parts that the newest versions do not use.
 
-A folder goes only under its lock, and one that another run uses stays."""
+A folder is removed only under its lock; a folder that another run uses stays."""
 from __future__ import annotations
 
 import fcntl
@@ -49,12 +49,12 @@ class Removable:
 
     path: Path
     why: str
-    # The lock under which it goes.
+    # The lock to hold while it is removed.
     lock: str
 
 
 def size(path: Path, seen: set[tuple[int, int]] | None = None) -> int:
-    """Bytes on the disk below a path; a file with several names counts once, where it is met first."""
+    """The bytes on the disk below a path. A file with several hard links counts once, where it is found first."""
     seen = set() if seen is None else seen
     total = 0
     stack = [path]
@@ -79,12 +79,12 @@ def size(path: Path, seen: set[tuple[int, int]] | None = None) -> int:
 
 
 def shown_size(count: int) -> str:
-    """In MB or GB."""
+    """A number of bytes as text, in MB or GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def sizes(cache: Cache) -> list[tuple[str, str, int]]:
-    """(folder, what it is, bytes) of all that is in the cache, other things last."""
+    """(folder, description, bytes) for each folder of the cache; unknown folders last."""
     seen: set[tuple[int, int]] = set()
     found = [(kind.folder, kind.about, size(cache.root / kind.folder, seen)) for kind in KINDS
              if (cache.root / kind.folder).exists()]
@@ -96,17 +96,17 @@ def sizes(cache: Cache) -> list[tuple[str, str, int]]:
 
 
 def removable(cache: Cache) -> list[Removable]:
-    """All that the newest versions do not use."""
+    """Everything that the newest versions do not use."""
     return [*old_bases(cache), *old_works(cache), *half_made(cache), *old_mutants(cache), *old_runs(cache)]
 
 
 def named_bases(cache: Cache) -> set[str]:
-    """The unpacked sources that a NAME.newest names."""
+    """The names of the newest unpacked sources, from the files NAME.newest."""
     return {read(path).strip() for path in (cache.root / "base").glob("*.newest")}
 
 
 def old_bases(cache: Cache) -> Iterable[Removable]:
-    """Sources and packages that are not the newest any more."""
+    """Sources and packages that a newer version has replaced."""
     base = cache.root / "base"
     keep = named_bases(cache) | {own_meson(cache).name}
     for path in sorted(base.iterdir()) if base.is_dir() else ():
@@ -115,7 +115,7 @@ def old_bases(cache: Cache) -> Iterable[Removable]:
 
 
 def lock_of_base(name: str) -> str:
-    """The lock under which a source is fetched."""
+    """The lock that is held while this source is fetched."""
     if name.startswith("linux-source-"):
         release = name.removeprefix("linux-source-").partition("_")[0]
         return f"base-{release}.y" if is_tree(f"{release}.y") else "base-mainline"
@@ -127,7 +127,7 @@ def lock_of_base(name: str) -> str:
 
 
 def old_works(cache: Cache) -> Iterable[Removable]:
-    """Work folders whose source is gone or not the newest, and those of trees of the user's that have not been built for
+    """Work folders whose source is gone or not the newest, and work folders of the user's own trees that were not built for
     thirty days."""
     work = cache.root / "work"
     keep = named_bases(cache)
@@ -157,7 +157,7 @@ def half_made(cache: Cache) -> Iterable[Removable]:
 
 
 def old_mutants(cache: Cache) -> Iterable[Removable]:
-    """Modules that no run has used for thirty days, and those above the number that is kept."""
+    """Modules that no run has used for thirty days, and the oldest of more than KEPT."""
     folder = cache.root / "mutants"
     there = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime) if folder.is_dir() else []
     for number, path in enumerate(there):
@@ -166,7 +166,7 @@ def old_mutants(cache: Cache) -> Iterable[Removable]:
 
 
 def old_runs(cache: Cache) -> Iterable[Removable]:
-    """The logs of runs, those of the last hour and the newest ones aside."""
+    """The logs of runs, except those of the last hour and the newest ones before that."""
     runs = cache.root / "runs"
     old = sorted((p for p in runs.iterdir() if p.is_dir() and time.time() - p.stat().st_mtime > 3600),
                  reverse=True) if runs.is_dir() else []
@@ -175,7 +175,7 @@ def old_runs(cache: Cache) -> Iterable[Removable]:
 
 
 def prune(session: Session, tell: Callable[[str], None]) -> tuple[int, int]:
-    """Removes each unused folder under its lock. Returns the bytes that are free now, and how many folders are in use."""
+    """Removes each unused folder under its lock. Returns how many bytes it freed, and how many folders are in use."""
     with open(session.cache.folder("locks") / IN_USE, "a", encoding="utf-8") as in_use:
         try:
             fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,7 +195,7 @@ def prune_items(session: Session, items: Sequence[Removable], tell: Callable[[st
             busy += 1
             continue
         with session.lock(item.lock):
-            # Again, now that nobody else can change it.
+            # Check again: before we had the lock, another run may have put it into use.
             if item.path not in {again.path for again in removable(session.cache)}:
                 continue
             count = size(item.path)
@@ -206,7 +206,7 @@ def prune_items(session: Session, items: Sequence[Removable], tell: Callable[[st
 
 
 def put_away(path: Path) -> None:
-    """Renamed first: a removal that is interrupted leaves nothing that looks whole."""
+    """Removes a file or folder. It is renamed first, so that an interrupted removal leaves nothing that looks whole."""
     gone = path.with_name(f".gone.{path.name.lstrip('.')}")
     remove(gone)
     path.rename(gone)

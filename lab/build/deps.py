@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Looks for the programs that the lab needs. Installs the missing ones where that is possible (Debian, root), and names
-them with their packages where it is not. needs.list has the programs of each purpose."""
+"""Looks for the programs that the lab needs, which needs.list names by purpose. On Debian, as root, it installs the missing
+ones; elsewhere it names them and their packages."""
 from __future__ import annotations
 
 import glob
@@ -17,15 +17,15 @@ from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job, Plan, Step
 
 DEPS_LIST = LAB / "build" / "needs.list"
-# A program's first page names the loader of its libraries.
+# The first page of a dynamically linked program has the path of its loader.
 LOADER = re.compile(rb"/lib(64)?/ld-[A-Za-z0-9._-]+\.so")
-# Longer than dpkg takes for a package: Ctrl-C does not leave one half-configured.
+# Longer than dpkg takes for a package, so that Ctrl-C does not leave one half-configured.
 DPKG_GRACE = 30.0
 
 
 @dataclass(frozen=True, order=True)
 class Missing:
-    """A program or a file that is not here, and Debian's package that brings it."""
+    """A program or a file that this machine lacks, and the Debian package that has it."""
 
     what: str
     package: str
@@ -41,7 +41,7 @@ class Need:
 
 
 def read_needs(path: Path = DEPS_LIST) -> list[Need]:
-    """The lines of a dependency list: purpose, program or file, package, separated by tabs."""
+    """Reads needs.list: lines of purpose, program or file, and package, separated by tabs."""
     needs = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -51,7 +51,7 @@ def read_needs(path: Path = DEPS_LIST) -> list[Need]:
 
 
 def is_static(program: str) -> bool:
-    """Is the program there, and needs no library?"""
+    """Is the program installed, and statically linked?"""
     path = shutil.which(program)
     if path is None:
         return False
@@ -60,8 +60,8 @@ def is_static(program: str) -> bool:
 
 
 def is_here(what: str) -> bool:
-    """Is one of the places there? They are separated by commas; each is a program, a path that may have a pattern in it,
-    or "static:" and a program that must need no library."""
+    """Does one of these exist? They are separated by commas; each is a program, a path or pattern of paths, or "static:"
+    and a program that has to be statically linked."""
     for place in what.split(","):
         if place.startswith("static:"):
             found = is_static(place.removeprefix("static:"))
@@ -75,7 +75,7 @@ def is_here(what: str) -> bool:
 
 
 def missing(purposes: Iterable[str], path: Path = DEPS_LIST) -> list[Missing]:
-    """The programs and files that these purposes need and the machine lacks."""
+    """The programs and files that these purposes need and this machine lacks."""
     wanted = set(purposes)
     return sorted({Missing(n.what, n.package) for n in read_needs(path) if n.purpose in wanted and not is_here(n.what)})
 
@@ -89,7 +89,7 @@ def is_debian() -> bool:
 
 
 def can_install() -> bool:
-    """Can packages be installed by this user?"""
+    """Can this user install packages?"""
     return is_debian() and os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
@@ -97,7 +97,7 @@ APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Update::Error-Mod
 
 
 def install_command(packages: Sequence[str]) -> Command:
-    """apt-get's line for these packages."""
+    """The command that installs these packages."""
     return command(*APT, "install", "--no-install-recommends", *packages)
 
 
@@ -118,26 +118,26 @@ def install(job: Job, purposes: Sequence[str]) -> None:
     job.tell("installing " + " ".join(packages))
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     with job.lock("apt-install"):
-        # An earlier, interrupted installation may have left packages half-configured.
+        # An interrupted installation may have left packages half-configured.
         job.status(command("dpkg", "--configure", "-a"))
-        # A machine's own lists may be empty or old: refreshed when they do not give the packages.
+        # The machine's package lists may be empty or old: update them only if the first try fails.
         if job.status(install_command(packages)):
             try:
                 job.run(command(*APT, "update"))
             except CommandFailed as e:
                 raise setup_error("apt-get update failed: the package lists could not be read",
-                                  "check the network and the apt sources; what apt said is in the log") from e
+                                  "check the network and the apt sources; apt's messages are in the log") from e
             if job.status(install_command(packages)):
-                raise setup_error(f"apt-get could not install {' '.join(packages)}", "what apt said is in the log")
+                raise setup_error(f"apt-get could not install {' '.join(packages)}", "apt's messages are in the log")
     lacking = missing(purposes)
     if lacking:
         raise setup_error("still not found after installing: " + " ".join(m.what for m in lacking),
-                          f"expected the packages {' '.join(packages)} to bring them")
+                          f"expected them in the packages {' '.join(packages)}")
 
 
 def install_step(plan: Plan, *purposes: str) -> Step:
-    """Adds the step "install what is missing"."""
+    """Adds the step that installs missing programs."""
     def shown() -> list[Command]:
         lacking = missing(purposes)
         return [install_command(packages_of(lacking))] if lacking else []
-    return plan.add("install what is missing", lambda job: install(job, purposes), shown, grace=DPKG_GRACE)
+    return plan.add("install missing programs", lambda job: install(job, purposes), shown, grace=DPKG_GRACE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The part of L1's image that launches L2: QEMU with its libraries, L2's firmware, kernel and initrd.
+"""Makes the part of L1's initrd that launches L2: QEMU with its libraries, L2's firmware, kernel and initrd.
 
-It is a part of L1's initrd, uncompressed: L1's kernel would take seconds to inflate it."""
+The part is not compressed: L1's kernel, under emulation, would take seconds to inflate it."""
 from __future__ import annotations
 
 import re
@@ -22,35 +22,35 @@ from lab.core.steps import Job
 
 LOADED = re.compile(r" => (/.*) \(0x")
 BLOBS = ("kvmvapic.bin", "linuxboot_dma.bin")
-# gcm: messages to the firmware are enciphered. The driver asks for it by its name, and modprobe would find it.
+# sev-guest encrypts its messages to the firmware with gcm, and requests that module by name. L2 has no modprobe to find it.
 L2_MODULES = ("ghash-generic", "gcm", "sev-guest")
 
 
 @dataclass(frozen=True)
 class Guest:
-    """L2 as the user wants it."""
+    """The user's choices for L2."""
 
     smp: int = 2
     memory: int = 512
     append: str = ""
-    # A kernel of the user's.
+    # The user's own kernel; None: Debian's.
     kernel: Path | None = None
 
     @property
     def line(self) -> str:
-        """L2's command line. quiet: each 16 characters are an exit to L1; its messages are asked for afterwards."""
+        """L2's command line. quiet, since every 16 characters cost an exit to L1; lab/l2/check prints the lines we need."""
         return f"console=hvc0 quiet panic=-1{' ' + self.append if self.append else ''}"
 
 
 class GuestImage:
-    """The part of L1's initrd that has L2 in it."""
+    """The part of L1's initrd that launches L2."""
 
     def __init__(self, session: Session, packages: GuestPackages, guest: Guest) -> None:
         self.session = session
         self.packages = packages
         self.guest = guest
         self.path = session.run_dir / "image.cpio"
-        # For the digest, after the image is gone.
+        # Kept after the image is removed: the launch digest is computed from it.
         self.initrd = session.run_dir / "guest.initrd"
 
     @property
@@ -59,18 +59,18 @@ class GuestImage:
         return self.guest.kernel or self.packages.vmlinuz
 
     def title(self) -> str:
-        """The step's."""
+        """The step's title."""
         return f"build the image: QEMU {self.packages.qemu.version}, guest {self.packages.kernel.version}"
 
     @staticmethod
     def shown() -> list[Command]:
-        """The commands that do the same."""
+        """The commands for --dry-run."""
         return [command(*image.CPIO)]
 
     def build(self, job: Job) -> None:
         """Makes the image."""
         run_dir = self.session.run_dir
-        # The tree, its archive, and each boot's copy of that.
+        # The tree, its archive, and a copy of the archive for each boot.
         need_space(run_dir, 400, "the image of a guest")
         root = run_dir / "guest"
         for name in ("guest", "usr/bin", "usr/share/qemu", "usr/lib64", LIBRARIES, "tests"):
@@ -86,7 +86,7 @@ class GuestImage:
         shutil.rmtree(root)
 
     def copy_qemu(self, root: Path) -> None:
-        """QEMU and the libraries that its loader names; of QEMU's 90 packages nothing else is needed."""
+        """Copies QEMU and the libraries that its loader lists; L1 needs nothing else of QEMU's 90 packages."""
         folder = self.packages.qemu.path
         (root / "lib64").symlink_to("usr/lib64")
         shutil.copy(folder / QEMU, root / "usr/bin")
@@ -95,15 +95,15 @@ class GuestImage:
                               check=False)
         if done.returncode:
             said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
-            raise setup_error(f"expected QEMU's libraries in {tilde(folder)}, found not all of them: {said[-1]}",
-                              "delete it, and it is fetched again")
+            raise setup_error(f"expected all of QEMU's libraries in {tilde(folder)}, some are missing: {said[-1]}",
+                              "delete that folder: the next run fetches it again")
         for path in LOADED.findall(done.stdout):
             shutil.copy(path, root / LIBRARIES)
         for name in BLOBS:
             shutil.copy(folder / "usr/share/qemu" / name, root / "usr/share/qemu")
 
     def build_initrd(self, job: Job) -> None:
-        """L2's own."""
+        """Makes L2's initrd."""
         with scratch_folder(".root.", self.session.run_dir) as root:
             for name in ("bin", "dev", "proc", "sys", "modules"):
                 (root / name).mkdir()
@@ -114,8 +114,8 @@ class GuestImage:
             self.initrd.write_bytes(image.archive(job, root))
 
     def add_settings(self, job: Job, initrd: Path, out: Path, settings: Sequence[str]) -> None:
-        """One boot's initrd: this image, L1's own, and the settings of the boot. The compressed part last: the kernel
-        wants those that are not at their place."""
+        """Makes one boot's initrd from this image, L1's initrd and the boot's settings. The settings are compressed, so they
+        come last: the kernel wants an uncompressed part at a multiple of four bytes."""
         with scratch_folder(".root.", self.session.run_dir) as root:
             (root / "guest").mkdir()
             (root / "guest/settings").write_text("".join(f"{line}\n" for line in settings), encoding="utf-8")

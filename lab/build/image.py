@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The initial RAM disks of L1 and L2, made of a few programs and modules. L1's is not packed; for L2's, which is small, fast
-compression is enough."""
+"""Makes the initrds of L1 and L2 from a few programs and modules. L1's is not compressed; L2's is small, and compressed
+fast."""
 from __future__ import annotations
 
 import gzip
@@ -26,8 +26,8 @@ FOLDERS = ("dev", "proc", "sys", "tmp", "lib/modules", "tests", "bin")
 
 
 def archive(job: Job, root: Path, compressed: bool = True) -> bytes:
-    """A folder as one more part of an initrd. The kernel takes several, and a later file for an earlier one.
-    Reproducible: the same content is the same file."""
+    """Packs a folder as a part of an initrd. An initrd may have several parts; a file in a later part replaces the same file
+    in an earlier one. The same content always gives the same bytes."""
     names = sorted(os.path.join(".", os.path.relpath(os.path.join(folder, name), root))
                    for folder, folders, files in os.walk(root) for name in [*folders, *files])
     data = job.bytes_of(command(*CPIO, cwd=root), stdin="".join(f"{name}\0" for name in [".", *names]).encode())
@@ -35,7 +35,7 @@ def archive(job: Job, root: Path, compressed: bool = True) -> bytes:
 
 
 def compile_static(job: Job, sources: Sequence[Path], out: Path, *flags: str) -> None:
-    """A static program of ours, kept in the cache under a digest of its sources, compiler and flags."""
+    """Compiles a static program, and keeps it in the cache under a digest of its sources, compiler and flags."""
     cmd = compile_command(sources, out, *flags)
     digest = hashlib.sha256("\0".join([compiler_version(), *flags]).encode())
     for path in [*sources, *sorted(sources[0].parent.glob("*.h"))]:
@@ -50,19 +50,19 @@ def compile_static(job: Job, sources: Sequence[Path], out: Path, *flags: str) ->
 
 
 def compile_command(sources: Sequence[Path], out: Path, *flags: str) -> Command:
-    """gcc's line for a static program."""
+    """The command that compiles a static program."""
     return command("gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", out, *sources)
 
 
 def find_module(folder: Path, name: str) -> Path | None:
-    """A module's file below a folder; dashes and underscores are the same."""
+    """A module's file below a folder; as for modprobe, dashes and underscores are the same."""
     wanted = re.compile("".join("[-_]" if c in "-_" else re.escape(c) for c in name) + r"\.ko(\.xz)?")
     return next((p for p in sorted(folder.rglob("*.ko*")) if wanted.fullmatch(p.name)), None)
 
 
 def modules_with_needs(job: Job, folder: Path, names: Iterable[str]) -> list[Path]:
-    """These modules' files below a folder, those that a module needs before it. One that is built in, or not in this
-    configuration, is left out: loading a module that needs it fails with a message."""
+    """The files of these modules and of those they depend on, in loading order. A module without a file is left out: it may
+    be built in, and if not, loading a module that depends on it fails with a message."""
     found: list[Path] = []
     for name in names:
         path = find_module(folder, name)
@@ -76,7 +76,7 @@ def modules_with_needs(job: Job, folder: Path, names: Iterable[str]) -> list[Pat
 
 
 def copy_modules(job: Job, folder: Path, out: Path, *names: str) -> list[str]:
-    """Copies the modules and those that they need, uncompressed; OUT/order lists them in the order of loading."""
+    """Copies the modules and those they depend on, uncompressed; OUT/order lists them in loading order."""
     order = []
     for path in modules_with_needs(job, folder, names):
         target = out / path.name.removesuffix(".xz")
@@ -90,9 +90,11 @@ def copy_modules(job: Job, folder: Path, out: Path, *names: str) -> list[str]:
 
 
 def copy_busybox(out: Path) -> None:
-    """Debian's package without -static has the same name, and cannot start where there are no libraries."""
+    """Copies a static busybox. The program of Debian's package busybox has the same name, but does not start in an initrd
+    without libraries."""
     if not is_static("busybox"):
-        raise setup_error(f"expected a static busybox, found {shutil.which('busybox') or 'none'}, which wants libraries",
+        found = shutil.which("busybox")
+        raise setup_error(f"expected a static busybox, found {f'{found}, which needs libraries' if found else 'none'}",
                           "Debian's package is busybox-static")
     path = shutil.which("busybox")
     assert path is not None
@@ -100,33 +102,34 @@ def copy_busybox(out: Path) -> None:
 
 
 def strip(job: Job, *files: Path) -> None:
-    """Without debug information, where there is any: a script has none."""
+    """Removes debug information. The status does not matter: strip fails for a script, which has none."""
     if files:
         job.status(command("strip", "--strip-debug", *files))
 
 
 def shown(out: Path) -> list[Command]:
-    """The commands that make an initrd."""
+    """The commands for --dry-run."""
     return [compile_command(INIT, Path("init")), command(*CPIO, note=f"into {out}")]
 
 
 def build_initrd(job: Job, modules: Path, out: Path, programs: Sequence[Path] = (), shell: bool = False,
                  keep_debug: bool = False) -> None:
-    """L1's initrd: init, kvm-amd and what it needs from below the folder `modules`, these programs, and a shell if asked."""
+    """Makes L1's initrd: init, kvm-amd and the modules it depends on (from below the folder `modules`), the programs, and
+    a shell if wanted."""
     with scratch_folder(".root.", out.parent) as root:
-        # mkdtemp's folders are their maker's alone: L1's other users may enter its root.
+        # Only its owner may enter a folder of mkdtemp(), but L1 also has other users, who must be able to enter the root.
         root.chmod(0o755)
         for name in FOLDERS:
             (root / name).mkdir(parents=True)
         compile_static(job, INIT, root / "init")
         if not copy_modules(job, modules, root / "lib/modules", "kvm-amd"):
             raise setup_error("expected a kvm-amd module to load, found none",
-                              "lab/config/kvm.config makes KVM modules; is CONFIG_KVM_AMD=m still possible in this tree?")
+                              "lab/config/kvm.config sets CONFIG_KVM_AMD=m; is that still possible in this tree?")
         for program in programs:
             shutil.copy2(program, root / "tests" / program.name)
         if shell:
             copy_busybox(root / "bin/busybox")
         if not keep_debug:
             strip(job, *(root / "lib/modules").glob("*.ko"), *(root / "tests").iterdir())
-        # Not compressed: QEMU loads it as it is, while the kernel would have to unpack it under TCG.
+        # Not compressed: QEMU loads it at once, while L1's kernel would decompress it slowly, under TCG.
         out.write_bytes(archive(job, root, compressed=False))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a source tree to a kernel and its modules."""
+"""Configures and builds a kernel and its modules."""
 from __future__ import annotations
 
 import hashlib
@@ -16,43 +16,42 @@ from lab.core.process import Command, CommandFailed, command, quote
 from lab.core.steps import Job
 
 CONFIGS = LAB / "config"
-# The fragments that a kernel is configured from: as `run` tests it, as it is used (bench, guest --without-lockdep),
-# with debug information, with trace events.
+# The configuration fragments of a kernel: as `run` tests it; as users run it (bench, guest --without-lockdep); with debug
+# information; with trace events.
 TESTED = ("base", "kvm", "debug", "kunit")
 PLAIN = ("base", "kvm", "bench")
 DEBUGGED = (*TESTED, "gdb")
 TRACED = (*TESTED, "trace")
 TARGETS = ("bzImage", "modules")
-# A build of the tested configuration makes about so many objects; the cache keeps the number of the last build.
+# About how many objects a first build makes, and a build after an edit. The cache keeps the last build's numbers.
 OBJECTS = 1500
-# A build after an edit makes about so many.
 EDITED = 5
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
-# Code of KVM's modules, and of nothing else. A header may be part of more.
+# Files that are compiled into KVM's modules only. Headers are not among them: other code may include them.
 KVM_CODE = re.compile(r"(arch/x86|virt)/kvm/[\w/-]+\.c")
 TRUNCATED = (".o", ".a", ".ko", "vmlinux", "bzImage")
 
 
 def jobs() -> int:
-    """How many compilers may run at once."""
+    """How many compilers to run at once."""
     return len(os.sched_getaffinity(0))
 
 
 def compiler() -> str:
-    """gcc, through the compiler cache if there is one."""
+    """gcc, through ccache if it is installed."""
     return "ccache gcc" if shutil.which("ccache") else "gcc"
 
 
 def ccache_env(cache: Cache) -> dict[str, str]:
-    """Paths in the cache are written relative to it, so that objects compiled in one folder serve the next. Depend mode: the
-    compiler's own list of headers, instead of one more run of the preprocessor for each file."""
+    """ccache's settings. Paths are relative to our cache, so that an object compiled in one folder serves another. Depend
+    mode uses the compiler's own list of headers, which saves a run of the preprocessor for each file."""
     return {"CCACHE_DIR": str(cache.root / "ccache"), "CCACHE_BASEDIR": str(cache.root), "CCACHE_NOHASHDIR": "1",
             "CCACHE_DEPEND": "1", "CCACHE_SLOPPINESS": "time_macros", "CCACHE_MAXSIZE": "4G"}
 
 
 def kmake(cache: Cache, work: Path, *words: str | Path) -> Command:
-    """make for WORK/src with its objects in WORK/src/obj: in a folder of the source kbuild writes no absolute path into any
-    command. A fixed time and builder make an unchanged source an unchanged binary."""
+    """The make command for WORK/src. The objects go to WORK/src/obj: if they are below the source, kbuild's commands have no
+    absolute paths. With a fixed build time and builder the same source gives the same binary."""
     cc = compiler()
     return command("make", "-C", work / "src", "O=obj", f"-j{jobs()}", f"CC={cc}", f"HOSTCC={cc}",
                    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER=snplab",
@@ -60,7 +59,7 @@ def kmake(cache: Cache, work: Path, *words: str | Path) -> Command:
 
 
 class Kernel:
-    """A kernel that is built in the folder of a Tree."""
+    """The build of a kernel in the work folder of a Tree."""
 
     def __init__(self, tree: Tree, cache: Cache, fragments: Sequence[str] = TESTED) -> None:
         self.tree = tree
@@ -76,17 +75,17 @@ class Kernel:
         return self.obj / "arch/x86/boot/bzImage"
 
     def commands(self, targets: Sequence[str] = TARGETS) -> list[Command | str]:
-        """The commands of a build from nothing."""
+        """The commands of a build from scratch."""
         fragments = f"cat {quote(map(str, self.fragments))} >{quote([f'{self.config}.new'])}"
         return [command("mkdir", "-p", self.obj), fragments, self.configure_command(),
                 kmake(self.cache, self.tree.work, *targets)]
 
     def configure_command(self) -> Command:
-        """allnoconfig plus the fragments."""
+        """The command that makes .config: allnoconfig plus the fragments."""
         return kmake(self.cache, self.tree.work, "-s", f"KCONFIG_ALLCONFIG={self.config}.new", "allnoconfig")
 
     def configure(self, job: Job) -> bool:
-        """Configures, when a fragment has changed, or Tree.change() has removed all.config. True if it did."""
+        """Configures the kernel if a fragment has changed, or Tree.change() has removed all.config. True if it did so."""
         self.obj.mkdir(parents=True, exist_ok=True)
         text = "".join(path.read_text(encoding="utf-8") for path in self.fragments)
         made = self.obj / ".config"
@@ -94,7 +93,7 @@ class Kernel:
             return False
         new = self.config.with_name("all.config.new")
         new.write_text(text, encoding="utf-8")
-        # make replaces .config now. If this run fails or is killed, the next one must not take it for the old one.
+        # make is about to replace .config. If this run fails or is killed, the next run must configure again.
         self.config.unlink(missing_ok=True)
         (self.tree.work / "built").unlink(missing_ok=True)
         job.run(self.configure_command())
@@ -106,7 +105,7 @@ class Kernel:
         return True
 
     def refused(self, job: Job, symbol: str) -> None:
-        """Not every tree has every symbol: only one that it has, and did not take, is an error."""
+        """Raises if the tree has the symbol but did not take our value. A symbol that the tree does not have is no error."""
         pattern = f"^(menu)?config {symbol.removeprefix('CONFIG_')}$"
         if job.status(command("grep", "-rqsE", "--include=Kconfig*", pattern, self.tree.work / "src")) == 0:
             raise setup_error(f"the kernel's configuration lacks {symbol}",
@@ -114,13 +113,13 @@ class Kernel:
         job.write(f"this tree has no {symbol}")
 
     def state(self, targets: Sequence[str]) -> str:
-        """A digest of everything that the objects depend on besides the files of the tree."""
+        """A digest of everything that the objects depend on, except the files of the tree."""
         words = [compiler_version(), *targets, str(self.tree.source)]
         return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
     def modules_alone(self, targets: Sequence[str]) -> list[str]:
-        """The modules, as targets for make, if nothing else has to be made again; otherwise nothing. With these targets make
-        does not check the whole kernel, which takes longer than compiling one file."""
+        """The modules as make's targets if nothing else has changed; otherwise an empty list. With these targets make
+        does not check the rest of the kernel, which takes longer than compiling one file."""
         tree = self.tree
         if tree.was_built != self.state(targets) or not all(KVM_CODE.fullmatch(name) for name in tree.names):
             return []
@@ -128,13 +127,13 @@ class Kernel:
         return modules if "arch/x86/kvm/kvm.ko" in modules else []
 
     def keep_modules(self) -> None:
-        """Keeps a copy of modules.order: after a build of single modules, make removes it."""
+        """Keeps a copy of modules.order, which make removes when it builds single modules."""
         order = read(self.obj / "modules.order")
         if order:
             write(self.modules, re.sub(r"\.o$", ".ko", order, flags=re.M))
 
     def build(self, job: Job, targets: Sequence[str] = TARGETS) -> None:
-        """Builds; nothing if no file has changed since the last whole build. The caller holds the tree's lock."""
+        """Builds the kernel, unless nothing has changed since the last complete build. The caller holds the tree's lock."""
         work, building, built = self.tree.work, self.tree.work / "building", self.tree.work / "built"
         if building.exists():
             drop_truncated(self.obj, building)
@@ -153,7 +152,7 @@ class Kernel:
         except CommandFailed as e:
             building.unlink(missing_ok=True)
             out_of_space(work)
-            raise setup_error("the kernel does not build", "the compiler said why, in the log") from e
+            raise setup_error("the kernel does not build", "the compiler's messages are in the log") from e
         building.unlink(missing_ok=True)
         self.keep_modules()
         write(built, self.state(targets))
@@ -161,7 +160,7 @@ class Kernel:
 
 
 def compiler_version() -> str:
-    """Which compiler it is: another one's objects are not the same."""
+    """Identifies the compiler by path, size and time: objects of another compiler have to be built again."""
     path = shutil.which("gcc")
     if path is None:
         return "none"
@@ -170,7 +169,7 @@ def compiler_version() -> str:
 
 
 def drop_truncated(obj: Path, building: Path) -> None:
-    """A build that was killed may have left a truncated object that looks new: those are made again."""
+    """Removes the objects that a killed build made: one may be truncated, and make would take it for up to date."""
     since = building.stat().st_mtime
     for folder, _, names in os.walk(obj):
         for name in names:
@@ -181,7 +180,7 @@ def drop_truncated(obj: Path, building: Path) -> None:
 
 
 class ObjectMeter:
-    """Counts the objects that a build has made, against the number that the last build of its kind made."""
+    """Counts a build's objects. The total is the number of the last build of the same kind."""
 
     def __init__(self, cache: Cache, kind: str, guess: int) -> None:
         self.file = cache.root / "work" / f"objects-{kind}"
@@ -194,8 +193,8 @@ class ObjectMeter:
         return (self.done, max(self.total, self.done)) if self.done else None
 
     def keep(self, log: Path) -> None:
-        """Keeps the number for the next build's bar. A build from nothing that was resumed makes only the rest: its number
-        is not kept."""
+        """Keeps the number as the next build's total, except the small number of a first build that was interrupted and
+        resumed."""
         with open(log, encoding="utf-8", errors="replace") as f:
             made = sum(bool(OBJECT_LINE.match(line)) for line in f)
         cold = self.file.name.endswith("-cold")

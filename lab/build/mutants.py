@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The modules of wrong versions, built one after the other in the series' own tree. The cache keeps them under a digest of
-the kernel, its source, and the patch below its header, so that a header can be edited.
+"""Builds the mutants' modules, one mutant after the other, in the series' own tree. The cache keeps them under a digest of
+the kernel, its source and the mutant's diff; the patch's header does not count, so that it can be edited.
 
-Only KVM's modules are built of a mutant. They are appended to the initrd of a kernel without it: the later file counts."""
+Only KVM's modules are built for a mutant. They are appended to the initrd of the kernel without mutant, whose files of the
+same name they replace."""
 from __future__ import annotations
 
 import filecmp
@@ -22,7 +23,7 @@ from lab.core.steps import Job, last_lines
 from lab.judge.mutants import END
 from lab.patches.series import patch_name
 
-# Folders of modules that stay in the cache, about 2 MB each.
+# How many folders of modules the cache keeps, of about 2 MB each.
 KEPT = 200
 KVM = "arch/x86/kvm"
 NAMES = ("kvm", "kvm-amd")
@@ -30,13 +31,13 @@ PLACES = ("arch/x86/kvm/", "virt/kvm/")
 
 
 def below_header(patch: Path) -> bytes:
-    """The diff: words in the header change no module."""
+    """The diff of a patch, without its header."""
     lines = patch.read_bytes().splitlines(keepends=True)
     return b"".join(lines[lines.index(f"{END}\n".encode()) + 1:])
 
 
 class Store:
-    """The modules of a tree's mutants."""
+    """The modules of one tree's mutants in the cache."""
 
     def __init__(self, session: Session, prepared: Preparation, logs: Path) -> None:
         self.session = session
@@ -48,8 +49,8 @@ class Store:
         self._scratch: list[Path] = []
 
     def take_plain(self, job: Job) -> None:
-        """Digests everything that a mutant's modules depend on besides the mutant, and keeps the modules without one. The
-        caller holds the tree's lock."""
+        """Computes the digest of all that a mutant's modules depend on except the mutant itself, and copies the unmutated
+        modules. The caller holds the tree's lock."""
         obj, src = self.prepared.kernel_build().obj, self.prepared.work / "src"
         digest = hashlib.sha256()
         files = [obj / ".config", obj / "arch/x86/boot/bzImage", *(obj / KVM / f"{name}.ko" for name in NAMES)]
@@ -61,24 +62,24 @@ class Store:
         self.copy_modules(job, self.plain)
 
     def copy_modules(self, job: Job, out: Path) -> None:
-        """KVM's modules as they are now, stripped."""
+        """Copies KVM's modules as they are built now, stripped."""
         for name in NAMES:
             shutil.copy(self.prepared.kernel_build().obj / KVM / f"{name}.ko", out)
         image.strip(job, *(out / f"{name}.ko" for name in NAMES))
 
     def path(self, patch: Path) -> Path:
-        """Where a mutant's modules are, or will be."""
+        """The folder for a mutant's modules, which may not exist yet."""
         return self.folder / hashlib.sha256(self.key.encode() + b"\n" + below_header(patch)).hexdigest()[:32]
 
     def has_all(self, patches: Sequence[Path]) -> bool:
-        """Is nothing to be built? Those that are there are used now: no other run takes them for the oldest."""
+        """Has the cache all these mutants' modules? Renews their times, so that no other run removes them as unused."""
         for patch in patches:
             if self.path(patch).is_dir():
                 os.utime(self.path(patch))
         return all(self.path(patch).is_dir() for patch in patches)
 
     def build_all(self, job: Job, patches: Sequence[Path]) -> None:
-        """Builds the modules that the cache lacks. A mutant that does not build leaves "not-built" in its logs."""
+        """Builds the modules that the cache lacks. If a mutant does not build, its folder of logs gets a file "not-built"."""
         work = self.prepared.work
         # Leftovers of runs that were killed; we hold the tree's lock.
         for old in self.folder.glob(f".{work.name}.*"):
@@ -97,23 +98,23 @@ class Store:
                 shutil.rmtree(made, ignore_errors=True)
                 (logs / "not-built").write_text(why_not_built(e, logs / "build"), encoding="utf-8")
         if lacking:
-            # For the next run, which would find a mutant to undo.
+            # Undo the last mutant now, not in the next run.
             self.prepared.kernel_build(self.apply(job, [])).build(job)
         self.drop_old()
 
     def apply(self, job: Job, more: Sequence[Path]) -> overlay.Tree:
-        """The series, and a mutant on top."""
+        """Applies the series, and these patches on top."""
         prepared = self.prepared
         tree = prepared.target.tree(prepared.source, self.session.cache, [*prepared.extra, *more], prepared.suffix)
         overlay.apply(job, tree)
         return tree
 
     def build(self, job: Job, patch: Path, out: Path) -> None:
-        """The modules that differ from those without the mutant."""
+        """Builds a mutant, and keeps the modules that differ from the unmutated ones."""
         others = sorted(f for f in overlay.touched(job, [patch]) if not f.startswith(PLACES))
         if others:
             raise setup_error(f"{patch_name(patch)} changes {' '.join(others)}",
-                              "expected changes in arch/x86/kvm and virt/kvm alone: of a mutant, only modules are built")
+                              "expected changes in arch/x86/kvm and virt/kvm only: a mutant is built as modules")
         tree = self.apply(job, [patch])
         self.prepared.kernel_build(tree).build(job)
         self.copy_modules(job, out)
@@ -125,7 +126,7 @@ class Store:
                               "expected a wrong version to be compiled to something else")
 
     def drop_old(self) -> None:
-        """The least recently used go."""
+        """Removes the least recently used folders above KEPT."""
         kept = sorted((p for p in self.folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
         for path in kept[:-KEPT]:
             shutil.rmtree(path, ignore_errors=True)
@@ -137,6 +138,6 @@ class Store:
 
 
 def why_not_built(error: Exception, log: Path) -> str:
-    """In a few lines."""
+    """The error and the compiler's first errors, in a few lines."""
     said = [line for line in last_lines(log, 400) if "rror:" in line][:5] or last_lines(log, 5)
     return "\n".join([error.text() if isinstance(error, Stop) else str(error), *said]) + "\n"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The source tree that is built: the lab's own copy of a base or of the user's tree, with patches on top.
+"""Puts together the tree that is built: the lab's own copy of a base or of the user's tree, with patches on top.
 
-Nothing is ever written into the user's tree, and only files whose content changes get a new time stamp, so that one edited
-line is one rebuilt object."""
+It never writes into the user's tree. Only files whose content changes get a new time stamp, so that after an edit make
+compiles only that file again."""
 from __future__ import annotations
 
 import filecmp
@@ -24,7 +24,7 @@ from lab.patches.patchfile import to_bytes
 from lab.patches.series import patch_name
 
 RENAMES = re.compile(r"^rename (?:from|to) (.+)$", re.M)
-# kbuild refuses a build outside the tree if it finds the files of one inside it.
+# Not copied: kbuild refuses to build in another folder if the source has files of a build in it.
 PRUNED = {".git", "obj", "build", "include/config", "include/generated"}
 ARCH_GENERATED = re.compile(r"arch/[^/]+/include/generated")
 BUILT = (".o", ".ko", ".a", ".cmd")
@@ -32,30 +32,30 @@ BUILT = (".o", ".ko", ".a", ".cmd")
 
 @dataclass
 class Tree:
-    """A tree to be put together from a source and patches, with the files that they bring, in a work folder's `src`."""
+    """A tree to be put together in WORK/src from a source, patches, and the new files kept beside the patches."""
 
     source: Path
     work: Path
     patches: Sequence[Path]
-    # A base of the cache, which nobody edits.
+    # The source is one of the cache's, which nobody edits.
     is_base: bool
     # The source's name in messages.
     name: str = ""
-    # The patches are a series of ours, which can be rebased.
+    # The source is a kernel: a message may suggest to rebase the series.
     is_kernel: bool = True
-    # Folders of the work folder that belong to another source once `source` changes.
+    # Files and folders of the work folder to remove once `source` is another one.
     built: Sequence[str] = (
         "src", "src.tmp", "patched", "building", "built", "modules", "overlay.state", "kselftest", "tests")
-    # Set by apply(): whether a file of src has changed, ...
+    # Set by apply(): has a file of src changed, ...
     changed: bool = field(default=False, init=False)
-    # ... the changed files, ...
+    # ... which files, ...
     names: set[str] = field(default_factory=set, init=False)
-    # ... and the content of the file `built` before the change. Empty if the last build did not end, or src is new.
+    # ... and the text of the file `built` before the change: empty if the last build did not end, or if src is new.
     was_built: str = field(default="", init=False)
 
     def change(self, *names: str) -> None:
-        """Call it before changing these files, or all if none is named: a run that is killed afterwards must not leave a
-        build that looks up to date."""
+        """Marks the build as out of date. Call it before changing these files (all, if none is named), so that a run that
+        is killed afterwards leaves no build that looks up to date."""
         if not self.changed:
             self.was_built = read(self.work / "built")
             (self.work / "built").unlink(missing_ok=True)
@@ -63,27 +63,27 @@ class Tree:
         if not names:
             self.was_built = ""
         if any(name.rpartition("/")[2].startswith("Kconfig") for name in names):
-            # Configure again: make alone would give new symbols their defaults, and not "n" as allnoconfig does.
+            # Configure again: make alone would give new symbols their defaults; allnoconfig sets them to "n".
             (self.work / "all.config").unlink(missing_ok=True)
         self.names.update(names)
 
     def shown(self) -> list[Command]:
-        """The commands that do the same."""
+        """The commands for --dry-run."""
         src = self.work / "src"
         cmds = [command("mkdir", "-p", self.work)]
         if self.is_base:
-            # cp would copy into an src that exists.
+            # If src existed, cp would copy into it.
             cmds += [command("rm", "-rf", src), command("cp", "-al", self.source, src)]
         else:
             cmds.append(command("rsync", "-a", "--delete", f"{self.source}/", f"{src}/"))
         for patch in self.patches:
             cmds.append(command("patch", "-d", src, "-p1", "-F0", "-i", patch))
-            # patch has made them, empty.
+            # patch creates the new files empty.
             cmds += [command("cp", patch.parent / FOLDER / name, src / name) for name in brought_names(patch)]
         return cmds
 
     def state(self) -> str:
-        """A digest of all that the tree follows from; of a base only, for others can be edited at any time."""
+        """A digest of the source's path and the patches. It identifies the tree only if nobody edits the source (a base)."""
         digest = hashlib.sha256(str(self.source).encode())
         for patch in self.patches:
             digest.update(b"\0" + patch.name.encode() + b"\0" + to_bytes(whole_text(patch)))
@@ -91,10 +91,10 @@ class Tree:
 
 
 def touched(job: Job, patches: Sequence[Path]) -> set[str]:
-    """The files that the patches change, a renamed file's old name among them."""
+    """The files that the patches change, with the old names of renamed files."""
     if not patches:
         return set()
-    # Run outside of any git repository: inside one, git apply leaves out files that are not in it.
+    # Run outside of any git repository: inside one, git apply skips files that are not tracked.
     root = job.session.cache.root
     text = job.output(command("git", "apply", "--numstat", *patches, cwd=root,
                               env={"GIT_CEILING_DIRECTORIES": str(root.parent)}))
@@ -105,7 +105,7 @@ def touched(job: Job, patches: Sequence[Path]) -> set[str]:
 
 
 def apply(job: Job, tree: Tree) -> None:
-    """Brings WORK/src to the source plus the new files and the patches."""
+    """Makes WORK/src the source plus the new files and the patches."""
     state_file, state = tree.work / "overlay.state", tree.state()
     if tree.is_base and (tree.work / "src").is_dir() and read(state_file) == state:
         return
@@ -116,14 +116,14 @@ def apply(job: Job, tree: Tree) -> None:
 
 
 def apply_whole(job: Job, tree: Tree, patches: Sequence[Path]) -> None:
-    """apply(), with the tree's patches as whole ones."""
+    """apply(), with `patches`: the tree's patches with their new files in them."""
     files = touched(job, patches)
     for patch in tree.patches:
         for name in brought_names(patch):
             if (tree.source / name).exists():
                 raise setup_error(f"{patch_name(patch.parent / FOLDER / name)} is in {tree.name} already",
-                                  "expected new files only: what changes a file is a patch")
-    # The patched files are made beside the tree first: a patch that does not apply changes nothing.
+                                  "expected new files only: put changes to an existing file into a patch")
+    # Patch copies of the files first, so that a patch that does not apply leaves src unchanged.
     with scratch_folder(".new.", tree.work) as new:
         make_patched(job, tree, patches, files, new)
         copy_source(job, tree, files)
@@ -132,7 +132,7 @@ def apply_whole(job: Job, tree: Tree, patches: Sequence[Path]) -> None:
 
 
 def make_patched(job: Job, tree: Tree, patches: Sequence[Path], files: Iterable[str], new: Path) -> None:
-    """Copies the files into a folder of their own, and patches them there. `patches` are the tree's, whole."""
+    """Copies the files into the folder `new`, and patches them there. `patches` are the tree's, with their new files."""
     for name in files:
         if (tree.source / name).exists():
             copy_file(tree.source / name, new / name)
@@ -144,7 +144,7 @@ def make_patched(job: Job, tree: Tree, patches: Sequence[Path], files: Iterable[
 
 
 def place_patched(tree: Tree, files: set[str], new: Path) -> None:
-    """Puts patched files where they belong, and takes the source's version of files that no patch changes any more."""
+    """Puts patched files into src, and restores the source's version of files that no patch changes any more."""
     for name in sorted(files | set(read(tree.work / "patched").splitlines())):
         target = tree.work / "src" / name
         if (new / name).exists():
@@ -157,7 +157,7 @@ def place_patched(tree: Tree, files: set[str], new: Path) -> None:
 
 
 def does_not_apply(patch: Path, tree: Tree) -> Stop:
-    """Names the patch, and how to mend it."""
+    """The error for a patch that does not apply, with a hint at how to rebase it."""
     hints = ["expected every hunk to apply with no fuzz; the log has the hunks that did not"]
     if tree.is_kernel:
         hints.append("to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh")
@@ -166,7 +166,7 @@ def does_not_apply(patch: Path, tree: Tree) -> Stop:
 
 
 def read(path: Path) -> str:
-    """A small file's text; nothing if it is not there."""
+    """A small file's text; empty if the file does not exist."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError:
@@ -174,21 +174,20 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes it whole: a reader never sees half of it."""
+    """Writes a file atomically: a reader never sees a part of it."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """A copy of its own, with the times of the source."""
+    """Copies a file, with its times."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
 
 
 def replace_if_changed(tree: Tree, source: Path, name: str) -> None:
-    """Makes the tree's file the same as source; a hard link to the base is never written through: a changed file is a new
-    one."""
+    """Makes the tree's file the same as source. It replaces the file, as writing to a hard link would change the base."""
     target = tree.work / "src" / name
     if target.exists() and filecmp.cmp(source, target, shallow=False):
         return
@@ -196,12 +195,12 @@ def replace_if_changed(tree: Tree, source: Path, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     shutil.copy(source, target)
-    # Newer than any object, whatever time stamp the source had.
+    # make must find the file newer than its object, whatever the source's time is.
     os.utime(target)
 
 
 def copy_source(job: Job, tree: Tree, files: set[str]) -> None:
-    """Hard links to a base; a copy of a tree that somebody may edit. The patched files are left for the caller."""
+    """Makes hard links to a base, or copies of files that somebody may edit. The caller places the patched files."""
     if not tree.is_base:
         copy_changed(job, tree, files)
         return
@@ -216,7 +215,7 @@ def copy_source(job: Job, tree: Tree, files: set[str]) -> None:
 
 
 def remove(path: Path) -> None:
-    """A file or a folder, if it is there."""
+    """Removes a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -224,7 +223,7 @@ def remove(path: Path) -> None:
 
 
 def manifest(source: Path) -> dict[str, str]:
-    """Each file that counts, with its size, time and link."""
+    """The files to copy, each with its size, time and link target."""
     found: dict[str, str] = {}
     folders = [""]
     while folders:
@@ -248,8 +247,8 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 
 def copy_changed(job: Job, tree: Tree, files: set[str]) -> None:
-    """Copies the files whose size or time has changed since the last copy. A copy gets the time of copying: to make, a file
-    that got its old content and time stamp back is as new as any other change."""
+    """Copies the files whose size or time has changed since the last copy. A copy gets the current time: if the user
+    restores a file with its old time, make must still find it newer than its object."""
     now = manifest(tree.source)
     if not (tree.work / "manifest").exists():
         remove(tree.work / "src")

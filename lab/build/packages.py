@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's binary packages, unpacked in the cache and never installed: the software with which a user of SEV-SNP boots
-a guest.
+"""Unpacks the Debian packages with which a user of SEV-SNP boots a guest. They are not installed.
 
-By the same private apt configuration as the sources, and with the same rules: the newest that can be had."""
+Like the sources, they are the newest that the private apt configuration finds."""
 from __future__ import annotations
 
 import re
@@ -20,7 +19,7 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 QEMU = "usr/bin/qemu-system-x86_64"
 FIRMWARE = "usr/share/ovmf/OVMF.amdsev.fd"
-# The package of the kernel has 4,000 modules; these are what a guest or an unmodified L1 kernel needs.
+# The kernel's package has 4,000 modules; a guest or an unmodified L1 kernel needs only these.
 IMAGE_PARTS = ("./boot/vmlinuz-*", "*/kernel/arch/x86/kvm/*", "*/kernel/virt/lib/*", "*/kernel/drivers/crypto/ccp/*",
                "*/kernel/drivers/virt/coco/*", "*/kernel/fs/configfs/*", "*/kernel/crypto/*", "*/kernel/lib/crypto/*")
 KERNEL_PATTERN = r"^linux-image-6\.12\.[0-9]+\+deb1[23]-amd64$"
@@ -30,7 +29,7 @@ KERNEL_PATTERN = r"^linux-image-6\.12\.[0-9]+\+deb1[23]-amd64$"
 
 
 def _qemu_candidates(apt: Apt) -> list[tuple[str, str]]:
-    """Only of the release whose lists have all packages that it depends on: a backport's do not."""
+    """QEMU's versions in trixie, whose lists have all packages that QEMU depends on; the lists of a backport do not."""
     found: list[tuple[str, str]] = []
     for row in apt.madison("qemu-system-x86"):
         suite = row[2].split()[1] if len(row[2].split()) > 1 else ""
@@ -41,7 +40,7 @@ def _qemu_candidates(apt: Apt) -> list[tuple[str, str]]:
 
 
 def _get_closure(apt: Apt, package: str, version: str, folder: Path) -> None:
-    """As if nothing were installed: everything that the package needs comes with it, from its own release."""
+    """Downloads a package and everything that it depends on from its own release, as if nothing were installed."""
     (folder / "archives/partial").mkdir(parents=True)
     (folder / "status").touch()
     options = (f"Dir::State::status={folder}/status", "Debug::NoLocking=1", f"Dir::Cache::archives={folder}/archives",
@@ -52,7 +51,7 @@ def _get_closure(apt: Apt, package: str, version: str, folder: Path) -> None:
 
 def _unpack_closure(job: Job, package: str, folder: Path) -> None:
     src = folder / "src"
-    # As the package base-files has them.
+    # The same links as in the package base-files.
     for name in ("bin", "lib", "lib64"):
         (src / "usr" / name).mkdir(parents=True)
     for name in ("lib", "lib64"):
@@ -65,12 +64,12 @@ def _unpack_closure(job: Job, package: str, folder: Path) -> None:
 
 
 def loader_command(folder: Path, *words: str | Path) -> Command:
-    """Runs a program of the unpacked packages with their own loader and libraries."""
+    """The command that runs a program with the loader and libraries of the unpacked packages."""
     return command(folder / LOADER, "--library-path", folder / LIBRARIES, *words)
 
 
 def qemu_version(folder: Path) -> str | None:
-    """The version of the unpacked QEMU, as it says itself."""
+    """The version that the unpacked QEMU prints."""
     try:
         done = subprocess.run(loader_command(folder, folder / QEMU, "--version").argv, capture_output=True, text=True,
                               check=False)
@@ -107,18 +106,16 @@ WHAT = "a guest's QEMU, firmware and kernel"
 
 
 def kinds() -> tuple[Kind, Kind, Kind]:
-    """QEMU, the firmware, the kernel."""
-    # No option stands for them.
-    own_trees = ""
+    """QEMU, the firmware, the kernel. own_trees is empty: no option of snplab takes the user's own instead."""
     return (
         Kind("guest-qemu", "qemu-system-x86", "a Debian package qemu-system-x86, 10.0 or later,", 500, _qemu_candidates,
-             _get_closure, _unpack_closure, qemu_version, what=WHAT, own_trees=own_trees),
+             _get_closure, _unpack_closure, qemu_version, what=WHAT, own_trees=""),
         Kind("guest-firmware", "ovmf-amdsev", "a Debian package ovmf-amdsev", 20,
              lambda apt: apt.candidates("^ovmf-amdsev$"), get_deb, _unpack_firmware, _firmware_version, what=WHAT,
-             own_trees=own_trees),
+             own_trees=""),
         Kind("guest-kernel", "6.12", "a Debian package linux-image-6.12.*-amd64", 500,
              lambda apt: apt.candidates(KERNEL_PATTERN), get_deb, _unpack_image, image_version, what=WHAT,
-             own_trees=own_trees))
+             own_trees=""))
 
 
 class GuestPackages:
@@ -151,7 +148,7 @@ class GuestPackages:
 
 
 def shown() -> Iterable[Command | str]:
-    """The commands that do the same."""
+    """The commands for --dry-run."""
     yield command("apt-get", "install", "--download-only", "qemu-system-x86", note="of trixie, with all that it depends on")
     yield command("apt-get", "download", "ovmf-amdsev", "linux-image-<newest 6.12>-amd64",
                   note="the newest, by a private apt configuration")

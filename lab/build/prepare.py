@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Everything up to a kernel and an initrd in this run's folder, and an emulated host to boot them on.
+"""Plans all steps that a boot of L1 needs: a kernel and an initrd in this run's folder, and an emulated host.
 
-From the patches to the finished kernel the tree is this run's alone: another run, of another clone or with another patch,
-would otherwise have its own kernel judged by our name. Kernel and initrd are copied, so that the boot needs no lock."""
+This run locks the tree from the first patch to the finished kernel. Otherwise another run could put its own patches into the
+tree, and this run would boot and judge that kernel. Kernel and initrd are copied, so that the boot needs no lock."""
 from __future__ import annotations
 
 import shutil
@@ -29,15 +29,15 @@ from lab.core.steps import Job, Plan, Step
 
 @dataclass
 class Preparation:
-    """Everything that a boot of L1 needs. add_steps() fills a plan; once that has run, `kernel` and `initrd` are there."""
+    """Everything that a boot of L1 needs. add_steps() fills a plan; once the plan has run, `kernel` and `initrd` exist."""
 
     session: Session
     target: Target
     qemu_dir: Path | None = None
     selftests_dir: Path | None = None
-    # Patches on top of all others.
+    # Patches to apply after all others.
     extra: Sequence[Path] = ()
-    # The programs that L1 gets, besides KUnit.
+    # The test programs that go into L1's initrd.
     programs: Sequence[str] = ()
     # The verb's purposes in needs.list.
     purposes: Sequence[str] = ("boot",)
@@ -46,13 +46,13 @@ class Preparation:
     shell: bool = False
     # Modules keep their debug information.
     debug: bool = False
-    # The tree stays locked after the image is made, for a verb that builds more in it.
+    # Keep the tree locked after the image is made, for a verb that builds more in it.
     keep_lock: bool = False
-    # A folder for kernel, initrd and host; this run's if there is none.
+    # The folder for kernel, initrd and host; None: this run's.
     folder: Path | None = None
-    # Built with sanitizers.
+    # Build the emulated host with sanitizers.
     sanitize: bool = False
-    # Told where the objects are while the tree is still ours, for a debugger.
+    # Called with the objects' folder while the tree is still locked: --gdb copies the symbols.
     keep_symbols: Callable[[Path], None] | None = None
     work_lock: Lock | None = field(default=None, init=False)
 
@@ -68,7 +68,7 @@ class Preparation:
 
     @property
     def tree(self) -> Tree:
-        """The tree that is built; the same object from the patches to the build."""
+        """The tree that is built. Always the same object: apply() records in it which files have changed, for build()."""
         if self._tree is None:
             self._tree = self.target.tree(self.source, self.session.cache, self.extra, self.suffix)
         return self._tree
@@ -80,11 +80,11 @@ class Preparation:
 
     @property
     def version(self) -> str:
-        """The kernel's."""
+        """The kernel's version."""
         return self.source.version
 
     def add_steps(self, plan: Plan) -> None:
-        """Adds all steps, in the order in which they are shown."""
+        """Adds all steps, in the order in which they appear."""
         if not self.session.dry_run:
             self.session.at_exit(self.drop)
         install = install_step(plan, "overlay", "build", *self.purposes, *self.host.purposes)
@@ -94,7 +94,7 @@ class Preparation:
             selftests = selftests_for(self.session, self.target.name, self.target.linux, self.selftests_dir)
             tests = selftests.add_steps(plan, self.programs, self.out / "tests", (install,))
         plan.add("build L1's image: init, modules, tests", self.build_image, self.image_commands, (build, *tests[-1:]))
-        # Last in the list: a patch that does not apply or compile fails before minutes go into QEMU.
+        # Last, so that a patch that does not apply or compile is reported without waiting for QEMU.
         self.host.add_steps(plan, self.out / "host", (install,))
 
     def add_kernel(self, plan: Plan, install: Step) -> Step:
@@ -108,11 +108,11 @@ class Preparation:
         return plan.add(lambda: f"build linux {self.version}", self.build, lambda: self.kernel_build().commands(), (apply,))
 
     def kernel_build(self, tree: Tree | None = None) -> Kernel:
-        """How the tree is built, or another that was put together in its place."""
+        """The kernel build of this tree, or of another one in the same folder."""
         return Kernel(tree or self.tree, self.session.cache, self.fragments)
 
     def apply_title(self) -> str:
-        """How many patches, and on what."""
+        """The title of the step that applies the patches."""
         return f"apply {len(self.target.patches(self.source, self.extra))} patches to linux {self.version}"
 
     def apply_commands(self) -> list[Command]:
@@ -120,16 +120,16 @@ class Preparation:
         return self.target.tree(self.source, self.session.cache, self.extra, self.suffix).shown()
 
     def apply(self, job: Job) -> None:
-        """Locks the tree, and puts it together."""
+        """Locks the tree, and applies the patches."""
         self.apply_lock(job)
         overlay.apply(job, self.tree)
 
     def apply_lock(self, job: Job) -> None:
-        """From here to release() the tree is this run's alone."""
+        """Locks the tree until release()."""
         work = self.work
         self.work_lock = job.lock(f"work-{work.name}")
         try:
-            # Under the lock: cache --prune may just have removed it.
+            # Only under the lock: cache --prune may have removed the folder before.
             work.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise setup_error(f"cannot create {tilde(work)}", "set XDG_CACHE_HOME to a folder that can be written") from e
@@ -145,7 +145,7 @@ class Preparation:
         return image.shown(self.initrd)
 
     def build_image(self, job: Job) -> None:
-        """Kernel and initrd into the run's own folder, so that the boot needs no lock on the tree."""
+        """Makes the initrd and copies the kernel to this run's folder, so that the boot needs no lock on the tree."""
         kernel = self.kernel_build()
         programs = [self.out / "tests" / name for name in self.programs]
         image.build_initrd(job, kernel.obj, self.initrd, programs, self.shell, self.debug)
@@ -157,53 +157,53 @@ class Preparation:
             self.release()
 
     def release(self) -> None:
-        """Others may have the tree."""
+        """Unlocks the tree."""
         if self.work_lock is not None:
             self.work_lock.release()
 
     @property
     def emulated(self) -> bool:
-        """Is the QEMU an emulated SNP host? Of one that is built here the answer must be yes."""
+        """Is the QEMU an emulated SNP host?"""
         if self._emulated is None:
             self._emulated = find_out(self.session, self.host)
         return self._emulated
 
     @property
     def qemu_version(self) -> str:
-        """QEMU's version; in a dry run that of the source, as the step that builds it has it. Asked once: the binary goes
-        before the verdict comes."""
+        """QEMU's version. In a dry run without a built QEMU it is the source's. Kept, since the binary is removed before the
+        verdict names the version."""
         if self._qemu_version is None:
             built_later = self.session.dry_run and self.host.named is None
             self._qemu_version = self.host.host.source.version if built_later else qemu_version(self.host.binary) or RELEASE
         return self._qemu_version
 
     def machine(self, memory: str = "1G", more: Sequence[str] = ()) -> Machine:
-        """The machine that boots L1."""
+        """The virtual machine that boots L1."""
         return Machine(self.host.binary, self.emulated, memory, more=more)
 
     def has_kunit(self) -> bool:
-        """Does the tree, with the patches that the lab put on it, have a KUnit test of ours?"""
+        """Has the patched tree our KUnit test?"""
         return self.session.dry_run or (self.work / "src" / KUNIT).exists()
 
     def can_be_snp_host(self) -> bool:
-        """Since 6.11 a kernel can be an SNP host, and is to become one here."""
+        """Has the kernel code for an SNP host? Linux has it since 6.11; with it, L1 must become an SNP host."""
         return (self.work / "src/arch/x86/virt/svm/sev.c").exists()
 
     def drop(self) -> None:
-        """Removes the images: the run's folder keeps the logs."""
+        """Removes the images; this run's folder keeps only the logs."""
         for path in (self.kernel, self.initrd):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.out / "host", ignore_errors=True)
 
 
 def find_out(session: Session, host: HostPlan) -> bool:
-    """Has the QEMU the parts of the emulated host? One that is built here must; in a dry run that one is not asked."""
+    """Is the QEMU an emulated SNP host? It is an error if ours is not; a dry run assumes that ours is."""
     if host.named is None:
         if not session.dry_run and not is_snp_host(host.binary):
             raise setup_error(f"expected {tilde(host.binary)} to be an SNP host, found no {PROPERTY} or no {PSP} in it",
-                              "host/ is to give QEMU both")
+                              "the patches in host/ add both to QEMU")
         return True
     if is_snp_host(host.named):
         return True
-    session.terminal.note(f"{host.named} has no emulated SNP host: what needs one will be skipped")
+    session.terminal.note(f"{host.named} has no emulated SNP host: tests that need one will be skipped")
     return False

@@ -24,19 +24,19 @@ from lab.core.steps import Job, Plan, Step
 from lab.patches.newfiles import brought_names
 from lab.patches.series import HOST, list_series, series_dir
 
-# The release that the patches in host/ are made for.
+# The release of QEMU that the patches in host/ are for.
 RELEASE = "10.0"
-# QEMU's own build system, at least; Debian 12's is older.
+# The oldest meson that can build QEMU. Debian 12 has an older one.
 MESON_LEAST = (1, 5)
 BIOSES = (Path("/usr/share/seabios/bios-256k.bin"), Path("/usr/share/qemu/bios-256k.bin"))
 NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
 OPTION_ROMS = "TOPSRC_DIR=../../..\nCC=gcc\nOBJCOPY=objcopy\nPYTHON=python3\n"
-# The kernel under test is built first: a patch that does not compile fails before minutes go into QEMU.
+# The kernel is built at the same time and gets more of the CPU: a patch that does not compile is found early.
 NICE = ("nice", "-n", "10")
 
 
 def qemu_source_version(source: Path) -> str | None:
-    """The version of a QEMU source tree, or None if it is none."""
+    """The version of a QEMU source tree; None if the folder is no QEMU source tree."""
     version = read(source / "VERSION").strip()
     return version if re.fullmatch(r"\d+\.\d+\.\d+", version) and (source / "include/qemu/osdep.h").exists() else None
 
@@ -47,7 +47,7 @@ def host_patches() -> list[Path]:
 
 
 def has_files_of(patches: Sequence[Path], source: Path) -> bool:
-    """Does a source tree have every file that the patches bring?"""
+    """Does a source tree have every new file that the patches add?"""
     return all((source / name).exists() for patch in patches for name in brought_names(patch))
 
 
@@ -63,7 +63,7 @@ def _get(apt: Apt, package: str, version: str, folder: Path) -> None:
 
 def _unpack(job: Job, package: str, folder: Path) -> None:
     job.run(command("dpkg-source", "--no-check", "--no-copy", "-x", next(folder.glob("*.dsc")).name, "src", cwd=folder))
-    # quilt's copies, for undoing Debian's patches.
+    # quilt's copies of the unpatched files.
     shutil.rmtree(folder / "src/.pc", ignore_errors=True)
 
 
@@ -82,32 +82,32 @@ KIND = Kind("qemu", RELEASE, f"the source of QEMU {RELEASE} in Debian's archive"
 
 
 def new_enough(version: str) -> bool:
-    """Is this meson at least the one that QEMU's build wants?"""
+    """Can this version of meson build QEMU?"""
     found = re.match(r"(\d+)\.(\d+)", version)
     return found is not None and (int(found.group(1)), int(found.group(2))) >= MESON_LEAST
 
 
 def meson_version(job: Job) -> str:
-    """The machine's own meson's, or nothing."""
+    """The version of the machine's meson; empty if there is none."""
     return job.output(command("meson", "--version")).strip() if shutil.which("meson") else ""
 
 
 def own_meson(cache: Cache) -> Path:
-    """The folder in which Debian's package is unpacked, where the machine's own meson is too old."""
+    """The folder for an unpacked meson from Debian, for a machine whose own is too old."""
     return cache.root / "base" / f"meson-{MESON_LEAST[0]}.{MESON_LEAST[1]}"
 
 
 def fetch_meson(job: Job) -> None:
-    """Debian's package, unpacked and not installed. The oldest that will do, as this QEMU was made with it."""
+    """Unpacks Debian's meson if the machine's is too old. It takes the oldest that can build this QEMU, of the same time."""
     target, base = own_meson(job.session.cache), job.session.cache.folder("base")
     found = meson_version(job)
     if new_enough(found) or target.is_dir():
         return
     with job.lock("base-meson"):
-        # Another run may have fetched it meanwhile.
+        # Another run may have fetched it while we waited for the lock.
         if target.is_dir():
             return
-        apt = Apt(job, "meson, which builds QEMU,", "")
+        apt = Apt(job, "QEMU's build tools (meson)", "")
         apt.refresh()
         for version in reversed(sort_versions({row[1] for row in apt.madison("meson")})):
             if not new_enough(version):
@@ -130,12 +130,12 @@ class Host:
 
     session: Session
     source: Source
-    # Built to stop at undefined behaviour and bad accesses.
+    # Build with sanitizers: QEMU stops at undefined behaviour and bad memory accesses.
     sanitize: bool = False
 
     @property
     def work(self) -> Path:
-        """A source tree of the user's has a folder of its own, and so has a build of another kind."""
+        """The work folder. Each source tree of the user's has its own, and so has a build with sanitizers."""
         work = self.session.cache.root / "work"
         if self.source.given is not None:
             path = self.source.given
@@ -144,17 +144,17 @@ class Host:
 
     @property
     def binary(self) -> Path:
-        """The program; it finds share/qemu beside itself wherever it is."""
+        """The built QEMU. It finds its files in ../share/qemu, wherever it is copied to."""
         return self.work / "host/bin/qemu-system-x86_64"
 
     @property
     def build_folder(self) -> Path:
-        """Where ninja works."""
+        """The folder that ninja builds in."""
         return self.work / "src/build"
 
     def tree(self) -> Tree:
-        """QEMU's source with our patches. A tree of the user's that has all their new files, as `./snplab tree host` makes
-        it, is taken as it is."""
+        """QEMU's source with our patches. A tree of the user's that has all the patches' new files, such as a work tree of
+        `./snplab tree host`, is built as it is."""
         patches = host_patches()
         if self.source.given is not None and has_files_of(patches, self.source.given):
             patches = []
@@ -162,20 +162,19 @@ class Host:
                     name=f"QEMU {self.source.version}", is_kernel=False)
 
     def flags(self) -> list[str]:
-        """configure's."""
-        # The prefix is where Debian has it.
+        """The options of QEMU's configure."""
         flags = ["--python=/usr/bin/python3", "--prefix=/usr", "--target-list=x86_64-softmmu", "--enable-system",
                  "--enable-tcg", "--without-default-features", "--without-default-devices", "--with-devices-x86_64=snplab",
                  "--enable-gnutls", "--enable-attr", "--enable-virtfs", "--disable-fdt", "--disable-docs",
                  "--disable-install-blobs", "--disable-download", "--disable-debug-info", "--cc=gcc"]
-        # The level of what the patch "meson: precompile headers, and optimise by library" gives none of its own. With -g1 a
-        # sanitizer's reports have line numbers.
+        # -Doptimization is for the parts to which the patch "meson: precompile headers, and optimise by library" gives no
+        # level of their own. With -g1 a sanitizer's reports have line numbers.
         return flags + (["--enable-asan", "--enable-ubsan", "--extra-cflags=-O1 -g1"] if self.sanitize
                         else ["-Doptimization=1"])
 
     def in_build(self, *words: str | Path, own_meson_needed: bool = True) -> Command:
-        """A command in the build folder, with the meson that is meant. There is no compiler cache: it costs the first build
-        3 %, and would serve only a second one from nothing."""
+        """A command in the build folder, with the unpacked meson if there is one. There is no ccache: it would slow down the
+        first build, and save time only if all of QEMU is built again."""
         env: dict[str, str] = {}
         meson = own_meson(self.session.cache)
         if own_meson_needed and meson.is_dir():
@@ -184,29 +183,29 @@ class Host:
         return command(*words, cwd=self.build_folder, env=env)
 
     def ninja(self, *targets: str) -> Command:
-        """A build of these targets."""
+        """The command that builds these targets."""
         return self.in_build(*NICE, "ninja", f"-j{jobs()}", *targets)
 
     def configure_command(self) -> Command:
-        """QEMU's configure."""
+        """The command that configures QEMU."""
         return self.in_build(*NICE, "../configure", *self.flags())
 
     def roms_command(self) -> Command:
-        """The few option ROMs that a -kernel boot needs."""
+        """The command that builds the option ROMs, which -kernel needs."""
         return self.in_build("make", "-C", "pc-bios/optionrom")
 
     def shown(self) -> list[Command | str]:
-        """The commands that do the same."""
+        """The commands for --dry-run."""
         roms = self.build_folder / "pc-bios/optionrom"
         return [*self.tree().shown(), command("mkdir", "-p", self.build_folder), self.configure_command(),
                 command("mkdir", "-p", roms), f"printf %s {quote([OPTION_ROMS])} >{quote([str(roms / 'config.mak')])}",
                 self.ninja("qemu-system-x86_64"), self.roms_command()]
 
     def build(self, job: Job, copy: Path | None = None) -> None:
-        """Builds it into WORK/host. `copy` gets links to all of it: what another clone builds meanwhile is not judged by our
-        run's name."""
+        """Builds QEMU into WORK/host, and links all files to `copy`: this run boots from there, even if another clone
+        builds its own QEMU meanwhile."""
         with job.lock(f"work-{self.work.name}"):
-            # Under the lock: cache --prune may just have removed it.
+            # Only under the lock: cache --prune may have removed the folder before.
             self.work.mkdir(parents=True, exist_ok=True)
             tree = self.tree()
             overlay.apply(job, tree)
@@ -220,7 +219,7 @@ class Host:
                 link_tree(self.work / "host", copy)
 
     def configure(self, job: Job) -> None:
-        """Configures, if the flags, the compiler or Python are others than the last time."""
+        """Configures QEMU if the options, the compiler or Python have changed since the last time."""
         configured = self.build_folder / "configured"
         python = job.output(command("/usr/bin/python3", "-V"))
         state = f"{quote(self.flags())}\n{compiler_version()}\n{python}"
@@ -233,14 +232,14 @@ class Host:
             job.run(self.configure_command())
         except CommandFailed as e:
             out_of_space(self.work)
-            raise setup_error("QEMU cannot be configured", "what its configure said is in the log") from e
-        # configure writes this only where gcc can link for 32 bits, which these few lines do not need.
+            raise setup_error("QEMU cannot be configured", "the messages of its configure are in the log") from e
+        # configure writes this file only if gcc can link 32-bit programs, which the ROMs do not need.
         (self.build_folder / "pc-bios/optionrom").mkdir(parents=True, exist_ok=True)
         write(self.build_folder / "pc-bios/optionrom/config.mak", OPTION_ROMS)
         write(configured, state)
 
     def compile(self, job: Job, *targets: str) -> None:
-        """Compiles and links."""
+        """Builds these targets; without any, QEMU and its option ROMs."""
         job.meter = ninja_meter
         try:
             job.run(self.ninja(*(targets or ("qemu-system-x86_64",))))
@@ -248,16 +247,16 @@ class Host:
                 job.run(self.roms_command())
         except CommandFailed as e:
             out_of_space(self.work)
-            raise setup_error("the emulated host does not build", "the compiler said why, in the log") from e
+            raise setup_error("the emulated host does not build", "the compiler's messages are in the log") from e
 
     def build_tests(self, job: Job) -> None:
-        """The qtests of host/, in the build folder of a host that is built already."""
+        """Builds the qtests of host/. The host must be built already."""
         with job.lock(f"work-{self.work.name}"):
             self.compile(job, "tests/qtest/amd-psp-test", "tests/qtest/amd-psp-fuzz")
 
     def install(self, job: Job) -> None:
-        """Replaces WORK/host whole: who boots from a link to the old one goes on with it. What another run or another
-        tool was told of stays where it is while nothing has changed."""
+        """Replaces WORK/host as a whole; runs that boot from links to the old files keep those. If no file has changed, the
+        old folder stays: another tool may be using the path that `./snplab host` gave it."""
         new, host = self.work / "host.tmp", self.work / "host"
         shutil.rmtree(new, ignore_errors=True)
         (new / "bin").mkdir(parents=True)
@@ -286,7 +285,7 @@ def same_files(one: Path, other: Path) -> bool:
 
 
 def ninja_meter(lines: list[str]) -> tuple[int, int] | None:
-    """ninja counts by itself."""
+    """Reads the number of done steps and of all steps from ninja's output."""
     found = [m for m in map(NINJA_LINE.match, lines) if m]
     return (int(found[-1].group(1)), int(found[-1].group(2))) if found else None
 
@@ -295,7 +294,7 @@ def ninja_meter(lines: list[str]) -> tuple[int, int] | None:
 
 
 class HostPlan:
-    """Which QEMU boots L1: one that is built, or SNPLAB_QEMU; and the steps for it."""
+    """The QEMU that boots L1: the one built here, or SNPLAB_QEMU; and the steps that make it."""
 
     def __init__(self, session: Session, qemu_dir: Path | None, sanitize: bool = False) -> None:
         self.session = session
@@ -312,20 +311,20 @@ class HostPlan:
 
     @property
     def purposes(self) -> Sequence[str]:
-        """Its purposes in needs.list."""
+        """The purposes in needs.list of building QEMU."""
         if self.named is not None:
             return ()
         return ("host",) if self.host.source.given is not None else ("host", "hostsource")
 
     @property
     def binary(self) -> str:
-        """The QEMU that is started."""
+        """The path of the QEMU to start."""
         if self.named is not None:
             return shutil.which(self.named) or self.named
         return str(self.copy / "bin/qemu-system-x86_64") if self.copy is not None else str(self.host.binary)
 
     def add_steps(self, plan: Plan, copy: Path | None, after: tuple[Step, ...] | None = None) -> list[Step]:
-        """Adds the steps that fetch and build it, with links to it in the folder `copy`."""
+        """Adds the steps that fetch and build QEMU, and link it to the folder `copy`."""
         self.copy = copy
         if self.named is not None:
             return []
@@ -344,6 +343,6 @@ class HostPlan:
 
 
 def no_qemu(shown: str) -> Stop:
-    """A --qemu DIR that is none."""
+    """The error for a --qemu DIR that is no QEMU source tree."""
     return setup_error(f"{shown} is no QEMU source tree: expected a VERSION of three numbers and include/qemu/osdep.h",
                        f"name the top of a source tree of QEMU {RELEASE}")

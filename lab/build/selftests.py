@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs that run in L1: KVM selftests, and ours that are linked with the selftests' library (host/tests/kvm).
+"""Builds the programs that run in L1: KVM selftests, and our own (host/tests/kvm), which use the selftests' library.
 
-They are always 7.x's, with the selftests of the mainline series on top: one static binary, whatever kernel it runs on. Older
-trees have neither the test of SNP_LAUNCH_FINISH nor a library to build it with."""
+The selftests are always those of a 7.x kernel, with the selftests of the mainline series on top. The static programs run on
+every kernel. Older trees have neither the test of SNP_LAUNCH_FINISH nor the library to build it with."""
 from __future__ import annotations
 
 import hashlib
@@ -26,18 +26,17 @@ from lab.patches.series import list_series
 
 KVM = "tools/testing/selftests/kvm"
 OWN = TOP / "host/tests/kvm"
-# Where only programs of ours are wanted, one of upstream's has the library built.
+# If only programs of ours are wanted, this upstream test is built to build the library.
 LIBRARY = ("sev_smoke_test",)
 
 
 def selftest_patches() -> list[Path]:
-    """The patches of the mainline series that are selftests and nothing else: the kernel's own patches have no place here,
-    so that any 7.x tree will do as the source."""
+    """The mainline series' patches to the selftests. Without the patches to the kernel, any 7.x tree can be the source."""
     return [p for p in list_series(SERIES / "mainline") if f"\n+++ b/{KVM}/" in p.read_text(encoding="utf-8")]
 
 
 class Selftests:
-    """Where the selftests come from, and where they are built."""
+    """The selftests' source and build."""
 
     def __init__(self, session: Session, source: Source) -> None:
         self.session = session
@@ -45,40 +44,40 @@ class Selftests:
 
     @property
     def work(self) -> Path:
-        """A base and each tree that somebody edits have work folders of their own."""
+        """The work folder: one for the cache's base, and one for each source tree of the user's."""
         path = self.source.path
         name = "selftests" if self.source.is_base or self.source.given is None else \
             f"selftests-{slug(path.name)}-{short_digest(str(path))}"
         return self.session.cache.root / "work" / name
 
     def tree(self) -> Tree:
-        """The source with the selftests of our series on top."""
+        """The source with the mainline series' selftests on top."""
         source = self.source.path
         return Tree(source, self.work, selftest_patches(), self.source.is_base or self.source.given is None,
                     name=f"linux {kernel_version(source)} (for its selftests)", is_kernel=False)
 
     def build_command(self, names: Sequence[str]) -> Command:
-        """make for these selftests."""
+        """The command that builds these upstream selftests."""
         work, cc = self.work, compiler()
         return command("make", "-s", "-C", work / "src" / KVM, f"-j{jobs()}", f"CC={cc}", f"OUTPUT={work}/kselftest",
                        f"KHDR_INCLUDES=-isystem {work}/src/obj/usr/include", "LDFLAGS=-static",
                        *(f"{work}/kselftest/x86/{name}" for name in names), env=ccache_env(self.session.cache))
 
     def own_command(self) -> Command:
-        """make for our own programs, which are linked with the selftests' library."""
+        """The command that builds our own programs, which link with the selftests' library."""
         work = self.work
         return command("make", "-s", "-C", OWN, f"-j{jobs()}", f"CC={compiler()}", f"LINUX={work}/src",
                        f"HEADERS={work}/src/obj/usr/include", f"LIB={work}/kselftest", f"OUT={work}/own",
                        env=ccache_env(self.session.cache))
 
     def shown(self, names: Sequence[str]) -> list[Command]:
-        """The commands that do the same."""
+        """The commands for --dry-run."""
         upstream, own = split(names)
         return [*self.tree().shown(), kmake(self.session.cache, self.work, "-s", "headers"),
                 self.build_command(upstream or LIBRARY), *([self.own_command()] if own else [])]
 
     def state(self) -> str:
-        """A digest of everything that the binaries depend on, if nobody edits the source."""
+        """A digest of everything that the programs depend on, except edits of the source."""
         digest = hashlib.sha256("\0".join([str(self.source.path), compiler_version()]).encode())
         for patch in selftest_patches():
             digest.update(to_bytes(whole_text(patch)))
@@ -88,11 +87,11 @@ class Selftests:
         return digest.hexdigest()
 
     def build(self, job: Job, names: Sequence[str], out: Path) -> None:
-        """Builds those of the programs that are not there, and links to them in the folder `out`: another run may build
+        """Builds the programs that are missing, and links all of them to the folder `out`, since another run may build
         others meanwhile."""
         work = self.work
         with job.lock(f"work-{work.name}"):
-            # Under the lock: cache --prune may just have removed it.
+            # Only under the lock: cache --prune may have removed the folder before.
             work.mkdir(parents=True, exist_ok=True)
             state, tests = self.state(), work / "tests"
             if not self.source.is_base or read(work / "state") != state:
@@ -101,7 +100,7 @@ class Selftests:
                     shutil.rmtree(old, ignore_errors=True)
             lacking = [name for name in names if not (tests / name).exists()]
             if lacking:
-                # What is half made when we are killed is not taken for whole.
+                # If this run is killed, the next one must not take half-made programs for whole.
                 (work / "state").unlink(missing_ok=True)
                 overlay.apply(job, self.tree())
                 self.make(job, lacking)
@@ -117,16 +116,16 @@ class Selftests:
         for folder in ("kselftest", "tests"):
             (work / folder).mkdir(exist_ok=True)
         try:
-            # Every time: headers that a killed run has exported in part look whole.
+            # Every time, as headers that a killed run has exported in part look complete.
             job.run(kmake(self.session.cache, work, "-s", "headers"))
             job.run(self.build_command(upstream or LIBRARY))
             if own:
                 job.run(self.own_command())
         except CommandFailed as e:
-            raise setup_error("the KVM selftests do not build", "the compiler said why, in the log") from e
+            raise setup_error("the KVM selftests do not build", "the compiler's messages are in the log") from e
         for name in names:
             built = work / "own" / name if name in own else work / "kselftest/x86" / name
-            # A name appears when its program is whole.
+            # Rename last, so that a program that exists is whole.
             shutil.copy2(built, work / "tests" / f".{name}")
             (work / "tests" / f".{name}").replace(work / "tests" / name)
 
@@ -143,31 +142,31 @@ class Selftests:
 
 
 def split(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Upstream's selftests and ours."""
+    """Splits the names into upstream's selftests and our programs."""
     ours = {program.name for program in all_programs() if program.origin is Origin.OURS}
     return [n for n in names if n not in ours], [n for n in names if n in ours]
 
 
 def selftests_for(session: Session, tree: str, linux: Path | None, selftests: Path | None) -> Selftests:
-    """From --selftests DIR, from the tree's own source if it is to get the mainline series, else from Debian's newest."""
+    """The selftests of --selftests DIR, or of --linux DIR if that is for the mainline series, or of Debian's newest 7.x."""
     given = selftests or (linux if tree == "mainline" else None)
     return Selftests(session, kernel_source(session, "mainline", given))
 
 
 def selftest_folder_error(shown: str) -> Exception:
-    """A --selftests that has none."""
+    """The error for a --selftests DIR without KVM selftests."""
     return setup_error(f"{shown}: expected the KVM selftests of a 7.x kernel, found no {KVM}/x86",
                        "name the top of a newer Linux source tree")
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Hard links to all files of a folder, or copies where it is on another disk."""
+    """Makes hard links to all files of a folder, or copies if the target is on another disk."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, copy_function=_link, symlinks=True)
 
 
 def link_file(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the folder is on another disk."""
+    """Makes a hard link, or a copy if the target is on another disk."""
     target.unlink(missing_ok=True)
     _link(str(source), str(target))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Source trees: of a kernel, of QEMU, from the user or from Debian's newest package, unpacked in the cache's folder base.
+"""Source trees of kernels and of QEMU: the user's, or Debian's newest package, unpacked in the cache's folder base.
 
-base/NAME.newest names the newest version at the time of the last look-up. A tree gets its name when it is whole."""
+base/NAME.newest names the version that was the newest at the last look-up. A tree gets its name once it is complete."""
 from __future__ import annotations
 
 import os
@@ -23,26 +23,27 @@ from lab.core.steps import Job, Plan, Step
 
 @dataclass(frozen=True)
 class Kind:
-    """How a package becomes a folder of the cache."""
+    """A kind of package, and how to find it and unpack it into the cache."""
 
-    # The folder's names: NAME.newest, and for messages.
+    # The name of the file NAME.newest.
     name: str
+    # The release in the placeholder "<newest 6.12>", shown while the version is not known.
     newest: str
-    # What to look for, in words for messages.
+    # The wanted package, in words for a message.
     wanted: str
-    # MiB that unpacking and building take.
+    # The MiB that unpacking and building take.
     space: int
-    # (package, version), the best first.
+    # Finds the packages: (name, version), the best first.
     candidates: Callable[[Apt], list[tuple[str, str]]]
-    # Downloads into a folder; unpacks the download into the folder's src.
+    # Downloads a package into a folder; unpacks it there into src.
     get: Callable[[Apt, str, str, Path], None]
     unpack: Callable[[Job, str, Path], None]
-    # The version of the unpacked tree; None if it is no such tree.
+    # The version of an unpacked tree; None if the tree is of another kind.
     version: Callable[[Path], str | None]
     suites: Sequence[str] = (*SUITES, *SECURITY_SUITES)
     hint: str = ""
     what: str = WHAT
-    # The command line that does without it, if there is one.
+    # The command line that needs no download, if there is one.
     own_trees: str = OWN_TREES
     # The commands of a dry run.
     shown: Callable[[Cache], Iterable[Command | str]] = lambda cache: ()
@@ -59,13 +60,13 @@ def newest_path(cache: Cache, name: str) -> Path | None:
 
 
 def looked_up_lately(cache: Cache, name: str) -> bool:
-    """Asked twice a day: a warm run does not wait for apt."""
+    """Is the last look-up less than half a day ago? Then the run does not wait for apt."""
     return newest_path(cache, name) is not None and is_fresh(cache.root / "base" / f"{name}.newest")
 
 
 @contextmanager
 def scratch_folder(prefix: str, parent: Path) -> Iterator[Path]:
-    """A folder that goes away, however its use ends."""
+    """Makes a temporary folder and removes it at the end of the block, even after an exception."""
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         yield path
@@ -74,7 +75,7 @@ def scratch_folder(prefix: str, parent: Path) -> Iterator[Path]:
 
 
 def fetch(job: Job, kind: Kind) -> None:
-    """Makes base/NAME.newest name the newest that can be downloaded, unless that was looked up lately."""
+    """Fetches the newest version, and writes its name to base/NAME.newest, unless the last look-up is recent."""
     cache = job.session.cache
     with job.lock(f"base-{kind.name}"):
         if looked_up_lately(cache, kind.name):
@@ -92,7 +93,7 @@ def fetch(job: Job, kind: Kind) -> None:
 
 
 def fetch_one(job: Job, apt: Apt, kind: Kind, package: str, version: str) -> bool:
-    """Downloads and unpacks one version, if it is not there; False if the archive does not have it."""
+    """Downloads and unpacks one version, unless the cache has it; False if the archive does not have it."""
     base = job.session.cache.folder("base")
     name = slug(f"{package}_{version.partition(':')[2] or version}")
     if not (base / name).is_dir():
@@ -102,7 +103,7 @@ def fetch_one(job: Job, apt: Apt, kind: Kind, package: str, version: str) -> boo
         need_space(base, kind.space, f"unpacking and building {package}")
         with scratch_folder(f".{name}.", base) as folder:
             try:
-                # apt checks the sums that the signed index gives.
+                # apt checks the download against the checksums of the signed index.
                 kind.get(apt, package, version, folder)
             except CommandFailed:
                 out_of_space(folder)
@@ -114,10 +115,10 @@ def fetch_one(job: Job, apt: Apt, kind: Kind, package: str, version: str) -> boo
             except (CommandFailed, OSError) as e:
                 out_of_space(folder)
                 raise setup_error(f"{package} {version} could not be unpacked",
-                                  "what was said is in the log; run again") from e
+                                  "the messages are in the log; run again") from e
             if not kind.version(folder / "src"):
                 raise setup_error(f"{package} {version}: expected a source tree in it, found none")
-            # Only whole trees get their name.
+            # Rename last, so that a tree that exists is complete.
             os.rename(folder / "src", base / name)
     temporary = base / f"{kind.name}.newest.tmp"
     temporary.write_text(name + "\n", encoding="utf-8")
@@ -126,7 +127,7 @@ def fetch_one(job: Job, apt: Apt, kind: Kind, package: str, version: str) -> boo
 
 
 class Source:
-    """A source tree that is there, or will be when its fetch step has ended."""
+    """A source tree that exists, or will exist once its fetch step has ended."""
 
     def __init__(self, session: Session, kind: Kind, given: Path | None = None) -> None:
         self.session = session
@@ -135,12 +136,12 @@ class Source:
         self._pinned: Path | None = None
 
     def pin(self) -> None:
-        """From now on it is this tree, whatever newer one another run fetches: one run never mixes two versions."""
+        """Keeps to the current version, even if another run fetches a newer one: no run must mix two versions."""
         self._pinned = self.path if self.given is None else None
 
     @property
     def path(self) -> Path:
-        """Where it is; a placeholder in a dry run that cannot know."""
+        """The tree's folder; a placeholder if a dry run cannot know it."""
         if self.given is not None:
             return self.given
         if self._pinned is not None:
@@ -150,22 +151,22 @@ class Source:
 
     @property
     def version(self) -> str:
-        """Its version; a placeholder in a dry run that cannot know."""
+        """The tree's version; a placeholder if a dry run cannot know it."""
         return self.kind.version(self.path) or f"<newest {self.kind.newest}>"
 
     @property
     def is_base(self) -> bool:
-        """Is it one of the cache's, which nobody edits?"""
+        """Is the tree one of the cache's, which nobody edits?"""
         return self.session.cache.holds(self.path)
 
     def add_fetch(self, plan: Plan, title: str, after: tuple[Step, ...] | None = None) -> Step | None:
-        """Adds the step that fetches it; None for a tree of the user's."""
+        """Adds the step that fetches the tree; a tree of the user's needs none: None."""
         if self.given is not None:
             return None
         return plan.add(title, self.fetch, lambda: self.kind.shown(self.session.cache), after)
 
     def fetch(self, job: Job) -> None:
-        """Fetches it, and keeps to what was fetched."""
+        """Fetches the tree, and pins the version."""
         fetch(job, self.kind)
         self.pin()
 
@@ -174,14 +175,14 @@ class Source:
 
 
 def package_pattern(tree: str) -> str:
-    """The source packages that a tree can be built on."""
+    """The pattern of the source packages that can be a tree's base."""
     if tree == "mainline":
         return r"^linux-source-7\.[0-9]+$"
     return "^linux-source-" + re.escape(tree.removesuffix(".y")) + "$"
 
 
 def newest_of(tree: str) -> str:
-    """The release behind a tree's "newest", for placeholders: "6.12" or "7.x"."""
+    """The release of a tree's base for placeholders: "6.12" or "7.x"."""
     return "7.x" if tree == "mainline" else tree.removesuffix(".y")
 
 
@@ -191,7 +192,7 @@ def get_deb(apt: Apt, package: str, version: str, folder: Path) -> None:
 
 
 def pipe(job: Job, *commands: Command) -> None:
-    """Runs commands, each one's output the next one's input. Raises CommandFailed for the first that fails."""
+    """Runs commands as a pipeline. Raises CommandFailed for the first command that fails."""
     processes, running, last = job.session.processes, [], None
     for number, cmd in enumerate(commands):
         job.write(f"{'| ' if number else '+ '}{cmd.shown()}")
@@ -211,7 +212,7 @@ def pipe(job: Job, *commands: Command) -> None:
 
 
 def unpack_kernel(job: Job, package: str, folder: Path) -> None:
-    """The tarball in linux-source-*.deb, as the folder src."""
+    """Unpacks the tarball in linux-source-*.deb as the folder src."""
     deb = next(folder.glob("*.deb"))
     pipe(job, command("dpkg-deb", "--fsys-tarfile", deb), command("tar", "-xO", f"./usr/src/{package}.tar.xz"),
          command("xz", "-dc", "-T0"), command("tar", "-C", folder, "-x", "--no-same-owner"))
@@ -241,6 +242,6 @@ def kernel_source(session: Session, tree: str, given: Path | None) -> Source:
 
 
 def not_a_kernel(name: str) -> Stop:
-    """A folder that was to be a kernel source tree, and is none."""
+    """The error for a folder that is no kernel source tree."""
     return setup_error(f"{name} is no kernel source tree: expected a Makefile with VERSION, PATCHLEVEL and SUBLEVEL, "
                        "and a Kbuild", "name the top of a Linux source tree")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel that --tree names: a series on its base, or a folder with a kernel source tree of the user's."""
+"""The kernel that --tree names: a series on its base, or the user's own kernel source tree."""
 from __future__ import annotations
 
 import re
@@ -25,11 +25,11 @@ KUNIT = "arch/x86/kvm/svm/tests"
 class Target:
     """The kernel that is tested."""
 
-    # As the user would write it.
+    # The argument of --tree.
     name: str
-    # The user's tree, built as it is.
+    # --tree DIR: the user's tree, to which no series is applied.
     folder: Path | None = None
-    # The base of a series, instead of Debian's package.
+    # --linux DIR: the base of the series; None: Debian's package.
     linux: Path | None = None
 
     def source(self, session: Session) -> Source:
@@ -37,7 +37,7 @@ class Target:
         return Source(session, kernel_kind(DEFAULT_TREE if self.folder else self.name), self.folder or self.linux)
 
     def work(self, cache: Cache, suffix: str = "") -> Path:
-        """The folder that it is built in. A kernel that is not configured as run's has a folder of its own: the suffix."""
+        """The folder that the kernel is built in. With another configuration than `run` uses, its name has a suffix."""
         if self.folder is not None:
             name = f"dir-{slug(self.folder.name)}-{short_digest(str(self.folder))}"
         elif self.linux is not None:
@@ -47,11 +47,11 @@ class Target:
         return cache.root / "work" / (name + suffix)
 
     def series(self) -> list[Path]:
-        """The patches of its series."""
+        """The patches of the series; none for a tree of the user's."""
         return [] if self.folder else list_series(series_dir(self.name))
 
     def patches(self, source: Source, extra: Sequence[Path] = ()) -> list[Path]:
-        """All patches that go on the source. A tree without a KUnit test of its own gets the lab's, if there is one for its
+        """All patches to apply to the source. A tree without our KUnit test gets the lab's, if there is one for its
         version."""
         kunit: list[Path] = []
         release = re.search(r"\d+\.\d+", source.version)
@@ -61,8 +61,8 @@ class Target:
         return [*self.series(), *kunit, *extra]
 
     def expect(self, version: str) -> tuple[Path | None, bool]:
-        """The list of failures that are known there, and whether a listed case may pass: a tree of the user's is judged by
-        the list for its release, and may be ahead of that."""
+        """The list of known failures, and whether a listed case may pass. A tree of the user's is judged by its release's
+        list, but may have fixes that the release lacks."""
         if self.folder is None:
             path = series_dir(self.name) / "expect"
         else:
@@ -76,7 +76,7 @@ class Target:
 
 
 def target_of(given: Given, more: str = "") -> Target:
-    """From --tree and --linux. `more` is another name that the verb takes, for the message."""
+    """The target that --tree and --linux name. `more`: a further name that the verb accepts, for the message."""
     name, linux = given.value("--tree") or DEFAULT_TREE, linux_of(given)
     if is_tree(name):
         return Target(name, linux=linux)

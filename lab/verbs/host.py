@@ -46,7 +46,7 @@ def main(session: Session, given: Given) -> int:
     plan.run()
     if not session.dry_run and not is_snp_host(host.binary):
         raise setup_error(f"expected {tilde(host.binary)} to be an SNP host, found no {PROPERTY} or no {PSP} in it",
-                          "unset SNPLAB_QEMU" if host.named else "host/ is to give QEMU both")
+                          "unset SNPLAB_QEMU" if host.named else "the patches in host/ add both to QEMU")
     arguments = Machine(host.binary, True).arguments()
     if what == "line":
         print(quote([host.binary, "-accel", "tcg,thread=multi", *arguments]))
