@@ -76,7 +76,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
 
 def test_no_change_no_byte(queue: Queue) -> None:
     before = listing(queue.top / HOST)
-    expect(queue.snplab("refresh", HOST), 0, "every patch is as it was")
+    expect(queue.snplab("refresh", HOST), 0, "no patch has changed")
     assert listing(queue.top / HOST) == before
 
 
@@ -128,7 +128,7 @@ def test_an_edit_in_the_work_tree_is_one_patch_or_one_file(queue: Queue) -> None
 def test_git_takes_the_mails_with_the_same_result(queue: Queue) -> None:
     out = queue.folder / "out"
     done = queue.snplab("mail", HOST, "--output", out)
-    expect(done, 0, f"git am takes all {len(queue.patches)}, with the same result as the series")
+    expect(done, 0, f"git am applies all {len(queue.patches)} mails, with the same result as the series")
     wanted, head = queue.git("rev-parse", "HEAD^{tree}"), queue.git("rev-parse", "HEAD")
     mails = sorted(out.glob("0*.patch"))
     assert len(mails) == len(queue.patches) + 1

@@ -95,7 +95,7 @@ def test_what_is_said(sent: tuple[Lab, Done]) -> None:
     lab, done = sent
     hint = 'this kernel may want to be told of tools that helped ("Assisted-by:"): see Documentation/process/tools.rst'
     for line in ("mails in ~/out:", "      To: stable@vger.kernel.org", "      Cc: Someone Else <else@example.org>",
-                 "      git am takes all 3, with the same result as the series",
+                 "      git am applies all 3 mails, with the same result as the series",
                  "      checkpatch --strict: clean: 0002-multiply.patch",
                  hint, f"git send-email --no-thread --confirm=always {lab.folder}/out/*.patch"):
         assert line in done.stdout.splitlines(), f"expected: {line}\nfound: {done.stdout}"
@@ -183,7 +183,7 @@ def test_sign_off_joins_the_trailers(message: str, wanted: str) -> None:
 
 @pytest.mark.parametrize("name, email, text", [
     ("", "", "user.name"), ("A Tester", "", "user.email"), ("", "tester@example.org", "user.name"),
-    ("snplab", "snplab@localhost", "of yours"), ("A Tester", "no address", "of yours")],
+    ("snplab", "snplab@localhost", "your own name"), ("A Tester", "no address", "your own name")],
     ids=["no identity", "no address", "no name", "the placeholder", "an address that is none"])
 def test_refused_identity(lab: Lab, name: str, email: str, text: str) -> None:
     write_identity(lab.folder, name, email)
@@ -245,12 +245,12 @@ REFUSED = {
     "a series that does not apply": (does_not_apply, "does not apply to linux 6.12.999"),
     "a series without a patch": (no_patch, "names no patch"),
     "a patch that is not there": (
-        lambda lab: (lab.series / "count.patch").unlink(), "names count.patch, which is not there"),
+        lambda lab: (lab.series / "count.patch").unlink(), "names count.patch, which does not exist"),
     "a patch for nobody": (nobody, "get_maintainer.pl names nobody for .*count.patch"),
     "a script that fails": (
         lambda lab: replace(lab.kernel / "scripts/get_maintainer.pl", "use strict;", "die;"), "get_maintainer.pl failed on"),
     "another author in a changelog": (cut_on_the_way, "expected git to read the author A Tester"),
-    "a tree without its scripts": (lambda lab: (lab.kernel / "MAINTAINERS").unlink(), "give a whole linux tree"),
+    "a tree without its scripts": (lambda lab: (lab.kernel / "MAINTAINERS").unlink(), "give a complete linux tree"),
 }
 
 

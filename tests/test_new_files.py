@@ -45,7 +45,7 @@ def round_trip(lab: Lab) -> None:
     assert lab.git("log", "--format=%s%n%b", cwd=second) == lab.git("log", "--format=%s%n%b")
     lab.check_same_tree(work=second)
     before = listing(lab.series)
-    expect(lab.refresh(second), 0, "every patch is as it was")
+    expect(lab.refresh(second), 0, "no patch has changed")
     assert listing(lab.series) == before
     shutil.rmtree(second)
 
@@ -167,7 +167,7 @@ def test_stable_takes_patches_alone(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(lab: Lab, tmp_path: Path) -> None:
     (lab.series / FOLDER / "kernel/new.c").unlink()
     done = lab.tree(tmp_path / "other")
-    expect(done, 3, r"^snplab: add-new\.patch brings kernel/new\.c: expected it in mainline/files, found no such file$")
+    expect(done, 3, r"^snplab: add-new\.patch adds kernel/new\.c: expected it in mainline/files, found no such file$")
     assert not (tmp_path / "other").exists()
 
 

@@ -97,7 +97,7 @@ def lab(pristine: Lab, tmp_path: Path) -> Lab:
 def test_no_change_no_byte(lab: Lab) -> None:
     before = listing(lab.series)
     done = lab.refresh()
-    expect(done, 0, "^ +every patch is as it was$")
+    expect(done, 0, "^ +no patch has changed$")
     assert listing(lab.series) == before and lab.changes() == []
     assert done.steps()[-1] == "write 3 commits to series/linux-6.12.y"
 
@@ -123,7 +123,7 @@ def test_hostile_configuration_changes_nothing(lab: Lab, tmp_path: Path) -> None
     env: dict[str, str | None] = {
         "GIT_CONFIG_GLOBAL": str(hostile), "GIT_DIFF_OPTS": "-u1", "GIT_EXTERNAL_DIFF": "false", "GIT_AUTHOR_NAME": "x",
         "GIT_COMMITTER_DATE": "now"}
-    expect(lab.refresh(env=env), 0, "every patch is as it was")
+    expect(lab.refresh(env=env), 0, "no patch has changed")
     expect(lab.tree(tmp_path / "other", env=env), 0)
     assert lab.changes() == []
     assert lab.git("rev-parse", "HEAD", cwd=tmp_path / "other") == lab.git("rev-parse", "HEAD")
@@ -138,7 +138,7 @@ def test_notes_and_comments_edited_by_hand_stay(lab: Lab, tmp_path: Path) -> Non
     replace(lab.series / "add-new.patch", "Seen on a Tuesday", "Seen on a Friday")
     replace(lab.series / "series", "About the next", "About it")
     before = {path.name: path.read_bytes() for path in lab.series.iterdir()}
-    expect(lab.refresh(), 0, "every patch is as it was")
+    expect(lab.refresh(), 0, "no patch has changed")
     assert {path.name: path.read_bytes() for path in lab.series.iterdir()} == before
 
 
@@ -181,7 +181,7 @@ def test_newer_base_beside_the_hunks_no_byte(lab: Lab, old: str, new: str) -> No
     _, work = on_newer(lab, "kernel/a.c", old, new)
     blob = lab.git("rev-parse", "--short=12", "base:kernel/a.c", cwd=work)
     assert f"index {blob}" not in before, "the base has the same blob: nothing is tested"
-    expect(lab.refresh(work), 0, "^ +every patch is as it was$")
+    expect(lab.refresh(work), 0, "^ +no patch has changed$")
     assert lab.changes() == []
 
 
@@ -197,7 +197,7 @@ def test_newer_base_that_moves_hunks_is_said(lab: Lab, tmp_path: Path) -> None:
     assert [line.split()[0] for line in different] == ["index", "@@"], different
     lab.check_same_tree(kernel, work)
     # And it ends there: what it wrote, it leaves alone; on the older base the hunks are back where they were.
-    expect(lab.refresh(work), 0, "every patch is as it was")
+    expect(lab.refresh(work), 0, "no patch has changed")
     expect(lab.tree(tmp_path / "back"), 0)
     expect(lab.refresh(tmp_path / "back"), 0, "moved   count.patch: its hunks are at other lines of linux 6.12.999")
 
@@ -331,7 +331,7 @@ def test_text_that_is_no_utf8_stays(lab: Lab) -> None:
     expect(lab.refresh(), 0)
     assert b"+/* gr\xf6\xdfer */\r\n+\x0c\n" in (lab.series / "kernel-latin.patch").read_bytes()
     lab.check_same_tree()
-    expect(lab.refresh(), 0, "every patch is as it was")
+    expect(lab.refresh(), 0, "no patch has changed")
 
 
 # --- Refusals: with these words, and nothing is written ------------------------------------------
@@ -394,9 +394,9 @@ def amend(message: str) -> Callable[[Lab], object]:
 
 
 REFUSED: dict[str, tuple[Callable[[Lab], object], str]] = {
-    "an uncommitted change": (dirty, "in no commit"),
+    "an uncommitted change": (dirty, "uncommitted changes"),
     "a new file that was forgotten": (untracked, "kernel/z.c"),
-    "a staged change": (staged, "in no commit"),
+    "a staged change": (staged, "uncommitted changes"),
     "a Signed-off-by": (lambda lab: lab.git("commit", "-q", "--amend", "-s", "--no-edit"), "Signed-off-by"),
     "in the middle of a rebase": (rebasing, "in the middle of"),
     "a merge": (merged, "is a merge"),

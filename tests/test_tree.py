@@ -134,13 +134,13 @@ def test_patch_that_does_not_apply_leaves_no_half_made_tree(lab: Lab, tmp_path: 
 
 def test_patch_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
     (lab.series / "count.patch").unlink()
-    expect(lab.tree(tmp_path / "other"), 3, "names count.patch, which is not there")
+    expect(lab.tree(tmp_path / "other"), 3, "names count.patch, which does not exist")
 
 
 def test_path_with_a_space(lab: Lab, tmp_path: Path) -> None:
     folder = tmp_path / "with a space" / "tree"
     expect(lab.tree(folder), 0)
-    expect(lab.refresh(folder), 0, "every patch is as it was")
+    expect(lab.refresh(folder), 0, "no patch has changed")
     assert lab.changes() == []
 
 

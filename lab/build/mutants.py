@@ -79,7 +79,7 @@ class Store:
         return all(self.path(patch).is_dir() for patch in patches)
 
     def build_all(self, job: Job, patches: Sequence[Path]) -> None:
-        """Builds the modules that the cache lacks. If a mutant does not build, its folder of logs gets a file "not-built"."""
+        """Builds the modules that the cache lacks. If a mutant does not build, its logs get a file "not-built"."""
         work = self.prepared.work
         # Leftovers of runs that were killed; we hold the tree's lock.
         for old in self.folder.glob(f".{work.name}.*"):

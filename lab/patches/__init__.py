@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The series: patch files, git work trees made from them, and mails."""
+"""The queues of patches: their files, the git work trees made from them, and the mails."""

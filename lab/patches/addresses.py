@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mail headers: addresses in them, folding, and encoding."""
+"""Mail headers: their addresses, folding and encoding."""
 from __future__ import annotations
 
 import re
@@ -9,7 +9,7 @@ from email.header import Header
 
 from lab.patches.patchfile import header_values
 
-# One address: quoted strings, in which a comma separates nothing, and anything else but commas.
+# One address: characters other than commas, and quoted strings, which may have commas.
 ADDRESS = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^",])+)(?:,|$)')
 NAMED = re.compile(r"(.*?)\s*(<[^>]*>)")
 # Characters that need no quotes in a name.
@@ -19,7 +19,7 @@ WIDTH = 78
 
 
 def addresses(headers: list[str], name: str) -> list[str]:
-    """The addresses in all headers of that name, in their order."""
+    """The addresses in all headers of that name, in order."""
     found = [match.strip() for value in header_values(headers, name) for match in ADDRESS.findall(value)]
     return [address for address in found if address]
 
@@ -31,7 +31,7 @@ def bare(address: str) -> str:
 
 
 def sort_addresses(found: Iterable[str], sender: str, besides: Iterable[str] = ()) -> list[str]:
-    """People first, then lists, in the order given; once each, and neither the sender nor anybody in `besides`."""
+    """Sorts people before lists. Drops duplicates, the sender, and the addresses in `besides`."""
     seen = {sender.lower(), *(bare(address) for address in besides)}
     people, lists = [], []
     for address in (a.strip() for a in found):
@@ -46,14 +46,14 @@ def sort_addresses(found: Iterable[str], sender: str, besides: Iterable[str] = (
 
 
 def encode(text: str, header: str = "") -> str:
-    """As RFC 2047 wants what is not ASCII; the first line has room for the header's name."""
+    """Encodes text that is not ASCII as RFC 2047 says; the first line leaves room for the header's name."""
     charset = Charset("utf-8")
     charset.header_encoding = QP
     return Header(text, charset, maxlinelen=WIDTH - 3, header_name=header).encode().replace("=?utf-8?q?", "=?UTF-8?Q?")
 
 
 def subject_header(text: str) -> str:
-    """The lines of a Subject."""
+    """The Subject header, folded."""
     if NOT_ASCII.search(text):
         return f"Subject: {encode(text, 'Subject')}\n"
     lines, line = [], "Subject:"
@@ -66,12 +66,12 @@ def subject_header(text: str) -> str:
 
 
 def address_header(name: str, found: Sequence[str]) -> str:
-    """The lines of a From, To or Cc."""
+    """A From, To or Cc header, one address a line."""
     return f"{name}: " + ",\n\t".join(as_header(address) for address in found) + "\n"
 
 
 def as_header(address: str) -> str:
-    """An address, its name encoded or in quotes where that is needed."""
+    """An address for a header, with its name encoded or quoted if it has to be."""
     parts = NAMED.fullmatch(address)
     if parts is None:
         return address

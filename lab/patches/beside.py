@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Folders beside their target: a rename is all or nothing only within one file system."""
+"""Temporary folders in the target's own folder: a rename is atomic only within one file system."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ from lab.core.session import Session
 
 
 def folder_beside(session: Session, target: Path, *hints: str) -> Path:
-    """A new, empty folder beside the target, which goes away at the end of the run. `hints`: where else it could be."""
+    """Makes an empty folder beside the target; it is removed at the end of the run. `hints` are for the error message."""
     parent = target.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def folder_beside(session: Session, target: Path, *hints: str) -> Path:
 
 
 def is_used(folder: Path) -> bool:
-    """Is anything there: a file, or a folder that is not empty?"""
+    """Is there a file of this name, or a folder that is not empty?"""
     if folder.is_dir():
         with os.scandir(folder) as found:
             return any(found)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Can the mails be sent? git reads them as they are meant, they give the series, and checkpatch, now with a sign-off, is
-asked as well."""
+"""Checks the mails before they are sent: git must read the right author and sign-off, the mails must apply to the same
+result as the series, and checkpatch reads each mail, which has a sign-off now."""
 from __future__ import annotations
 
 import re
@@ -17,22 +17,22 @@ from lab.patches.queues import Queue
 from lab.patches.sender import Sender
 
 FINDING = re.compile(r".*\.patch:([0-9]+): ?(.*)")
-# The stable rules ask for this line, as it is.
+# The stable rules prescribe this line. checkpatch complains about its form.
 UPSTREAM = re.compile(r"\[ Upstream commit [0-9a-f]{40} \]")
 
 
 def check_mails(job: Job, queue: Queue, source: Path, sender: Sender, cover: Path, mails: Sequence[Path],
                 repository: SmallRepository, wanted: str) -> None:
-    """Raises for mails that git reads otherwise; tells what checkpatch finds. `wanted`: the tree that the series gives."""
+    """Raises if git reads a mail wrong; tells checkpatch's findings. `wanted` is the id of the tree after the series."""
     for mail in [*mails, cover]:
         check_as_git_reads(job, sender, mail, mail != cover)
     try:
         found = repository.tree_of(mails)
     except CommandFailed as e:
-        raise setup_error("the mails do not apply, although the series does", "what git said is in the log") from e
+        raise setup_error("the mails do not apply, although the series does", "git's messages are in the log") from e
     if found != wanted:
-        raise setup_error("the mails apply to something else than the series does", "what git said is in the log")
-    job.tell(f"git am takes all {len(mails)}, with the same result as the series")
+        raise setup_error("the mails and the series result in different trees", "git's messages are in the log")
+    job.tell(f"git am applies all {len(mails)} mails, with the same result as the series")
     for mail in mails:
         findings = checkpatch(job, queue, source, mail)
         if not findings:
@@ -44,7 +44,7 @@ def check_mails(job: Job, queue: Queue, source: Path, sender: Sender, cover: Pat
 
 
 def check_as_git_reads(job: Job, sender: Sender, mail: Path, signed: bool) -> None:
-    """Is the sender its author, and signs it off once?"""
+    """Raises unless git finds the sender as the mail's author and, if `signed`, one sign-off."""
     message = mail.parent.parent / "message"
     try:
         info = job.bytes_of(git_own(None, "mailinfo", "--encoding=UTF-8", "-b", "--no-scissors", message, "/dev/null"),
@@ -54,19 +54,19 @@ def check_as_git_reads(job: Job, sender: Sender, mail: Path, signed: bool) -> No
     if not {f"Author: {sender.name}", f"Email: {sender.email}"} <= set(to_lines(info)):
         raise setup_error(f"{mail.name}: expected git to read the author {sender}, found {' '.join(to_lines(info)[:2])}")
     if signed and to_lines(read(message)).count(sender.sign_off) != 1:
-        raise setup_error(f"{mail.name}: expected your sign-off in it once", f"look at its patch, {mail.name[5:]}")
+        raise setup_error(f"{mail.name}: expected your sign-off exactly once", f"look at its patch, {mail.name[5:]}")
 
 
 def checkpatch(job: Job, queue: Queue, source: Path, mail: Path) -> list[str]:
-    """A finding a line, "LINE: TEXT"; nothing if it is clean."""
-    # Without the commits at hand, checkpatch takes every commit for one that does not exist.
+    """checkpatch's findings, each as "LINE: TEXT"; empty if the mail is clean."""
+    # Without a git history, checkpatch reports every commit as unknown.
     known = () if (source / ".git").exists() else ("--ignore", "UNKNOWN_COMMIT_ID")
     options = () if queue.is_host else ("--show-types", *known)
     try:
         said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse",
                                   "--no-summary", "--color=never", *options, mail, cwd=source), ok=(0, 1))
     except CommandFailed as e:
-        return [f"0: checkpatch.pl ended with status {e.status}: what it said is in the log"]
+        return [f"0: checkpatch.pl ended with status {e.status}: its messages are in the log"]
     lines, findings = to_lines(read(mail)), []
     for line in said.splitlines():
         found = FINDING.fullmatch(line)

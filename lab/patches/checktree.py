@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is a work tree one that can be written back? Only one whose commits are all there is to it."""
+"""Checks that a work tree can be written back as patches: it must have no change outside of its commits."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,7 +16,7 @@ UNFINISHED = ("rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", 
 
 
 def no_tree(tree: str, folder: Path, named: bool) -> Stop:
-    """There is no such folder. `named`: the user has named it."""
+    """The error for a folder that does not exist. `named`: the user gave its name."""
     return setup_error(f"expected a work tree in {tilde(folder)}, found none",
                        f"make it: ./snplab tree {tree}{' DIR' if named else ''}")
 
@@ -27,10 +27,10 @@ def commits_of(folder: Path) -> list[str]:
 
 
 def lines_of(cmd: Command, shown: str) -> list[str]:
-    """The output of a git command in a work tree."""
+    """The output lines of a git command in a work tree, which messages call `shown`."""
     text = answer(cmd)
     if text is None:
-        raise setup_error(f"{shown}: git fails there", f"it failed in: {cmd.shown()}")
+        raise setup_error(f"{shown}: git fails there", f"the command that failed: {cmd.shown()}")
     return text.splitlines()
 
 
@@ -55,7 +55,7 @@ def check_tree(queue: Queue, folder: Path, named: bool) -> None:
 
 
 def check_state(tree: str, folder: Path, shown: str) -> None:
-    """Is HEAD where the series ends?"""
+    """Raises if a rebase or the like is unfinished, or HEAD is not on top of "base"."""
     for state in UNFINISHED:
         path = lines_of(git_own(folder, "rev-parse", "--path-format=absolute", "--git-path", state), shown)[0]
         if Path(path).exists():
@@ -71,28 +71,28 @@ def check_state(tree: str, folder: Path, shown: str) -> None:
 
 
 def check_changes(folder: Path, shown: str) -> None:
-    """Is everything in a commit?"""
-    # The user's own list of ignored files counts: an editor's swap file is no change.
+    """Raises if the work tree has changes that are not committed."""
+    # Use the user's own list of ignored files, so that an editor's swap file does not count as a change.
     ignored = answer(command("git", "-C", folder, "config", "--get", "--path", "core.excludesFile")) or "/dev/null"
     found = lines_of(git_own(folder, "-c", f"core.excludesFile={ignored}", "status", "--porcelain",
                              "--untracked-files=normal", "--ignore-submodules=none"), shown)
     if found:
-        raise setup_error(f"{shown} has changes that are in no commit: nothing written",
+        raise setup_error(f"{shown} has uncommitted changes: nothing written",
                           f"found: {', '.join(found[:5])}{' …' if len(found) > 5 else ''}",
                           "commit them (git commit --amend, or --fixup and rebase), or drop them")
 
 
 def check_commits(folder: Path, shown: str) -> None:
-    """Are the commits a series?"""
+    """Raises unless the commits form a series: at least one, no merge, no Signed-off-by."""
     merges = lines_of(git_own(folder, "rev-list", "--merges", "base..HEAD"), shown)
     if merges:
         raise setup_error(f"{shown}: {merges[0][:12]} is a merge: a series is a straight line of commits",
                           f"git -C {shown} rebase base")
     if not commits_of(folder):
         raise setup_error(f"{shown}: expected commits after the tag \"base\", found none: nothing written",
-                          f"git -C {shown} reflog names what was there")
+                          f"git -C {shown} reflog lists earlier commits")
     signed = lines_of(git_own(folder, "log", "--format=%h %s", "-i", "--grep=^Signed-off-by:", "base..HEAD"), shown)
     if signed:
-        raise setup_error(f"{shown}: \"{signed[-1]}\" has a Signed-off-by: patches in this repository carry none",
+        raise setup_error(f"{shown}: \"{signed[-1]}\" has a Signed-off-by: patches in this repository have none",
                           "take it out (git rebase -i base, reword); ./snplab mail adds the sender's own",
                           "format.signOff and commit templates may have added it")

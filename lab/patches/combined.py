@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The whole series at once: its diffstat, the tree that it gives, its base."""
+"""The series as a whole: the tree that it results in, its diffstat, its base."""
 from __future__ import annotations
 
 import shutil
@@ -15,7 +15,7 @@ from lab.patches.queues import Queue
 
 
 class SmallRepository:
-    """A git work tree with those files of the base that the series touches, as one commit."""
+    """A git work tree whose only commit has the base's files that the series changes."""
 
     def __init__(self, job: Job, queue: Queue, source: Source, folder: Path, patches: Sequence[Path]) -> None:
         self.job = job
@@ -24,7 +24,7 @@ class SmallRepository:
         self.folder = folder
         self.patches = patches
         job.run(git_own(None, "init", "-q", "--template=", "--object-format=sha1", folder))
-        # Asked at the top of this repository: git apply leaves out what is outside the one it is run in.
+        # Run it in this repository: git apply skips files outside of the repository it is run in.
         for line in job.output(git_own(folder, "apply", "--numstat", *patches)).splitlines():
             name = line.split("\t", 2)[2]
             if (source.path / name).exists():
@@ -35,33 +35,33 @@ class SmallRepository:
         job.run(git_own(folder, "tag", "base"))
 
     def tree_of(self, mails: Sequence[Path]) -> str:
-        """The id of the tree that the mails give. Raises CommandFailed if git does not take them."""
+        """The id of the tree after the mails are applied. Raises CommandFailed if they do not apply."""
         self.job.run(git_own(self.folder, "reset", "-q", "--hard", "base"))
         self.job.run(git_own(self.folder, *AM, *mails))
         return self.job.output(git_own(self.folder, "rev-parse", "HEAD^{tree}")).strip()
 
     def series_tree(self) -> str:
-        """The id of the tree that the series gives."""
+        """The id of the tree after the series is applied."""
         try:
             return self.tree_of(self.patches)
         except CommandFailed as e:
             raise setup_error(f"the series does not apply to {self.queue.project} {self.source.version}",
-                              "expected every hunk to apply with no fuzz; what git said is in the log",
+                              "expected every hunk to apply with no fuzz; git's messages are in the log",
                               f"give the version it was made for with {self.queue.option} DIR") from e
 
     def diffstat(self) -> str:
-        """As git format-patch puts it below a cover letter; of what tree_of() was asked for last."""
+        """The diffstat, as in a cover letter of git format-patch, of the patches that tree_of() applied last."""
         return self.job.output(git_own(self.folder, "diff", "--stat=72", "--summary", "--no-renames", "--no-color",
                                        "base", "HEAD"))
 
 
 def base_line(source: Source) -> str:
-    """The base of the mails, for people and, if there is one, as the commit that robots look for."""
+    """The line in the cover letter that names the base: base-commit, which robots read, if there is such a commit."""
     path = source.path
     if is_top_of_repository(path):
         commit = answer(git_own(path, "rev-parse", "HEAD")) or ""
         known = answer(git_own(path, "for-each-ref", "--count=1", "--contains", commit, "refs/remotes", "refs/tags/v[0-9]*"))
-        # Only of a commit that others can have.
+        # Only a commit that others can fetch.
         if known and answer(git_own(path, "status", "--porcelain", "--untracked-files=no")) == "":
             return f"base-commit: {commit}\n"
     if source.is_base:

@@ -18,22 +18,22 @@ FORM = "Subject:, In-Reply-To:, To:, Cc: first, a blank line, then the text"
 
 @dataclass(frozen=True)
 class CoverLetter:
-    """The recipients that it asks for."""
+    """A cover letter: its headers, such as recipients, and its text."""
 
     headers: list[str]
     text: str
     subject: str
-    # "v2" if the Subject says so: a new version is asked for where the series is described.
+    # "v2" if the Subject has it. The cover letter is where the author sets the version of the series.
     version: str
 
     @property
     def in_reply_to(self) -> str:
-        """The id of the mail that the series answers, or nothing."""
+        """The id of the mail that the series replies to, or nothing."""
         return next(iter(header_values(self.headers, "In-Reply-To")), "")
 
 
 def split(lines: list[str]) -> tuple[list[str], list[str]]:
-    """The headers and the text. A first line that is no header is the subject."""
+    """Splits the file into headers and text. A first line that is no header is the subject."""
     if lines and re.match(r"From [0-9a-f]+ ", lines[0]):
         lines = lines[1:]
     start = next((i for i, line in enumerate(lines) if line), len(lines))
@@ -49,7 +49,7 @@ def split(lines: list[str]) -> tuple[list[str], list[str]]:
 
 
 def read_cover_letter(path: Path) -> CoverLetter:
-    """Raises for a file without a subject or a text."""
+    """Reads a cover letter. Raises if it has no subject or no text."""
     headers, text = split([line.removesuffix("\r") for line in to_lines(read(path))])
     subject = next(iter(header_values(headers, "Subject")), "")
     if not subject or not text:
@@ -60,6 +60,6 @@ def read_cover_letter(path: Path) -> CoverLetter:
 
 
 def need_cover_letter(path: Path) -> None:
-    """Raises unless there is one."""
+    """Raises if the file is missing or empty."""
     if not path.is_file() or not path.stat().st_size:
         raise setup_error(f"expected a cover letter in {patch_name(path)}, found none", f"write one: {FORM}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""git without anybody's configuration: what the lab makes depends on the commits alone."""
+"""Runs git without the user's and the machine's configuration, so that results depend on the commits only."""
 from __future__ import annotations
 
 import os
@@ -9,26 +9,26 @@ from pathlib import Path
 
 from lab.core.process import Command
 
-# The Date of new patches; existing ones keep theirs.
+# The Date of new patches; existing patches keep theirs.
 PATCH_DATE = "Mon, 17 Sep 2001 00:00:00 +0000"
 IDENTITY = ("snplab", "snplab@localhost")
 ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1",
-    # A question, such as "git status", writes nothing: not even a fresher index.
+    # Commands that only read, such as "git status", must not even refresh the index.
     "GIT_OPTIONAL_LOCKS": "0",
     **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
        for what, value in zip(("NAME", "EMAIL", "DATE"), (*IDENTITY, PATCH_DATE))}}
 SETTINGS = ("core.hooksPath=/dev/null", "core.attributesFile=/dev/null", "core.fsmonitor=false", "core.autocrlf=false",
             "core.quotePath=true", "commit.gpgSign=false", "gc.auto=0", "maintenance.auto=false", "safe.directory=*")
-# `git am` takes a patch as it stands, or not at all.
+# git am must apply a patch unchanged, or fail.
 AM = ("am", "-q", "--keep-non-patch", "--no-3way", "--no-scissors", "--no-message-id", "--keep-cr",
       "--no-ignore-whitespace", "--whitespace=nowarn", "--no-gpg-sign", "--committer-date-is-author-date")
 
 
 def git_own(folder: Path | None, *words: str | Path, index: Path | None = None) -> Command:
-    """git in that folder, without anybody's configuration, hooks, attributes, identity or habits. The repository's own
-    configuration still counts. `index` is used instead of the repository's."""
+    """The git command in that folder, without the configuration, hooks, attributes, identity and variables of the user and
+    the machine. The repository's own configuration still counts. `index` replaces the repository's index."""
     foreign = [word for name in sorted(os.environ) if name.startswith("GIT_") for word in ("-u", name)]
     ours = dict(ENVIRONMENT, **({"GIT_INDEX_FILE": str(index)} if index else {}))
     settings = [word for setting in SETTINGS for word in ("-c", setting)]
@@ -38,12 +38,12 @@ def git_own(folder: Path | None, *words: str | Path, index: Path | None = None) 
 
 
 def is_here() -> bool:
-    """Is there a git?"""
+    """Is git installed?"""
     return shutil.which("git") is not None
 
 
 def answer(cmd: Command) -> str | None:
-    """The output of a short command outside of any step, without the last newline; None if it fails or is not there."""
+    """The output of a short command outside of any step, without the last newline; None if the command fails."""
     try:
         done = subprocess.run(cmd.argv, cwd=cmd.cwd, env=cmd.environment(), stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
@@ -53,5 +53,5 @@ def answer(cmd: Command) -> str | None:
 
 
 def is_top_of_repository(folder: Path) -> bool:
-    """Is the folder the top of a git work tree: not just somewhere inside one?"""
+    """Is the folder the top of a git work tree? A folder inside of one does not count."""
     return answer(git_own(folder, "rev-parse", "--show-toplevel")) == str(folder)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series as files that git send-email takes. Nothing is sent. The sender's sign-off is put in here and nowhere else: the
-patches of this repository carry none."""
+"""Writes a series as files for git send-email. Nothing is sent. Only this module adds the sender's sign-off: the patches in
+this repository have none."""
 from __future__ import annotations
 
 import os
@@ -31,26 +31,26 @@ from lab.patches.series import list_series, patch_name, patch_subject
 COVER = "0000-cover-letter.patch"
 SIGNED = re.compile(r"Signed-off-by:", re.I)
 TAG = re.compile(r"(?:Fixes|Cc|Link|Closes|Message-I[Dd]|Depends-on|[A-Z][A-Za-z]*(?:-[a-z]+)*-(?:by|from|of)): ")
-# Stable backports have remarks in brackets between the trailers.
+# Lines allowed among the trailers: the remarks in brackets of stable backports, and continued lines.
 BETWEEN_TAGS = re.compile(r"\[.*\]?$|\s")
 
 
 def mail_name(number: int, patch: Path) -> str:
-    """The file of a patch's mail."""
+    """The file name of a patch's mail."""
     return f"{number:04d}-{patch.name}"
 
 
 def need_unsigned(patches: list[Path]) -> None:
-    """Raises for a patch that is signed off already."""
+    """Raises if a patch has a sign-off already."""
     for patch in patches:
         parts = PatchFile.read(patch)
         if any(SIGNED.match(line) for line in [*parts.headers, *parts.message]):
-            raise setup_error(f"{patch_name(patch)} has a Signed-off-by: patches in this repository carry none",
-                              "take it out; mail adds yours")
+            raise setup_error(f"{patch_name(patch)} has a Signed-off-by: patches in this repository have none",
+                              "remove it; mail adds yours")
 
 
 def sign_off(message: str, line: str) -> str:
-    """The message with a line that joins its trailers, or starts them."""
+    """Adds the sign-off to the message: to its trailers, or as the first trailer."""
     message = message.rstrip()
     last = message.rpartition("\n\n")[2].split("\n")
     tags = any(TAG.match(text) for text in last)
@@ -62,27 +62,27 @@ def sign_off(message: str, line: str) -> str:
 
 @dataclass
 class Mailing:
-    """The mails of one series: what they have in common."""
+    """The mails of one series."""
 
     queue: Queue
     sender: Sender
     cover: CoverLetter
     patches: list[Path]
-    # Another one each time: a mail whose id was seen before is dropped on the way.
+    # Part of each Message-ID, and different in each run: servers drop a mail whose id they have seen.
     stamp: str = field(default_factory=lambda: f"{datetime.now(timezone.utc):%Y%m%d%H%M%S}.{secrets.token_hex(4)}")
 
     def mail_id(self, number: int) -> str:
-        """The Message-ID of a mail; the cover letter has number 0."""
+        """The Message-ID of a mail; the cover letter is number 0."""
         return f"<{self.stamp}-{number}-{re.sub(r'[^A-Za-z0-9.@_+-]', '_', self.sender.email)}>"
 
     def subject(self, number: int, text: str) -> str:
-        """A mail's subject, numbered as git format-patch does: 01/12, but 1/3."""
+        """A mail's subject, numbered as in git format-patch: 01/12, but 1/3."""
         words = [word for word in ("PATCH", self.queue.stable, self.cover.version) if word]
         count = str(len(self.patches))
         return f"[{' '.join(words)} {number:0{len(count)}d}/{count}] {text}"
 
     def head(self, number: int, title: str, to: Recipients, in_reply_to: str, references: str, text: str) -> str:
-        """The headers of a mail with that text."""
+        """The headers of a mail. `text` decides whether they have to name a charset."""
         head = [f"From {0:040d} Mon Sep 17 00:00:00 2001\n", f"Message-ID: {self.mail_id(number)}\n"]
         head += [f"In-Reply-To: {in_reply_to}\n"] if in_reply_to else []
         head += [f"References: {references}\n"] if references else []
@@ -94,7 +94,7 @@ class Mailing:
         return "".join(head)
 
     def patch_mail(self, number: int, patch: Path, to: Recipients) -> str:
-        """The mail of a patch: an answer to the cover letter."""
+        """The mail of a patch: a reply to the cover letter."""
         parts = read_whole(patch)
         references = " ".join(part for part in (self.cover.in_reply_to, self.mail_id(0)) if part)
         head = self.head(number, parts.subject, to, self.mail_id(0), references, parts.text)
@@ -109,14 +109,14 @@ class Mailing:
 
 
 def need_scripts(queue: Queue, source: Path) -> None:
-    """Raises for a tree that is not whole."""
+    """Raises if the source tree lacks a file that mail needs."""
     if not (source / SCRIPT).exists() or not (source / "MAINTAINERS").exists():
-        raise setup_error(f"{tilde(source)}: expected {SCRIPT} and MAINTAINERS, found no such pair",
-                          f"give a whole {queue.project} tree: {queue.option} DIR")
+        raise setup_error(f"{tilde(source)}: expected {SCRIPT} and MAINTAINERS, one or both are missing",
+                          f"give a complete {queue.project} tree: {queue.option} DIR")
 
 
 def write_mails(job: Job, queue: Queue, source: Source, sender: Sender, folder: Path) -> Recipients:
-    """Writes and checks the mails; only whole ones get their final place. Returns who gets the cover letter."""
+    """Writes the mails, checks them, and then moves them to `folder`. Returns the recipients of the cover letter."""
     need_scripts(queue, source.path)
     temporary = folder_beside(job.session, folder, "name a folder that can be written: --output DIR")
     new = temporary / "new"

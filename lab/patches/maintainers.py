@@ -20,27 +20,28 @@ QUIET = ("--no-git", "--no-git-fallback", "--no-rolestats")
 
 @dataclass(frozen=True)
 class Recipients:
-    """The addresses in To and in Cc; nobody twice."""
+    """The addresses in To and in Cc; no address is in both."""
 
     to: list[str]
     cc: list[str]
 
 
 def ask(job: Job, source: Path, queue: Queue, patch: Path, *who: str) -> list[str]:
-    """The script's answer, an address a line."""
-    # QEMU's script is an older one, which never looks at Fixes:.
+    """Runs the script with the options `who`. Returns the addresses."""
+    # QEMU's script is older, and has no such option.
     fixes = () if queue.is_host else ("--no-fixes",)
-    # The user's own .get_maintainer.conf would have a say: no HOME for it.
+    # No HOME, so that the user's .get_maintainer.conf has no effect.
     try:
         text = job.output(command("perl", SCRIPT, *QUIET, "--no-git-blame", *fixes, "--no-roles", "--no-multiline",
                                   "--separator=\n", *who, patch, cwd=source, env={"HOME": "/nonexistent"}))
     except CommandFailed as e:
-        raise setup_error(f"get_maintainer.pl failed on {patch.name}", "what it said is in the log") from e
+        raise setup_error(f"get_maintainer.pl failed on {patch.name}", "its messages are in the log") from e
     return text.split("\n")
 
 
 def recipients(job: Job, source: Path, queue: Queue, patch: Path, cover: CoverLetter, sender: str) -> Recipients:
-    """The recipients that the cover letter and the patch ask for are added; stable takes its patches by its list."""
+    """The recipients of a patch: those of the script, of the cover letter, and of the patch's own headers. Stable's
+    patches go to its list; their maintainers get a copy."""
     maintainers = [a for a in ask(job, source, queue, patch, "--m", "--no-r", "--no-l") if a]
     others = [a for a in ask(job, source, queue, patch, "--no-m", "--r", "--l") if a]
     if not maintainers and not others:
@@ -54,6 +55,6 @@ def recipients(job: Job, source: Path, queue: Queue, patch: Path, cover: CoverLe
 
 
 def of_all(each: list[Recipients], sender: str) -> Recipients:
-    """The cover letter goes to everybody."""
+    """The recipients of the cover letter: the recipients of all patches."""
     to = sort_addresses((a for one in each for a in one.to), sender)
     return Recipients(to, sort_addresses((a for one in each for a in one.cc), sender, to))

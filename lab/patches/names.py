@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which file a commit is written to."""
+"""The names of the patch files that commits are written to."""
 from __future__ import annotations
 
 import re
@@ -10,12 +10,12 @@ from lab.patches.git import answer, git_own
 from lab.patches.series import entries, patch_subject
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.patch")
-# A name made from a subject has at most that many characters.
+# The most characters in a name that is made from a subject.
 LONGEST = 60
 
 
 def name_from_subject(subject: str) -> str:
-    """A file's name without ".patch", cut between words."""
+    """A file's name without ".patch". A long one is cut between words."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", subject).lower().strip("-")
     if len(name) > LONGEST:
         head, dash, _ = name[:LONGEST + 1].rpartition("-")
@@ -24,8 +24,8 @@ def name_from_subject(subject: str) -> str:
 
 
 def name_commits(job: Job, folder: Path, series: Path, commits: list[str]) -> list[str]:
-    """The patches' file names, in the commits' order. A commit's note names its file; without one (cherry-picked, split),
-    the patch with the same subject does; else the name is made from the subject."""
+    """The patches' file names, in the commits' order. A commit's note has the name. A commit without a note (cherry-picked
+    or split) gets the name of the patch with the same subject, or else a name made from its subject."""
     subjects = [job.output(git_own(folder, "log", "-1", "--format=%s", "--encoding=UTF-8", c)).rstrip("\n") for c in commits]
     names: dict[int, str] = {}
     for i, commit in enumerate(commits):
@@ -46,7 +46,7 @@ def name_commits(job: Job, folder: Path, series: Path, commits: list[str]) -> li
 
 
 def free_name(name: str, series: Path, taken: set[str]) -> str:
-    """A file name that neither a commit nor a file has."""
+    """A file name that neither another commit nor a file has."""
     number, candidate = 1, f"{name}.patch"
     while candidate in taken or (series / candidate).exists():
         number += 1

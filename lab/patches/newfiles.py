@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""New files of a queue lie at their place in the target's tree, in the folder "files" beside the queue's patches.
+"""Keeps new files outside of their patch: in the folder "files" beside the queue's patches, by their path in the kernel or
+in QEMU.
 
-The patch that brings such a file has the two lines of its diff that name it, "diff --git" and "new file mode", and no other.
-Everything outside of the queue's own folder works with whole patches, which this module makes and takes apart, byte for
-byte.
+Of the diff of such a file, the patch keeps only the lines "diff --git" and "new file mode". All code outside of the queue's
+folder works with whole patches, which have the full diff. This module converts one form to the other, byte for byte.
 
-A new file stays inside its patch if it is empty, if its name needs quotes, if its patch deletes a file (a rename would
-bring a file of the target's into this repository), or if another patch of the queue has brought a file of that name
-before."""
+A new file stays inside its patch if it is empty, if its name needs quotes, if its patch deletes a file (the new file may be
+a renamed file of the kernel or of QEMU, which must not be copied into this repository), or if an earlier patch of the queue
+added a file of that name."""
 from __future__ import annotations
 
 import hashlib
@@ -24,13 +24,13 @@ FOLDER = "files"
 DIFF_LINE = re.compile(r'diff --git a/([^" ]+) b/\1')
 MODE_LINE = re.compile(r"new file mode (100644|100755)")
 NO_NEWLINE = "\\ No newline at end of file"
-# As many digits of a blob's name as the rest of a patch has.
+# The number of digits in a blob's name, the same as in the rest of a patch (writepatch.DIFF).
 ABBREVIATED = 12
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file that a patch brings: its name in the target's tree, its mode as git writes it, its content."""
+    """A file that a patch adds: its path in the kernel or in QEMU, its mode as git writes it, its content."""
 
     name: str
     mode: str
@@ -38,12 +38,12 @@ class NewFile:
 
     @property
     def head(self) -> list[str]:
-        """The two lines that a patch of the queue has."""
+        """The two lines that the patch keeps in the queue."""
         return [f"diff --git a/{self.name} b/{self.name}", f"new file mode {self.mode}"]
 
     @property
     def diff(self) -> list[str]:
-        """The file's whole diff, as git writes it."""
+        """The file's full diff, as git writes it."""
         content = to_bytes(self.text)
         blob = hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
         lines = to_lines(self.text)
@@ -54,7 +54,7 @@ class NewFile:
 
 
 def sections(lines: Sequence[str]) -> Iterator[list[str]]:
-    """What comes before the diffs, then each file's diff. Lines of a diff's hunks begin with another sign."""
+    """Splits a patch into the text before the diffs, and each file's diff. No line of a hunk begins with "diff --git"."""
     part: list[str] = []
     for line in lines:
         if line.startswith("diff --git "):
@@ -65,7 +65,7 @@ def sections(lines: Sequence[str]) -> Iterator[list[str]]:
 
 
 def named_file(section: Sequence[str]) -> tuple[str, str] | None:
-    """The name and mode of a file that these two lines alone bring; None if it is another diff."""
+    """The name and mode of a file that is kept outside of its patch; None if this is a full diff."""
     if len(section) != 2:
         return None
     name, mode = DIFF_LINE.fullmatch(section[0]), MODE_LINE.fullmatch(section[1])
@@ -73,12 +73,12 @@ def named_file(section: Sequence[str]) -> tuple[str, str] | None:
 
 
 def brought_names(patch: Path) -> list[str]:
-    """The files in the folder "files" that a patch of a queue names, in its order, by their names in the target's tree."""
+    """The files that a patch keeps in the folder "files", in the patch's order, by their path in the kernel or in QEMU."""
     return [found[0] for section in sections(to_lines(read(patch))) if (found := named_file(section)) is not None]
 
 
 def whole_text(patch: Path) -> str:
-    """A patch of a queue with the files that it brings."""
+    """The text of a whole patch: with the full diffs of the files in "files"."""
     parts: list[str] = []
     for section in sections(to_lines(read(patch))):
         found = named_file(section)
@@ -87,8 +87,8 @@ def whole_text(patch: Path) -> str:
             continue
         path = patch.parent / FOLDER / found[0]
         if not path.is_file():
-            raise setup_error(f"{patch.name} brings {found[0]}: expected it in {patch.parent.name}/{FOLDER}, "
-                              "found no such file", f"restore it, or take its two lines out of {patch.name}")
+            raise setup_error(f"{patch.name} adds {found[0]}: expected it in {patch.parent.name}/{FOLDER}, "
+                              "found no such file", f"restore it, or remove its two lines from {patch.name}")
         parts += NewFile(*found, read(path)).diff
     return to_text(parts)
 
@@ -99,8 +99,8 @@ def read_whole(patch: Path) -> PatchFile:
 
 
 def write_whole(patches: Sequence[Path], folder: Path) -> list[Path]:
-    """Whole patches for programs that read files. A patch that brings no file is named where it is; others are written into
-    the folder, under their own names."""
+    """Writes whole patches into the folder, for programs that read them there. A patch that keeps no file outside is whole
+    already: its own path is returned."""
     found = []
     for number, patch in enumerate(patches):
         if brought_names(patch):
@@ -113,8 +113,8 @@ def write_whole(patches: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def take_apart(text: str, taken: set[str]) -> tuple[str, list[NewFile]]:
-    """A whole patch as a queue keeps it, and the files that go beside it. `taken`: names of files that are beside other
-    patches already."""
+    """Splits a whole patch into the patch as the queue keeps it, and its new files. `taken`: the names of files that
+    earlier patches keep in "files"; this adds the new ones."""
     parts = list(sections(to_lines(text)))
     if any(line.startswith("deleted file mode ") for section in parts[1:] for line in section[:2]):
         return text, []
@@ -131,7 +131,7 @@ def take_apart(text: str, taken: set[str]) -> tuple[str, list[NewFile]]:
 
 
 def new_file(section: Sequence[str]) -> NewFile | None:
-    """The file that a whole diff brings; None if it changes one, or if there is nothing in it."""
+    """The file that a full diff adds; None if the diff changes a file, or adds an empty one."""
     name, mode = DIFF_LINE.fullmatch(section[0]), MODE_LINE.fullmatch(section[1]) if len(section) > 1 else None
     if name is None or mode is None or len(section) < 7 or section[3] != "--- /dev/null":
         return None
@@ -157,7 +157,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def drop(folder: Path, names: Sequence[str]) -> None:
-    """Removes files below a queue's folder "files", and the folders that this leaves empty."""
+    """Removes files below a queue's folder "files", and the folders that become empty."""
     for name in names:
         path = folder / FOLDER / name
         path.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folder that the mails go to. It is replaced if it holds what `mail` wrote, unchanged; nothing else is ever removed."""
+"""The folder for the mails. It is replaced only if nobody has changed it since `mail` wrote it."""
 from __future__ import annotations
 
 import hashlib
@@ -9,29 +9,29 @@ from lab.core.errors import setup_error
 from lab.core.places import tilde
 from lab.patches.beside import is_used
 
-# In the folder: sha256sum's lines for all mails.
+# A file in the folder: the output of sha256sum for all mails.
 SUMS = Path(".snplab/sums")
 
 
 def mails_in(folder: Path) -> list[str]:
-    """The names of all files but our own."""
+    """The names of all files except SUMS."""
     files = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
     return sorted(str(name) for name in files if name.parts[0] != SUMS.parts[0])
 
 
 def sums_of(folder: Path) -> str:
-    """As sha256sum prints them."""
+    """The files' checksums, as sha256sum prints them."""
     return "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in mails_in(folder))
 
 
 def write_sums(folder: Path) -> None:
-    """Notes what is in the folder now."""
+    """Writes the checksums of the folder's files to SUMS."""
     (folder / SUMS).parent.mkdir(exist_ok=True)
     (folder / SUMS).write_text(sums_of(folder), encoding="utf-8")
 
 
 def need_free(folder: Path) -> None:
-    """Raises unless the folder can be written."""
+    """Raises unless the folder is new, empty, or unchanged since `mail` wrote it."""
     shown = tilde(folder)
     if not is_used(folder):
         return
@@ -43,4 +43,4 @@ def need_free(folder: Path) -> None:
     if (folder / SUMS).read_text(encoding="utf-8", errors="replace") != sums_of(folder):
         raise setup_error(
             f"{shown} was changed since ./snplab mail wrote it: left untouched",
-            "what should last belongs into series/; then remove that folder, or name another one: --output DIR")
+            "move lasting changes into series/; then remove that folder, or name another one: --output DIR")

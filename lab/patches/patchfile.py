@@ -14,27 +14,27 @@ HUNK_LINE = re.compile(r"@@ -([0-9]+)((?:,[0-9]+)?) \+([0-9]+)((?:,[0-9]+)?) @@.
 
 
 def read(path: Path) -> str:
-    """A file's text, of which no byte is lost: neither carriage returns nor what is no UTF-8."""
+    """A file's text, with every byte preserved, also carriage returns and invalid UTF-8."""
     return path.read_bytes().decode("utf-8", "surrogateescape")
 
 
 def to_bytes(text: str) -> bytes:
-    """The bytes that read() made this text of."""
+    """Converts text from read() back to bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def write(path: Path, text: str) -> None:
-    """The opposite of read()."""
+    """Writes text from read() to a file."""
     path.write_bytes(to_bytes(text))
 
 
 def to_lines(text: str) -> list[str]:
-    """Lines end with a newline, and with nothing else that Python takes for an end of a line."""
+    """Splits text at newlines only; str.splitlines() would also split at other characters."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def to_text(lines: list[str]) -> str:
-    """The opposite of to_lines()."""
+    """Joins lines from to_lines()."""
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -46,7 +46,7 @@ class PatchFile:
 
     @classmethod
     def read(cls, path: Path) -> PatchFile:
-        """The file of that name."""
+        """Reads a patch file."""
         return cls(read(path))
 
     @property
@@ -66,13 +66,13 @@ class PatchFile:
 
     @property
     def subject(self) -> str:
-        """Without [PATCH …]."""
+        """The subject without [PATCH …]."""
         found = self.values("Subject")
         return PREFIX.sub("", found[-1]) if found else ""
 
     @property
     def date(self) -> str | None:
-        """As it stands in the file."""
+        """The Date header's text."""
         return next((line.removeprefix("Date: ") for line in self.headers if line.startswith("Date: ")), None)
 
     @property
@@ -83,13 +83,13 @@ class PatchFile:
 
     @property
     def from_rule(self) -> list[str]:
-        """From "---" to the end."""
+        """The lines from "---" to the end."""
         lines = to_lines(self.text)
         return lines[lines.index("---"):] if "---" in lines else []
 
     @property
     def headers_by_hand(self) -> list[str]:
-        """Headers that somebody has added, as they are folded."""
+        """Headers that somebody has added by hand, with their folding."""
         kept, keep = [], False
         for line in self.headers:
             if not line.startswith((" ", "\t")):
@@ -110,7 +110,7 @@ class PatchFile:
 
     @property
     def committed(self) -> list[str]:
-        """The part that a commit carries, the subject aside: neither headers nor notes."""
+        """The part that becomes a commit, without the subject: message and diff, no headers and no notes."""
         kept, skip, in_diff = [], False, False
         for line in self.body:
             if line == "---" and not in_diff:
@@ -122,8 +122,8 @@ class PatchFile:
         return kept
 
     def without_base(self, positions: bool = True) -> list[str]:
-        """The lines without what depends on the base alone: names of blobs, the function that follows a hunk's "@@", and, if
-        not `positions`, the hunks' line numbers."""
+        """The lines without the parts that depend on the base only: names of blobs, the function after a hunk's "@@", and,
+        without `positions`, the hunks' line numbers."""
         kept, in_diff = [], False
         for line in to_lines(self.text):
             in_diff = in_diff or line.startswith("diff --git ")

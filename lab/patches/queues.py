@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The queues of patches that `tree`, `refresh` and `mail` take: one for each kernel tree, and the emulated host's."""
+"""The queues of patches for `tree`, `refresh` and `mail`: one for each kernel tree, and one for the emulated host."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -20,33 +20,33 @@ QEMU_OPTION = Option("--qemu", "DIR")
 
 @dataclass(frozen=True)
 class Queue:
-    """One of them, by the name that the user gives."""
+    """A queue of patches, by its name on the command line."""
 
     name: str
 
     @property
     def is_host(self) -> bool:
-        """Are its patches to QEMU?"""
+        """Are its patches for QEMU?"""
         return self.name == HOST
 
     @property
     def folder(self) -> Path:
-        """Where its patches are."""
+        """The folder of its patches."""
         return series_dir(self.name)
 
     @property
     def shown(self) -> str:
-        """That folder, by its path in this repository."""
+        """The folder for messages: by its path in this repository."""
         return patch_name(self.folder)
 
     @property
     def project(self) -> str:
-        """What the patches change, in words for messages and commits."""
+        """The project that the patches change, for messages and commits."""
         return "QEMU" if self.is_host else "linux"
 
     @property
     def stable(self) -> str:
-        """Its name, if stable's rules hold for it; else nothing."""
+        """Its name if the rules of Linux's stable trees apply to it; else nothing."""
         return self.name if is_stable(self.name) else ""
 
     @property
@@ -56,7 +56,7 @@ class Queue:
 
     @property
     def work_tree(self) -> Path:
-        """The folder of its work tree, if the user names none."""
+        """The default folder of its work tree."""
         return TOP / "trees" / self.name
 
     @property
@@ -66,27 +66,27 @@ class Queue:
 
     @property
     def rules(self) -> str:
-        """The project's document on sending patches, which says what a sign-off certifies."""
+        """The project's document on sending patches, which explains what a sign-off certifies."""
         return "docs/devel/submitting-a-patch.rst" if self.is_host else "Documentation/process/submitting-patches.rst"
 
     def version(self, folder: Path) -> str | None:
-        """The version of a source tree; None if it is none."""
+        """The version of a source tree; None if the folder is no source tree of the project."""
         return qemu_source_version(folder) if self.is_host else kernel_version(folder)
 
     def source(self, session: Session, given: Given) -> Source:
-        """Its base: the newest, or the user's."""
+        """Its base: the user's source tree, or the newest one."""
         if self.is_host:
             return Source(session, KIND, qemu_of(given))
         return kernel_source(session, self.name, linux_of(given))
 
 
 def queues() -> list[str]:
-    """The names of all of them."""
+    """The names of all queues."""
     return [*trees(), HOST]
 
 
 def need_queue(name: str | None, given: Given) -> Queue:
-    """The queue that a verb's first argument names. The other project's option is refused."""
+    """The queue that a verb's first argument names. Raises if the option for the other project's base was given."""
     if not name:
         raise usage_error(f"which tree? expected {', '.join(queues())}")
     if name not in queues():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commits of a work tree, back as patch files.
+"""Writes the commits of a work tree back as patch files.
 
-A patch whose text and hunks are as they were is left alone, whatever base the work tree has: the names of blobs, and the
-function that follows a hunk's "@@", are the base's and not the patch's."""
+A patch whose message and hunks are unchanged is not written, even if the work tree has another base: the names of blobs and
+the function after a hunk's "@@" depend on the base and do not count as changes."""
 from __future__ import annotations
 
 import os
@@ -24,16 +24,16 @@ from lab.patches.writepatch import Repository, check_patch, write_patch
 
 @dataclass
 class Changes:
-    """The names of the patches, by what happens to them."""
+    """The names of the patches, by kind of change."""
 
     changed: list[str] = field(default_factory=list)
-    # The same hunks at other lines.
+    # Patches with the same hunks at other lines.
     moved: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
     def sort(self, name: str, old: PatchFile | None, new: PatchFile, same_files: bool) -> None:
-        """Puts a patch where it belongs, if it is to be written. `same_files`: it brings the files that it brought."""
+        """Adds a patch to one of the lists, unless it is unchanged. `same_files`: it keeps the same files in "files"."""
         if old is None:
             self.added.append(name)
         elif not same_files:
@@ -47,11 +47,11 @@ class Changes:
 
     @property
     def to_write(self) -> list[str]:
-        """The patches that get another content."""
+        """The patches whose files have to be written."""
         return self.changed + self.moved + self.added
 
     def tell(self, job: Job, base: str) -> None:
-        """Tells the user. `base` is the base's name."""
+        """Lists the changes for the user. `base` is the base's name."""
         for name in self.changed:
             job.tell(f"changed {name}")
         for name in self.moved:
@@ -61,11 +61,11 @@ class Changes:
         for name in self.gone:
             job.tell(f"gone    {name}")
         if not self.to_write and not self.gone:
-            job.tell("every patch is as it was")
+            job.tell("no patch has changed")
 
 
 def refresh(job: Job, queue: Queue, folder: Path) -> None:
-    """Writes the commits back. Everything is made and checked beside the series first."""
+    """Writes the commits back: makes and checks all patches in a temporary folder, then moves them to the series."""
     series = queue.folder
     temporary = folder_beside(job.session, series.parent / "refresh")
     new = temporary / "new"
@@ -74,7 +74,7 @@ def refresh(job: Job, queue: Queue, folder: Path) -> None:
     commits, old_names = commits_of(folder), entries(series)
     names = name_commits(job, folder, series, commits)
     changes = Changes(gone=[name for name in old_names if name not in names])
-    # The names of files that lie beside the patches from now on.
+    # The names of the new files kept in "files".
     taken: set[str] = set()
     for number, (commit, name) in enumerate(zip(commits, names), 1):
         job.write(f"{number} {commit} {name}")
@@ -82,7 +82,7 @@ def refresh(job: Job, queue: Queue, folder: Path) -> None:
         text = write_patch(repository, commit, old)
         write(new / name, text)
         check_patch(repository, commit, new / name)
-        # Stable takes patches alone.
+        # A series for stable has no folder "files".
         kept, files = (text, []) if queue.stable else take_apart(text, taken)
         write(new / name, kept)
         place(files, new / FOLDER)

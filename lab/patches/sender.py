@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The sender, who signs off the mails."""
+"""The sender of the mails, who signs them off."""
 from __future__ import annotations
 
 import re
@@ -22,12 +22,12 @@ class Sender:
 
     @property
     def sign_off(self) -> str:
-        """The line in a mail."""
+        """The Signed-off-by line."""
         return f"Signed-off-by: {self}"
 
 
 def find_sender() -> Sender:
-    """From what git uses for commits here. Never guessed: it is a signature."""
+    """Reads the sender from git's configuration. A sign-off is a signature: without configuration, fail, don't guess."""
     name, email = (answer(command("git", "config", "--get", f"user.{what}")) or "" for what in ("name", "email"))
     if not name or not email:
         raise setup_error(
@@ -36,6 +36,6 @@ def find_sender() -> Sender:
             "git config --global user.name 'Your Name'; git config --global user.email you@example.org")
     if email == IDENTITY[1] or not re.fullmatch(r"[^\s<>@]+@[^\s<>@]+", email) or re.search(r"[\n<>]", name):
         raise setup_error(
-            f"the mails carry your Signed-off-by: expected a name and an address of yours, found {name} <{email}>",
+            f"the mails carry your Signed-off-by: expected your own name and address, found {name} <{email}>",
             "git config user.name 'Your Name'; git config user.email you@example.org")
     return Sender(name, email)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folders in series/: one for each tree, with a list of patches in their order."""
+"""The folders of patches, one for each tree, with a file "series" that lists the patches in order."""
 from __future__ import annotations
 
 import hashlib
@@ -10,7 +10,7 @@ from lab.core.places import SERIES, TOP
 from lab.patches.newfiles import read_whole
 from lab.patches.patchfile import PatchFile, read, to_bytes, to_lines, to_text
 
-# The queue of patches to QEMU: the emulated host.
+# The name of the queue of patches to QEMU, which make it an emulated host.
 HOST = "host"
 
 
@@ -30,12 +30,12 @@ def series_dir(tree: str) -> Path:
 
 
 def is_tree(name: str) -> bool:
-    """Is it the name of a tree that has a series?"""
+    """Is this the name of a tree that has a series?"""
     return bool(name) and "/" not in name and series_dir(name).is_dir()
 
 
 def is_stable(tree: str) -> bool:
-    """Is the tree a stable one?"""
+    """Is this the name of a stable tree?"""
     return tree.endswith(".y")
 
 
@@ -49,37 +49,37 @@ def need_series(name: str | None) -> str:
 
 
 def entry(line: str) -> str:
-    """The patch that a line of a list names; nothing for comments and blank lines."""
+    """The patch that a line of a file "series" names; empty for comments and blank lines."""
     words = line.split()
     return words[0] if words and not words[0].startswith("#") else ""
 
 
 def entries(folder: Path) -> list[str]:
-    """The names in a folder's list."""
+    """The names of patches in a folder's "series"."""
     return [name for line in to_lines(read(folder / "series")) if (name := entry(line))]
 
 
 def list_series(folder: Path) -> list[Path]:
-    """The patches of a folder's list, in order."""
+    """The paths of the patches in a folder's "series", in order."""
     patches = [folder / name for name in entries(folder)]
     for patch in patches:
         if not patch.is_file():
-            raise setup_error(f"{folder}/series names {patch.name}, which is not there", "add the file or remove the line")
+            raise setup_error(f"{folder}/series names {patch.name}, which does not exist", "add the file or remove the line")
     return patches
 
 
 def patch_name(patch: Path) -> str:
-    """A patch as the user knows it: by its path in this repository."""
+    """A patch's path in this repository, for messages."""
     return str(patch.relative_to(TOP)) if patch.is_relative_to(TOP) else str(patch)
 
 
 def patch_subject(patch: Path) -> str:
-    """Its Subject, unfolded, without [PATCH …]."""
+    """A patch's subject, unfolded, without [PATCH …]."""
     return PatchFile.read(patch).subject
 
 
 def series_digest(tree: str) -> str:
-    """The digest of all that commits carry. Comments in the list, notes below a patch's "---" and its Date do not count."""
+    """The digest of all text that goes into commits; comments in "series", notes below "---" and Date do not count."""
     digest = hashlib.sha256()
     for patch in list_series(series_dir(tree)):
         parts = read_whole(patch)
@@ -88,7 +88,7 @@ def series_digest(tree: str) -> str:
 
 
 def edit_script(old: list[str], new: list[str]) -> list[tuple[str, str]]:
-    """The shortest way from one list to the other: ("=" | "-" | "+", name) in order, removals first."""
+    """The shortest list of edits from `old` to `new`: ("=" | "-" | "+", name) in order, removals before additions."""
     common = [[0] * (len(new) + 1) for _ in range(len(old) + 1)]
     for i in reversed(range(len(old))):
         for j in reversed(range(len(new))):
@@ -108,8 +108,8 @@ def edit_script(old: list[str], new: list[str]) -> list[tuple[str, str]]:
 
 
 def merge_list(text: str, new: list[str]) -> str:
-    """A list's text with the entries `new`. Comments and blank lines stay where they are; an entry that moves takes what
-    stands on its line along."""
+    """The text of a file "series" with the entries `new`. Comments and blank lines stay at their place; a moved entry keeps
+    the rest of its line."""
     left = to_lines(text)
     whole = {name: line for line in left if (name := entry(line))}
     merged: list[str] = []
@@ -120,7 +120,7 @@ def merge_list(text: str, new: list[str]) -> str:
 
     for number, (operation, name) in enumerate(edit_script([n for line in left if (n := entry(line))], new)):
         if operation == "+":
-            # A comment at the head stays there.
+            # A comment at the head of the file stays at the head.
             if number == 0:
                 copy_up_to_entry()
             merged.append(whole.get(name, name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series as commits in a git work tree, on top of its base."""
+"""Makes a git work tree with a series as commits on top of its base."""
 from __future__ import annotations
 
 import os
@@ -20,33 +20,34 @@ from lab.patches.series import list_series, patch_name, series_digest
 
 # The size of a work tree, in MiB.
 SPACE = 3000
-# A build inside a source tree leaves these, besides objects.
+# Files besides objects that a build inside a source tree leaves there.
 BUILT = ("./.git", "./.config", "./vmlinux", "./include/config", "./include/generated", "./arch/*/include/generated")
 OBJECTS = ("*.o", "*.ko", "*.a", "*.cmd")
 
 
 def setting(folder: Path, name: str) -> str:
-    """The note that `tree` left in a work tree: of which tree it is, and the digest of the series; nothing if it is none."""
+    """A setting that `tree` made in a work tree: "tree", the tree's name, or "series", the digest of the series. Empty if
+    the folder is no work tree of ours."""
     if not (folder / ".git").exists():
         return ""
     return answer(git_own(folder, "config", "--local", "--get", f"snplab.{name}")) or ""
 
 
 def is_there(session: Session, queue: Queue, folder: Path, given: Path | None) -> None:
-    """Returns if the folder is such a work tree; anything else is left untouched."""
+    """Raises unless the existing folder is a work tree of this queue; tells the user if it is out of date."""
     shown, note, tree = tilde(folder), session.terminal.note, queue.name
     if setting(folder, "tree") != tree:
-        raise setup_error(f"{shown} is there, and is no work tree of {tree} that ./snplab tree made: left untouched",
+        raise setup_error(f"{shown} exists, and is no work tree of {tree} that ./snplab tree made: left untouched",
                           "name another DIR, or move that one away")
     if setting(folder, "series") != series_digest(tree):
         note(f"the series has changed since {shown} was made: left alone")
-        note(f"for one of the series as it is now: ./snplab tree {tree} DIR with another DIR, or remove that one first")
+        note(f"to make one of the current series: ./snplab tree {tree} DIR with another DIR, or remove that one first")
     elif given is not None:
-        note(f"{shown} was there already: left alone, {queue.option} has no effect")
+        note(f"{shown} exists already: left alone, {queue.option} has no effect")
 
 
 def commands(queue: Queue, source: Source, folder: Path) -> Iterator[Command]:
-    """The same in a few commands that can be pasted."""
+    """The commands for --dry-run."""
     yield command("cp", "-a", source.path, folder)
     yield command("git", "init", folder)
     yield command("git", "-C", folder, "add", "-A", "-f")
@@ -56,14 +57,14 @@ def commands(queue: Queue, source: Source, folder: Path) -> Iterator[Command]:
         yield command("git", "-C", folder, "am", patch)
         names = brought_names(patch)
         for name in names:
-            # git am has made it empty.
+            # git am creates the file empty.
             yield command("cp", patch.parent / FOLDER / name, folder / name)
         if names:
             yield command("git", "-C", folder, "commit", "-a", "--amend", "--no-edit")
 
 
 def make(job: Job, queue: Queue, source: Source, folder: Path) -> None:
-    """Makes a work tree. Only a whole one gets the final name."""
+    """Makes a work tree. It gets its final name once it is complete."""
     beside = folder_beside(job.session, folder, "name a DIR in a folder that can be written")
     temporary = beside / "new"
     need_space(folder.parent, SPACE, "a work tree")
@@ -78,7 +79,7 @@ def make(job: Job, queue: Queue, source: Source, folder: Path) -> None:
             job.run(git_own(temporary, *AM, whole))
         except CommandFailed as e:
             raise setup_error(f"{patch_name(patch)} does not apply to {queue.project} {source.version}",
-                              "expected every hunk to apply with no fuzz; what git said is in the log",
+                              "expected every hunk to apply with no fuzz; git's messages are in the log",
                               f"give the version it was made for with {queue.option} DIR") from e
         name_commit(job, temporary, "HEAD", patch.name)
     job.run(git_own(temporary, "config", "snplab.tree", queue.name))
@@ -87,16 +88,16 @@ def make(job: Job, queue: Queue, source: Source, folder: Path) -> None:
         try:
             os.rename(temporary, folder)
         except OSError as e:
-            raise setup_error(f"{folder} has appeared meanwhile", "run again") from e
+            raise setup_error(f"somebody else has created {folder} meanwhile", "run again") from e
 
 
 def copy_base(job: Job, source: Source, folder: Path) -> None:
-    """The user's own copies, of what belongs to the source."""
+    """Copies the files of the source, owned by the user, without files that a build made."""
     path = source.path
     if source.is_base:
         job.run(command("cp", "-a", "--no-preserve=ownership", "--reflink=auto", f"{path}/.", f"{folder}/"))
     elif is_top_of_repository(path):
-        # A developer's tree: what git tracks, as it is on the disk.
+        # A developer's tree: the files that git tracks, as they are on the disk.
         pipe(job, git_own(path, "ls-files", "-z"),
              command("rsync", "-a", "--no-o", "--no-g", "--from0", "--files-from=-", "--ignore-missing-args",
                      f"{path}/", f"{folder}/"))
@@ -112,18 +113,18 @@ def commit_base(job: Job, queue: Queue, source: Source, folder: Path) -> None:
     job.run(git_own(folder, "symbolic-ref", "HEAD", f"refs/heads/snplab/{queue.name}"))
     (folder / ".git" / "info").mkdir(exist_ok=True)
     job.write("adding the files to git")
-    # bigFileThreshold makes git write one pack as it reads, instead of 90 000 loose objects.
-    # -f: the kernel's .gitignore names files that the kernel has.
+    # bigFileThreshold makes git write one pack instead of 90,000 loose objects.
+    # -f: the kernel's .gitignore matches some of the kernel's own files.
     job.run(git_own(folder, "-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "-c", "core.safecrlf=false",
                     "add", "-A", "-f", "."))
     job.run(git_own(folder, "commit", "-q", "--no-verify", "-m", f"{queue.project} {source.version}"))
     job.run(git_own(folder, "tag", "base"))
-    # The copy stays byte for byte what it is, whatever the user's own configuration says.
+    # The user's configuration must not make git convert line endings.
     job.run(git_own(folder, "config", "core.autocrlf", "false"))
-    # A commit keeps its note, and with it its patch's file name, when it is amended or rebased.
+    # A commit that is amended or rebased keeps its note, which is its patch's file name.
     job.run(git_own(folder, "config", "notes.rewriteRef", "refs/notes/snplab"))
 
 
 def name_commit(job: Job, folder: Path, commit: str, patch: str) -> None:
-    """Notes the name of the commit's patch file."""
+    """Adds a note to the commit: the name of its patch file."""
     job.run(git_own(folder, "notes", "--ref=snplab", "add", "-f", "-m", patch, commit))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The patch file of a commit, and whether git reads the commit back from it."""
+"""Writes the patch file of a commit, and checks that git reads the same commit back from it."""
 from __future__ import annotations
 
 import re
@@ -13,12 +13,12 @@ from lab.core.steps import Job
 from lab.patches.git import IDENTITY, PATCH_DATE, git_own
 from lab.patches.patchfile import PatchFile, header_values, read, to_bytes, to_lines, to_text
 
-# A mail's line has at most that many bytes.
+# The most bytes in a line of a mail's header.
 WIDTH = 78
-# git chooses the text behind @@ itself for C. The rule is written out, as git's may change from version to version.
+# The pattern of the function that git names after "@@" for C. Set here, as git's own may differ from version to version.
 FUNCTION = ("!^[ \t]*[A-Za-z_][A-Za-z_0-9]*:[[:space:]]*($|/[/*])\n"
             "^((::[[:space:]]*)?[A-Za-z_].*)$")
-# No renames: not every patch(1) and none of the lab's own lists of files take them.
+# No renames: some versions of patch(1) cannot apply them, and the lab's own lists of files do not know them.
 DIFF = ("diff-tree", "-r", "-p", "--stat=72", "--summary", "-U3", "--inter-hunk-context=0", "--abbrev=12", "--no-renames",
         "--diff-algorithm=myers", "--indent-heuristic", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative",
         "--src-prefix=a/", "--dst-prefix=b/", "-O/dev/null")
@@ -26,8 +26,8 @@ DIFF = ("diff-tree", "-r", "-p", "--stat=72", "--summary", "-U3", "--inter-hunk-
 
 @dataclass
 class Repository:
-    """A bare repository that has the objects of a work tree, and none of its configuration, attributes, hooks, grafts or
-    replacements, so that nothing of them shows in a patch."""
+    """A bare repository with the objects of a work tree. It has none of the work tree's configuration, attributes, hooks,
+    grafts and replacements, which could change the patches."""
 
     job: Job
     path: Path
@@ -35,7 +35,7 @@ class Repository:
 
     @classmethod
     def of(cls, job: Job, folder: Path, temporary: Path) -> Repository:
-        """The repository of the work tree `folder`, made in `temporary`, with the tree of the tag "base" in its index."""
+        """Makes it in `temporary` for the work tree `folder`, with the tree of the tag "base" in its index."""
         repository = cls(job, temporary / "repo", temporary / "index")
         job.run(git_own(None, "init", "-q", "--bare", "--template=", "--object-format=sha1", repository.path))
         for name in ("objects/info", "info"):
@@ -49,7 +49,7 @@ class Repository:
         return repository
 
     def text(self, *words: str | Path) -> str:
-        """git's output, every byte of it."""
+        """git's output, with every byte preserved."""
         return self.job.bytes_of(git_own(self.path, *words)).decode("utf-8", "surrogateescape")
 
     def log(self, commit: str, what: str) -> str:
@@ -58,7 +58,7 @@ class Repository:
 
 
 def fold_subject(subject: str) -> list[str]:
-    """The header, folded where git folds it."""
+    """The Subject header, folded as git folds it."""
     words = re.split(r"[ \t]+", f"Subject: [PATCH] {subject}".strip(" \t"))
     lines, line = [], words[0]
     for word in words[1:]:
@@ -70,7 +70,7 @@ def fold_subject(subject: str) -> list[str]:
 
 
 def write_patch(repository: Repository, commit: str, old: PatchFile | None) -> str:
-    """The patch file of a commit. Text that somebody wrote by hand into `old`, the file so far, stays: Date, further
+    """The text of a commit's patch file. It keeps the text that was written by hand into the old file: Date, further
     headers, notes below "---"."""
     parent = f"{commit}^"
     if any(line.startswith("-") for line in
@@ -79,7 +79,7 @@ def write_patch(repository: Repository, commit: str, old: PatchFile | None) -> s
     if not repository.text("diff-tree", "-r", parent, commit):
         raise setup_error(f"{commit[:12]} changes no file: a mail cannot carry that",
                           "drop it: git rebase -i --empty=drop base")
-    # A fixed first line: it only marks a mail.
+    # The first line is fixed; it only marks the beginning of a mail.
     head = [f"From {0:040d} Mon Sep 17 00:00:00 2001", f"From: {IDENTITY[0]} <{IDENTITY[1]}>",
             f"Date: {(old and old.date) or PATCH_DATE}", *fold_subject(repository.log(commit, "%s"))]
     notes = ""
@@ -92,8 +92,8 @@ def write_patch(repository: Repository, commit: str, old: PatchFile | None) -> s
 
 
 def check_patch(repository: Repository, commit: str, patch: Path) -> None:
-    """Raises unless what git reads from the file is the commit again. A line of a changelog that looks like a mail's end, or
-    like a header, would be lost on the way."""
+    """Raises unless git reads the same commit back from the patch file. git would drop a line of the message that looks like
+    the end of a mail or like a header."""
     job, folder = repository.job, patch.parent.parent / "check"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -115,4 +115,4 @@ def check_patch(repository: Repository, commit: str, patch: Path) -> None:
                        != repository.text("rev-parse", f"{commit}^{{tree}}")):
         raise setup_error(
             f"the patch of {commit[:12]} does not give the commit's tree again: nothing written",
-            "a change of a file's kind, or of an attribute, cannot be carried; what git said is in the log")
+            "a patch cannot have a change of a file's kind or of an attribute; git's messages are in the log")
