@@ -591,7 +591,7 @@ known_failures() {
 			worse="expected that it says \"$says\", and it does not"
 		fi
 		if [ -n "$worse" ]; then
-			printf '%s\n    known to fail (%s), but not so: %s\n' "$line" "$reason" "$worse" >>"$tmp/failed"
+			printf '%s\n    known to fail (%s), but not in this way: %s\n' "$line" "$reason" "$worse" >>"$tmp/failed"
 			continue
 		fi
 		known=$((known + 1)) failed=$((failed - 1))

@@ -72,8 +72,8 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
     """A pass, with the times; the JSON has the same, and what was booted."""
     given = judge(good)
     check(given, 0,
-          r"^PASS: t on linux 1\.2\.3: a shell in an SNP guest of 2 CPUs after 33\.2 s; its report is signed, and its "
-          r"measurement the one computed here; no report in the kernel's log, no error on the emulated host; logs: LOGS$",
+          r"^PASS: t on linux 1\.2\.3: a shell in an SNP guest of 2 CPUs after 33\.2 s; its report is signed, and has "
+          r"the measurement computed here; no report in the kernel's log, no error on the emulated host; logs: LOGS$",
           r"^ +2\.9 s  L1's firmware and kernel$", r"^ +8\.3 s  the guest's kernel, to a shell$",
           r"^ +4\.3 s  power-off  \(at 40\.3 s\)$")
     given.write(tmp_path / "json")
@@ -129,7 +129,7 @@ def test_no_case(judge: Judge, good: list[str]) -> None:
 def test_case_is_skipped(judge: Judge, good: list[str]) -> None:
     """A case is skipped: fail."""
     check(judge(edit(good, "^# ok 6 guest.attests", r"\g<0> # SKIP no driver")), 1,
-          r"guest\.attests: skipped, on a host that has what it needs: no driver")
+          r"guest\.attests: skipped, although this host can run it: no driver")
 
 
 def test_ended_in_the_middle(judge: Judge, good: list[str]) -> None:
@@ -253,9 +253,9 @@ def test_no_digest(judge: Judge, good: list[str]) -> None:
 BLOCKED = (r"^ +blocked in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken: CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN$")
 NAMED = (r"^ +lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) "
          r'released &kvm->lock \(task qemu-system-x86, after the event "finish"\): '
-         r"the caller of kvm_lock_all_vcpus\(\) there has not unlocked$")
+         r"the caller of kvm_lock_all_vcpus\(\) did not unlock it$")
 UNKNOWN = "^ +the holder is not known: lockdep has reported nothing, or is not in this kernel$"
-OTHER_FORM = "^ +lockdep's report has another form than expected: see the kernel's log$"
+OTHER_FORM = "^ +lockdep's report does not have the expected form: see the kernel's log$"
 STAMPS = {"as it is": "", "stamped": "[    9.312345] ", "stamped, by whom": "[    9.312345][  T416] "}
 
 
@@ -282,13 +282,13 @@ def test_hang_without_lockdep(judge: Judge) -> None:
 def test_hang_with_lockdep_off(judge: Judge) -> None:
     """lockdep says that it is off: that is shown."""
     check(judge(hanging_ktap(), kernel=stamped(["INFO: lockdep is turned off."])), 1, BLOCKED,
-          "^ +the holder is not known: lockdep has reported another thing: .*INFO: lockdep is turned off")
+          "^ +the holder is not known: lockdep has reported something else: .*INFO: lockdep is turned off")
 
 
 def test_hang_with_another_report(judge: Judge) -> None:
     """Another report of lockdep's is shown."""
     check(judge(hanging_ktap(), kernel=stamped(["WARNING: lock held when returning to user space!"])), 1, BLOCKED,
-          "^ +the holder is not known: lockdep has reported another thing: .*WARNING: lock held when returning to user "
+          "^ +the holder is not known: lockdep has reported something else: .*WARNING: lock held when returning to user "
           "space!$")
 
 
@@ -342,7 +342,7 @@ def refused(entry: str) -> list[str]:
 def test_destroyed_vmsa(judge: Judge, good: list[str]) -> None:
     """A VMRUN with a page that was a VMSA: the race that it matches is named."""
     check(judge(good, host_log=refused("0x400800001ef6d001")), 0,
-          r"^ +CPU 2 of L1: KVM entered VMSA 0x27609000, .* 309d28576f0a ")
+          r"^ +CPU 2 of L1: KVM ran a vCPU with page 0x27609000, .* 309d28576f0a ")
 
 
 @pytest.mark.parametrize("entry", ["0x0", "0x600800001ef6d001", "0x000800001ef6d001", "0x400800001ef6d000"])
@@ -358,14 +358,14 @@ def test_no_snp_host(judge: Judge, good: list[str]) -> None:
 
 def test_no_kernel_log(judge: Judge, good: list[str]) -> None:
     """No kernel's log: fail."""
-    check(judge(good, kernel=[]), 1, "the kernel's log is not there")
+    check(judge(good, kernel=[]), 1, "the kernel's log is missing")
 
 
 def test_error_on_the_host(judge: Judge, good: list[str]) -> None:
     """An error on the emulated host: fail."""
     host = QUIET.replace('"guest-errors": 0', '"guest-errors": 1').replace('"vmrun": 0', '"vmrun": 1')
     check(judge(good, host=host, host_log=["amd-snp: vmrun: page 0x1234 is no VMSA"]), 1,
-          r"1 error\(s\) on the emulated host", r"host\.log:1: amd-snp: vmrun: page 0x1234", "^FAIL: .*1 error.s. on the emulated host")
+          r"1 error\(s\) on the emulated host", r"host\.log:1: amd-snp: vmrun: page 0x1234", "^FAIL: .*1 error.s. on the")
 
 
 def test_uncounted(judge: Judge, good: list[str]) -> None:
@@ -377,7 +377,7 @@ def test_uncounted(judge: Judge, good: list[str]) -> None:
 def test_rmp_entries_left(entry: str, judge: Judge, good: list[str]) -> None:
     """RMP entries left: fail."""
     check(judge(good, host=QUIET.replace(f'"{entry}": 0', f'"{entry}": 3')), 1,
-          f"expected every RMP entry back at the hypervisor .*{entry} 3")
+          f"expected every RMP entry to belong to the hypervisor .*{entry} 3")
 
 
 def test_panic(judge: Judge, good: list[str]) -> None:

@@ -631,19 +631,19 @@ def test_known_without_the_list(hw: Hw) -> None:
     expect(hw.run(), 1, "^FAIL: 1 passed, 1 failed, 0 skipped; ")
 
 
-NOT_SO = "but not so: expected that it says"
+NOT_SO = "but not in this way: expected that it says"
 STUCK = "KVM_RUN did not return within 10 s: stuck on vcpu->mutex"
 
 
 @pytest.mark.parametrize("lines, pattern", [
-    pytest.param(failing("b.c"), r'known to fail \(a reason\), but not so: expected that it says "found E\[A-Z\]',
+    pytest.param(failing("b.c"), r'known to fail \(a reason\), but not in this way: expected that it says "found E\[A-Z\]',
                  id="it says nothing"),
     pytest.param(failing("b.c", "# found Success (0)"), NOT_SO, id="it says something else"),
     pytest.param((begins("a"), FOUND, *failing("b.c")), NOT_SO, id="the words, in another case"),
     pytest.param((*A_PASSES, FOUND, begins("b.c"), *ends("b.c")), NOT_SO, id="the words, before its beginning"),
-    pytest.param(failing("b.c", FOUND, f"# a.c:2:b.c:vCPU 1: {STUCK}"), f"but not so: .*{STUCK}$",
+    pytest.param(failing("b.c", FOUND, f"# a.c:2:b.c:vCPU 1: {STUCK}"), f"but not in this way: .*{STUCK}$",
                  id="the words, and it hangs"),
-    pytest.param(failing("silent", FOUND), 'but not so: the list has no "says:"', id="a list without says:")])
+    pytest.param(failing("silent", FOUND), 'but not in this way: the list has no "says:"', id="a list without says:")])
 def test_not_known(listed: Listed, lines: tuple[str, ...], pattern: str) -> None:
     """The listed case has failed in another way: it counts, the block says why, and there is no Tested-by."""
     done = listed(lines, 1, "^FAIL: 1 passed, 1 failed, 0 skipped; ")
@@ -668,7 +668,7 @@ def test_known_by_no_regular_expression(listed: Listed) -> None:
     listed.hw.prints(*failing("bad", FOUND), status=1)
     done = listed.hw.run("--expect", listed.path)
     expect(done, 1, "^FAIL: 1 passed, 1 failed, 0 skipped; ")
-    assert "but not so: " in block_of(done) and "\nTested-by" not in done.output
+    assert "but not in this way: " in block_of(done) and "\nTested-by" not in done.output
 
 
 @pytest.mark.parametrize("worse", [
@@ -677,7 +677,7 @@ def test_known_by_no_regular_expression(listed: Listed) -> None:
     "not run: the processes of 2 cases are stuck", "expected it to block, but it returned",
     "LAUNCH_FINISH stopped waiting for vCPU 1"])
 def test_never_known(listed: Listed, worse: str) -> None:
-    listed(failing("b.c", FOUND, f"# {worse}"), 1, f"but not so: .*{worse}")
+    listed(failing("b.c", FOUND, f"# {worse}"), 1, f"but not in this way: .*{worse}")
 
 
 def test_another_case_hangs(listed: Listed) -> None:
@@ -712,7 +712,7 @@ def applets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("said, status, pattern", [
     pytest.param((FOUND,), 0, "^PASS: 1 passed, 0 failed, 0 skipped, 1 failed as known$", id="as known"),
-    pytest.param((FOUND, "# it did not return"), 1, "but not so: # it did not return$", id="and hangs")])
+    pytest.param((FOUND, "# it did not return"), 1, "but not in this way: # it did not return$", id="and hangs")])
 def test_busybox_alone(listed: Listed, applets: Path, said: tuple[str, ...], status: int, pattern: str) -> None:
     hw = listed.hw
     hw.prints(*failing("b.c", *said), status=1)

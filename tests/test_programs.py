@@ -79,10 +79,10 @@ def test_case(glob: str) -> None:
 @pytest.mark.parametrize(("glob", "message"), [
     ("sev_smoke_test:case", "sev_smoke_test has no cases that can be picked"),
     ("*:case", "has no cases that can be picked"),
-    ("sev_snp_launch_test:", "expected a case behind the colon"),
-    ("sev_snp_launch_test:a:b", "expected a case behind the colon"),
-    ("sev_snp_launch_test:a b", "expected a case behind the colon"),
-    ("kunit:a,b", "expected a case behind the colon"),
+    ("sev_snp_launch_test:", "expected a case after the colon"),
+    ("sev_snp_launch_test:a:b", "expected a case after the colon"),
+    ("sev_snp_launch_test:a b", "expected a case after the colon"),
+    ("kunit:a,b", "expected a case after the colon"),
 ])
 def test_no_case(glob: str, message: str) -> None:
     """A case that cannot be picked is refused."""

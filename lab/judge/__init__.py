@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judges: from the logs of a boot to a verdict, in words and as JSON. They read files and know nothing of a run."""
+"""The judges: they read the logs of a boot and give a verdict, as text and as JSON. They do not depend on how it was run."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cost of LAUNCH_FINISH with the locks and without, from the counts of several boots: a table, a line, a verdict.
+"""Judges the cost of LAUNCH_FINISH with the locks and without, from the counts of several boots.
 
-Each log has lines "bench: vcpus=N turn=N ticks=N" for 1, 2, 4, ... vCPUs. All logs of a kind must have the same
-numbers: a count that does not repeat is none. Of each number of vCPUs the turn with the fewest instructions counts: a
-tick, or work left over from the turns before, has interrupted the others. `bench` prints the locks' share of the whole
-and does not judge it: the emulated firmware encrypts in no instructions at all, so that the whole is KVM's part alone.
-The table therefore also has the time that the firmware must take for each vCPU to make the share SHARE.
+Each log has lines "bench: vcpus=N turn=N ticks=N" for 1, 2, 4, ... vCPUs. All logs of a kind must have the same numbers:
+a count that is not repeatable proves nothing. For each number of vCPUs the turn with the fewest instructions counts: the
+other turns were interrupted by a tick or by work left over from earlier turns. `bench` prints the locks' share of all
+instructions, but does not judge it: the emulated firmware encrypts without executing instructions, so that all of them are
+KVM's. A line therefore says how many instructions' time the firmware must take for each vCPU to make the share SHARE.
 """
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lab.core.errors import Exit, setup_error
 from lab.judge.files import versioned, write_json
 
 LINE = re.compile(r"bench: vcpus=(\d+) turn=(\d+) ticks=(\d+)")
-# Largest distance from the line, in percent of the count; least R². No stricter: from 65 vCPUs on, each look-up of a
-# vCPU goes through one more level of KVM's xarray.
+# The largest distance from the line, in percent of the count, and the least R². They cannot be stricter: from 65 vCPUs on,
+# each look-up of a vCPU goes through one more level of KVM's xarray.
 MAX_RESIDUAL, MIN_R2 = 2.0, 0.999
 SHARE = 1.0
 WITH, WITHOUT = "with", "without"
-# By number of vCPUs, the ticks of each turn.
+# For each number of vCPUs, the ticks of each turn.
 Counts = dict[int, list[int]]
 
 
@@ -36,16 +36,16 @@ class BenchQuestion:
     linux: str
     most_vcpus: int
     turns: int
-    # The boots' logs with the locks and without.
+    # The logs of the boots with the locks, and without.
     with_locks: Sequence[Path]
     without: Sequence[Path]
-    # The instructions that the locks may cost for each vCPU.
+    # The most instructions that the locks may cost for each vCPU.
     limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number of vCPUs."""
+    """The results for one number of vCPUs."""
 
     vcpus: int
     with_locks: int
@@ -53,22 +53,22 @@ class Row:
 
     @property
     def lock(self) -> int:
-        """The locks' instructions."""
+        """The instructions of the locks."""
         return self.with_locks - self.without
 
     @property
     def each(self) -> float:
-        """Those for each vCPU."""
+        """The instructions of the locks for each vCPU."""
         return self.lock / self.vcpus
 
     @property
     def share(self) -> float:
-        """Their share of the whole, in percent."""
+        """The locks' share of all instructions, in percent."""
         return 100 * self.lock / self.with_locks
 
     @property
     def firmware(self) -> float:
-        """The instructions that the firmware must take for each vCPU to make the share SHARE percent."""
+        """The time, in instructions, that the firmware must take for each vCPU to make the locks' share SHARE percent."""
         return max(0.0, (100 / SHARE * self.lock - self.with_locks) / self.vcpus)
 
     def to_json(self) -> dict[str, Any]:
@@ -79,12 +79,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """The line through the counts with the locks."""
+    """The straight line fitted to the counts with the locks."""
 
     intercept: float
     slope: float
     r2: float
-    # The largest distance from it, in percent of the count, and where.
+    # The largest distance from the line, in percent of the count, and its number of vCPUs.
     residual: float
     residual_vcpus: int
 
@@ -112,8 +112,8 @@ def read_counts(path: Path, most_vcpus: int, turns: int) -> Counts:
 
 
 def fit(points: Sequence[tuple[int, int]]) -> Line:
-    """The line through [(vCPUs, count)] that makes the distances in percent of the count small: its weights are
-    1 / count², so that the few vCPUs are to lie on it as well."""
+    """Fits a line to [(vCPUs, count)] by least squares. The weights are 1 / count², which minimizes the distances in percent
+    of the count: otherwise the small counts would hardly matter."""
     weights = [1 / (y * y) for _, y in points]
     total = sum(weights)
     mx = sum(w * x for w, (x, _) in zip(weights, points)) / total
@@ -137,13 +137,13 @@ class BenchVerdict:
     asked: BenchQuestion
     rows: list[Row]
     line: Line
-    # By kind, how many boots there were, and whether they are equal to the digit.
+    # For each kind, the number of boots, and whether their counts are identical.
     repeats: dict[str, tuple[int, bool]]
     problems: list[str]
 
     @property
     def status(self) -> Exit:
-        """A pass if every claim holds."""
+        """A pass if there are no problems."""
         return Exit.FAIL if self.problems else Exit.PASS
 
     def to_json(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class BenchVerdict:
             "repeats": {kind: same for kind, (_, same) in self.repeats.items()}, "problems": self.problems})
 
     def lines(self) -> list[str]:
-        """For the user: the table, the line, what is wrong, the verdict."""
+        """The text for the user: table, line, problems, verdict."""
         line = self.line
         said = ["| vCPUs | instructions | without the locks | the locks | for each vCPU | share |",
                 "|--:|--:|--:|--:|--:|--:|"]
@@ -164,11 +164,11 @@ class BenchVerdict:
         said.append(f"line: {line.intercept:,.0f} + {line.slope:,.1f} × vCPUs, R² {line.r2:.7f}, "
                     f"at most {abs(line.residual):.2f} % off it (at {line.residual_vcpus} vCPUs)")
         said.append("repeats: " + ", ".join(
-            f"{kind} the locks {n} boots, {'equal to the digit' if same else 'not equal'}"
+            f"{kind} the locks {n} boots, {'identical' if same else 'not identical'}"
             for kind, (n, same) in self.repeats.items()))
         firmware = max(row.firmware for row in self.rows)
-        said.append(f"firmware: the locks are {SHARE:g} % of LAUNCH_FINISH where it takes the time of {firmware:,.0f} "
-                    "instructions for each vCPU; here it takes none")
+        said.append(f"firmware: the locks would be {SHARE:g} % of LAUNCH_FINISH if the firmware took the time of "
+                    f"{firmware:,.0f} instructions for each vCPU; the emulated firmware takes none")
         said += [f"  {problem}" for problem in self.problems]
         each, share = max(row.each for row in self.rows), max(row.share for row in self.rows)
         said.append(f"{'FAIL' if self.problems else 'PASS'}: bench of {self.asked.tree} on linux {self.asked.linux}: "
@@ -177,7 +177,7 @@ class BenchVerdict:
         return said
 
     def write(self, path: Path) -> None:
-        """The JSON where the user wants it."""
+        """Writes the JSON to the user's file."""
         write_json(path, self.to_json())
 
 
@@ -192,7 +192,7 @@ def judge_bench(asked: BenchQuestion) -> BenchVerdict:
 
 
 def _fewest(logs: Sequence[Counts], vcpus: int) -> int:
-    """The first turn warms up."""
+    """The fewest instructions of all turns, without the first turn, which warms up."""
     return min(min(log[vcpus][1:]) for log in logs)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result of a program by its cases: known failures are none, and a case that is missing or skipped is one."""
+"""Derives a program's result from its cases: a known failure does not count as one; a missing or skipped case does."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,29 +10,29 @@ from lab.judge.ktap import Case, Result, TestResult
 
 LAUNCH_TEST = "sev_snp_launch_test"
 KUNIT = "kunit"
-# A result that a program's cases can explain.
+# The results that can follow from a program's cases.
 ORDINARY = (Result.PASS, Result.FAIL)
-# How a case is picked: see lab/l1/programs.
+# The options that pick a case: see lab/l1/programs.
 PICKS = (":-t:", ":-r:")
 
 
 @dataclass
 class Settled:
-    """A program's result after its cases were looked at."""
+    """A program's result after its cases were judged."""
 
     test: TestResult
-    # The faults, in words.
+    # The problems, as text.
     wrong: list[str]
-    # The cases that failed as known, by name, and why.
+    # The cases with a known failure: (name, reason).
     known: list[tuple[str, str]]
 
 
 def settle(test: TestResult, expected: KnownFailures, *, may_pass: bool, may_skip: bool) -> Settled:
-    """Takes known failures off a program and its cases. may_pass: the tree may be ahead of the list; may_skip: the
-    machine may lack what a case needs."""
+    """Judges a program's cases by the list of known failures. may_pass: a listed case may pass, as the tree may be newer
+    than the list; may_skip: a case may be skipped, as the machine may not be able to run it."""
     wrong: list[str] = []
     known: list[tuple[str, str]] = []
-    # A program without cases is looked at as its own only case.
+    # A program without cases is judged as a single case.
     whole = not test.cases
     cases = []
     for case in test.cases or [Case(test.name, test.result, test.reason, test.said)]:
@@ -47,17 +47,17 @@ def settle(test: TestResult, expected: KnownFailures, *, may_pass: bool, may_ski
     if wrong and result in (Result.PASS, Result.SKIP):
         result = Result.FAIL
     elif known and not wrong and result is Result.FAIL and reason.startswith("exit status "):
-        # The cases account for the exit status. They do not for a signal, nor for an end before the plan's.
+        # Failed cases explain an exit status. They do not explain a signal or a missing result.
         result, reason = Result.PASS, ""
     return Settled(replace(test, result=result, reason=reason, cases=[] if whole else cases), wrong, known)
 
 
 def _settle_case(case: Case, test: TestResult, expected: KnownFailures, *, may_pass: bool, may_skip: bool,
                  whole: bool) -> tuple[Case, str | None]:
-    """The case, as known to fail if it is, and what is wrong with it."""
+    """The case, marked as known to fail if it is, and its problem or None."""
     entry = expected.of(test.program, None if whole else case.name)
     if case.result is Result.SKIP and not may_skip and test.name != KUNIT:
-        return case, f"{case.name}: skipped, on a host that has what it needs: {case.reason}"
+        return case, f"{case.name}: skipped, although this host can run it: {case.reason}"
     if case.result is Result.FAIL and entry:
         objection = entry.objection(case)
         if objection is not None:
@@ -66,25 +66,25 @@ def _settle_case(case: Case, test: TestResult, expected: KnownFailures, *, may_p
     if case.result is Result.FAIL and not whole:
         return case, f"{case.name}: {case.complaint()}"
     if case.result is Result.PASS and entry and not may_pass:
-        return case, f"{case.name}: passes, and is known to fail ({entry.reason}): take it out of the list"
+        return case, f"{case.name}: passes, but is listed as known to fail ({entry.reason}): remove it from the list"
     return case, None
 
 
 def _missing_cases(test: TestResult, expected: KnownFailures, may_pass: bool) -> Sequence[str]:
-    """The faults in the number of cases and in their names."""
+    """Problems with the number of cases and with their names."""
     if test.result not in ORDINARY:
         return []
     if not test.cases:
         if test.result is not Result.PASS:
             return []
         if any(pick in test.name for pick in PICKS):
-            return ["expected the case that was asked for, found no case"]
+            return ["expected the case that --test names, found no case"]
         return ["expected cases of the launch test, found none"] if test.program == LAUNCH_TEST else []
     wrong = []
-    # With arguments the program may have been asked for some of its cases.
+    # The name has the arguments, which the list has not: a run of some cases may lack listed ones.
     gone = expected.cases_of(test.name) - {case.name for case in test.cases}
     if gone and not may_pass:
-        wrong.append(f"known to fail, and no case of this test: {', '.join(sorted(gone))}")
+        wrong.append(f"listed as known to fail, but the test has no such case: {', '.join(sorted(gone))}")
     if test.cases_planned != len(test.cases):
         wrong.append(f"expected results of {test.cases_planned} cases, found {len(test.cases)}")
     return wrong

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one reader of series/TREE/expect, the list of what is known to fail on a tree:
+"""The only reader of series/TREE/expect, the list of a tree's known failures:
 
     TEST[ CASE]: known failure: REASON
-        says: REGULAR EXPRESSION        a line that the test prints for the case then
-        evidence: FILE                  a patch of host/tests/kvm/evidence with which it passes
+        says: REGULAR EXPRESSION        matches a line that the failing case prints
+        evidence: FILE                  a patch in host/tests/kvm/evidence with which the case passes
 """
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lab.core.errors import setup_error
 from lab.judge.files import read_lines
 from lab.judge.ktap import WHERE, Case
 
-# Python and grep -E read these differently: \d, (?:), [[:digit:]], *?.
+# Python and grep -E read these forms differently: \d, (?:), [[:digit:]], *?.
 READ_DIFFERENTLY = re.compile(r"\\[A-Za-z0-9]|\(\?|\[\[[:.=]|[*+?}]\?")
 ENTRY = re.compile(r"^(\S+)(?: (\S+))?: known failure: (.+)$")
-# No known failure says this: something hangs, or was not looked at. lab/hw.sh has the same words.
+# A case that prints this is no known failure: something hangs, or was not tested. lab/hw.sh has the same pattern.
 NEVER_KNOWN = re.compile(r"did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|"
                          r"expected it to block|stopped waiting")
 
 
 def never_known_pattern() -> str:
-    """NEVER_KNOWN as the extended regular expression that lab/hw.sh has to have."""
+    """NEVER_KNOWN as an extended regular expression, as it must be in lab/hw.sh."""
     return NEVER_KNOWN.pattern
 
 
@@ -40,20 +40,20 @@ class Known:
     evidence: str | None = None
 
     def objection(self, case: Case) -> str | None:
-        """Why the failure of this case is not the known one; None if it is."""
+        """Why this failure is not the known one; None if it is."""
         never = next((line for line in case.said if NEVER_KNOWN.search(line)), None)
         if never is not None:
-            return f"known to fail, but not so: {WHERE.sub('', never)}"
+            return f"known to fail, but not in this way: {WHERE.sub('', never)}"
         if self.says is None:
             return f"known to fail, but the list has no \"says:\" for it: {case.complaint()}"
         if not any(re.search(self.says, line) for line in case.said):
-            return f"known to fail, but to say \"{self.says}\": {case.complaint()}"
+            return f"known to fail, but not in this way: expected \"{self.says}\", found: {case.complaint()}"
         return None
 
 
 @dataclass
 class KnownFailures:
-    """The list of one tree, by program and case; the case is None where the program fails as a whole."""
+    """The list of one tree, by program and case. If the program fails as a whole, the case is None."""
 
     entries: dict[tuple[str, str | None], Known] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class KnownFailures:
 
 
 def fault_of(expression: str) -> str | None:
-    """Why it cannot stand behind "says:", which Python reads here and grep -E in lab/hw.sh. None if it can."""
+    """Why an expression cannot be used after "says:", which Python reads here and grep -E in lab/hw.sh; None if it can."""
     if not expression:
         return "it is empty"
     if READ_DIFFERENTLY.search(expression):
@@ -84,16 +84,16 @@ def fault_of(expression: str) -> str | None:
 
 
 def checked(path: Path | None, expression: str) -> str:
-    """The expression. Raises Stop if it has a fault."""
+    """Returns the expression; raises Stop if it cannot be used."""
     fault = fault_of(expression)
     if fault is not None:
-        raise setup_error(f"{path}: expected an extended regular expression behind \"says:\", found {expression}: {fault}",
-                          "use what Python and grep -E both know; write a literal bracket or star with a backslash")
+        raise setup_error(f"{path}: expected an extended regular expression after \"says:\", found {expression}: {fault}",
+                          "use only what Python and grep -E both know; write a literal bracket or star with a backslash")
     return expression
 
 
 def read_known(path: Path | None) -> KnownFailures:
-    """Reads a list; without one nothing is known to fail."""
+    """Reads a list. Without a file there are no known failures."""
     found = KnownFailures()
     last: Known | None = None
     for line in read_lines(path) if path else []:

@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# First in every JSON output. It changes when a field changes its meaning or goes; docs/json.md has the fields.
+# The first field of every JSON output. It changes when a field is removed or changes its meaning; see docs/json.md.
 JSON_VERSION = 1
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a log; none if it is not there."""
+    """The lines of a log; none if the file does not exist."""
     try:
-        # L1 may print other line separators: the text after one of them is not a line of its own.
+        # Split at newlines only: L1 may print other characters that Python takes for line separators.
         with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
             return [line.rstrip("\r\n") for line in f]
     except OSError:
@@ -23,7 +23,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one if the file is not there, is not whole, or holds something else."""
+    """The object in a JSON file; an empty one if the file does not exist, is incomplete, or has no object."""
     try:
         with open(path, encoding="utf-8") as f:
             data = json.load(f)
@@ -33,7 +33,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def versioned(data: dict[str, Any]) -> dict[str, Any]:
-    """The object as it is written: with the version of its form as the first key."""
+    """Adds the version as the first key."""
     return {"version": JSON_VERSION, **data}
 
 
@@ -47,7 +47,7 @@ def write_whole(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
-    # The file that a link names is replaced, not the link.
+    # Replace the file that a link names, not the link.
     real = Path(os.path.realpath(path))
     with tempfile.NamedTemporaryFile("w", dir=real.parent, delete=False, encoding="utf-8") as f:
         f.write(text)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Judges a boot in which L1 launches an SNP guest, L2.
 
-The rules of lab.judge.verdict apply to L1. L2's attestation report has to be signed by the key of the emulated
-platform, to answer this boot's request, and to have the measurement that is computed here from L2's files.
+The rules of lab.judge.verdict apply to L1. L2's attestation report must be signed with the emulated platform's key, must
+contain this boot's nonce, and must have the measurement that is computed here from L2's files.
 """
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CASES = [f"guest.{name}" for name in
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 # The CPU that lab/l1/snp_guest gives L2.
 CPU_MODEL = "EPYC-Milan"
-# Each event of LOGS/times, and where the time before it went.
+# The events in LOGS/times, each with the name of the phase that ends with it.
 STEPS = (("init", "L1's firmware and kernel"), ("modules", "its modules: the RMP, SNP's initialization"),
-         ("begin", "its other start"), ("launch", "QEMU's start"),
+         ("begin", "the rest of L1's start"), ("launch", "QEMU's start"),
          ("finish", "the launch: pages measured and encrypted"),
-         ("kernel", "the guest's firmware: its memory accepted, its kernel loaded"),
-         ("shell", "the guest's kernel, to a shell"), ("checked", "CPUs looked at, an attestation report"),
+         ("kernel", "the guest's firmware: memory accepted, kernel loaded"),
+         ("shell", "the guest's kernel, to a shell"), ("checked", "CPUs checked, attestation report fetched"),
          ("end", "power-off"))
 
 
@@ -47,7 +47,7 @@ class Launch:
     append: str
 
     def digest(self) -> bytes:
-        """The measurement that its report must have. Raises launch_digest.Unusable."""
+        """The measurement that L2's report must have. Raises launch_digest.Unusable."""
         kernel = launch_digest.measured_kernel(self.kernel, self.initrd, self.append)
         return launch_digest.launch_digest(launch_digest.LaunchInput(
             launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(CPU_MODEL), kernel))
@@ -55,7 +55,7 @@ class Launch:
 
 @dataclass
 class Attested:
-    """The attestation report, checked."""
+    """The attestation report and the results of its checks."""
 
     launch: Launch
     digest: str | None = None
@@ -74,7 +74,7 @@ class Attested:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table that says where the time went."""
+    """A phase of the boot in the table of times."""
 
     what: str
     took: float
@@ -82,7 +82,7 @@ class Row:
 
 
 def table(times: dict[str, float]) -> list[Row]:
-    """Where the time went, as far as the boot came."""
+    """The phases that the boot has ended, with their times."""
     rows: list[Row] = []
     last = 0.0
     for name, what in STEPS:
@@ -93,7 +93,7 @@ def table(times: dict[str, float]) -> list[Row]:
 
 
 def find_report(ktap: Sequence[str]) -> tuple[bytes | None, str]:
-    """The attestation report that L2 has printed, or why there is none."""
+    """The attestation report that L2 printed; if there is none, None and the reason."""
     console = [m[2] for m in map(CONSOLE.match, ktap) if m]
     lines = [m[1] for m in map(REPORT_LINE.match, console) if m]
     if not lines:
@@ -125,7 +125,7 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
     found.report.write_bytes(report)
     found.measurement = attestation.parse_report(report).measurement.hex()
     try:
-        # L2 asks with the digits of the nonce as text.
+        # L2 puts the nonce's digits as text into its request.
         checks = attestation.check_report(report, digest, launch.nonce.encode(), launch.key)
     except attestation.Unusable as e:
         found.wrong = [f"the attestation report could not be checked: {e.message}", f"  hint: {e.hint}"]
@@ -161,20 +161,20 @@ class GuestVerdict:
         else:
             how = "no shell in the guest"
         if self.status is Status.PASS:
-            how += "; its report is signed, and its measurement the one computed here"
+            how += "; its report is signed, and has the measurement computed here"
         asked = self.boot.asked
         return (f"{self.status.value.upper()}: {asked.tree} on linux {asked.linux}: {how}; {self.boot.summary()}; "
                 f"logs: {asked.shown_logs or asked.logs}")
 
     def lines(self) -> list[str]:
-        """For the user: where the time went, what is wrong, the verdict."""
+        """The text for the user: table of times, problems, verdict."""
         rows = table(self.times)
         said = [f"      {row.took:6.1f} s  {row.what}" + (f"  (at {row.until:.1f} s)" if row is rows[-1] else "")
                 for row in rows]
         return [*said, *(f"      {problem}" for problem in self.problems), self.last_line()]
 
     def write(self, path: Path | None = None) -> None:
-        """The JSON, beside the logs and where the user wants it."""
+        """Writes the JSON beside the logs, and to the user's file."""
         data = self.to_json()
         if path is not None:
             write_json(path, data)
@@ -182,7 +182,7 @@ class GuestVerdict:
 
 
 def judge_guest(asked: BootQuestion, launch: Launch) -> GuestVerdict:
-    """L1's verdict; then, if it is a pass, L2's report and cases."""
+    """Judges L1, and, if that passes, L2's report and cases."""
     boot = judge(asked)
     logs = boot.seen.logs
     problems = boot.problems + hang(logs.ktap_lines, logs.kernel) + destroyed_vmsa(logs.host.log)

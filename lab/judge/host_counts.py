@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one reader of the emulated host's counts (host.json) and messages (host.log).
+"""The only reader of the emulated host's counts (host.json) and messages (host.log).
 
-It counts each thing that the architecture forbids, by kind. A test may provoke some on purpose; any other fails a run.
+The host counts, by kind, each action of the guest that the architecture forbids. A test may provoke such errors on purpose;
+any other error fails a run.
 """
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from typing import Any
 
 from lab.judge.files import read_json, read_lines
 
-# Counted at the end, when the drivers' shutdown has given back their pages: RMP entries that are still assigned to a
-# guest, and those that are still the firmware's.
+# RMP entries at the end that still belong to a guest, or to the firmware. By then the drivers have shut down and returned
+# their pages.
 RMP_LEFT = ("rmp-assigned", "rmp-firmware")
-# Of each kind, how many the tests may provoke. None: any number.
+# For each kind, the number of errors that the tests may provoke; None: any number.
 Provoked = Mapping[str, "int | None"]
 SHOWN = 8
 
@@ -24,7 +25,7 @@ SHOWN = 8
 class HostCounts:
     """The counts of one boot."""
 
-    # host.json as it is.
+    # The object in host.json.
     data: dict[str, Any] = field(default_factory=dict)
     log: Sequence[str] = ()
 
@@ -47,42 +48,42 @@ class HostCounts:
 
     @property
     def counted(self) -> bool:
-        """Are total and kinds there, and numbers?"""
+        """Does host.json have the total, and are all counts numbers?"""
         return self.total is not None and all(isinstance(n, int) for n in self.kinds.values())
 
     @property
     def missing(self) -> str:
         """Why there is no count."""
-        return str(self.data.get("missing", "host.json is not there, or not whole"))
+        return str(self.data.get("missing", "host.json is missing or incomplete"))
 
     def rmp_left(self) -> dict[str, int | None]:
-        """The RMP entries that are not the hypervisor's at the end."""
+        """The numbers of RMP entries that do not belong to the hypervisor at the end."""
         statistics = self.data.get("statistics", {})
         return {name: statistics.get(name) for name in RMP_LEFT}
 
     def unasked(self, provoked: Provoked) -> tuple[int, list[str]]:
-        """How many errors no test asked for, and the lines that say so."""
+        """The number of errors that no test provokes, and the lines that report them."""
         total = self.total
         if total is None or not self.counted:
             return 1, [f"expected the emulated host's count of errors, found none: {self.missing}"]
         allowed = {kind: total if most is None else most for kind, most in provoked.items()}
         over = {kind: n - allowed.get(kind, 0) for kind, n in sorted(self.kinds.items()) if n > allowed.get(kind, 0)}
-        said = [f"  {kind}: {self.kinds[kind]}" + (f", of which {allowed[kind]} may be" if kind in allowed else "")
+        said = [f"  {kind}: {self.kinds[kind]}" + (f", expected at most {allowed[kind]}" if kind in allowed else "")
                 for kind in over]
         unasked = sum(over.values())
         by_kind = sum(self.kinds.values())
         if total != by_kind:
-            # No test can ask for an error of a kind that is not told apart.
+            # Errors without a kind are unexpected: a test can only announce errors of a kind.
             unasked += abs(total - by_kind)
             said.append(f"  guest-errors says {total}, its kinds say {by_kind}")
         if not unasked:
             return 0, []
-        head = f"{unasked} error(s) on the emulated host that no test asked for:"
+        head = f"{unasked} error(s) on the emulated host that no test provokes:"
         return unasked, [head, *said, *self._log_of(list(over))]
 
     def _log_of(self, kinds: Sequence[str]) -> list[str]:
-        """The lines of host.log on these kinds."""
-        # "amd-snp: KIND: what happened"; other messages of QEMU's about L1 are not counted.
+        """The lines of host.log about these kinds of errors."""
+        # "amd-snp: KIND: TEXT"; other messages of QEMU about L1 are not counted as errors.
         heads = tuple(f"amd-snp: {kind}: " for kind in kinds)
         lines = [(i, line.strip()) for i, line in enumerate(self.log, 1) if line.strip().startswith(heads)]
         said = [f"  host.log:{i}: {line}" for i, line in lines[:SHOWN]]
@@ -91,7 +92,7 @@ class HostCounts:
         return said
 
     def differs(self, wanted: Mapping[str, int]) -> str:
-        """How the counts differ from exactly these; nothing if they do not. For tests of the emulated host itself."""
+        """For tests of the emulated host: the difference from exactly these counts; empty if there is none."""
         if self.total is None:
             return f"errors unknown: {self.missing}"
         found = {kind: n for kind, n in sorted(self.kinds.items()) if n}

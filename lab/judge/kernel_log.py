@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one parser of the log of L1's kernel: what it reported against itself, and of which kind each report is."""
+"""The only parser of L1's kernel log: finds the kernel's reports of its own faults, and the kind of each report."""
 from __future__ import annotations
 
 import enum
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lab.judge.files import read_lines
 
-# The kernel prints these when it finds something wrong with itself. lab/hw.sh has the same list.
+# The kernel prints these when it finds a fault in itself. lab/hw.sh has the same list.
 REPORT = re.compile(
-    # A boot banner may have "mitigation: WARNING: see ..." in its middle: not a report.
+    # Only at the start of a line: "mitigation: WARNING: see ..." in the boot messages is no report.
     r"^(\[[^]]*\]\s*)?WARNING: |cut here|\bBUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|"
     r"Oops: |\[#\d+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|"
     r"INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|"
@@ -21,7 +21,7 @@ REPORT = re.compile(
     r"RMP fault|RMP violation|sleeping function called|Leaking PFN range|Leaked pages|"
     r"SEV: failed to .*(reclaim|release)|Failed to reclaim")
 PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
-# kvm_amd prints this when SNP guests can be launched: the range of ASIDs holds at least one.
+# kvm_amd prints this if SNP guests can be launched: if the range of ASIDs for them is not empty.
 SNP_ENABLED = re.compile(r"SEV-SNP enabled \(ASIDs \d+ - \d+\)")
 ABOUT_SNP = re.compile(r"SEV|SNP|ccp|RMP")
 # The first lines of lockdep's reports, in kernel/locking/lockdep.c and include/linux/debug_locks.h.
@@ -34,17 +34,17 @@ LOCKDEP = re.compile(
     r"BUG: MAX_(LOCK|STACK_TRACE)\w* too low|DEBUG_LOCKS_WARN_ON")
 STALL = re.compile(r"detected .*stalls|self-detected stall|soft lockup|hard LOCKUP|workqueue lockup|"
                    r"INFO: task .* blocked")
-# WARN() prints its message on the line before, WARN_ON() does not, and lockdep_assert_held() is a WARN_ON().
+# WARN() prints its message on the line before this one. WARN_ON(), and so lockdep_assert_held(), prints none.
 WARNED = re.compile(r"WARNING: (CPU: \d+ PID: \d+ )?at \S+")
 CUT = "[ cut here ]"
-# In reports of other kinds, below their first line.
+# This line may be in reports of any kind, below their first line.
 LOCKDEP_OFF = "INFO: lockdep is turned off"
-# At most so many lines after its first belong to a report: lockdep lists locks, and the way to them.
+# The most lines of a report after its first: lockdep's have lists of locks and stack traces.
 REPORT_LINES = 80
 
 
 class Kind(enum.Enum):
-    """Who reported. A stall may be the machine's fault."""
+    """The kind of a report. A stall may be the fault of a slow machine."""
 
     LOCKDEP = "lockdep"
     OOPS = "oops"
@@ -53,16 +53,16 @@ class Kind(enum.Enum):
 
 @dataclass
 class Report:
-    """A report with the lines that follow it, to the next one."""
+    """A report, with the lines up to the next one."""
 
     kind: Kind
     lines: list[str]
-    # The line that says what and where.
+    # The line that names the fault and its place.
     head: str
 
 
 def report_pattern() -> str:
-    """REPORT as the extended regular expression that lab/hw.sh has to have."""
+    """REPORT as an extended regular expression, as it must be in lab/hw.sh."""
     return (REPORT.pattern.replace(r"\s", "[[:space:]]").replace(r"\d", "[0-9]").replace(r"\b", "(^|[^A-Za-z0-9_])"))
 
 
@@ -71,25 +71,25 @@ class KernelLog:
     """The log of one boot."""
 
     lines: Sequence[str] = ()
-    # Each line that is a part of some report, as it is.
+    # Each line that matches REPORT.
     matches: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     panic: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> KernelLog:
-        """The log in a file; an empty one if it is not there."""
+        """Parses a log file; a missing file is an empty log."""
         return cls.parse(read_lines(path))
 
     @classmethod
     def parse(cls, lines: Sequence[str]) -> KernelLog:
-        """The log in these lines."""
+        """Parses the lines of a log."""
         return cls(lines, [line.strip() for line in lines if REPORT.search(line)], _reports(lines),
                    next((m[1] for m in map(PANIC.search, lines) if m), None))
 
     @property
     def whole(self) -> bool:
-        """Is its beginning there? If not, it is not known what the kernel reported."""
+        """Does the log have its beginning? Otherwise reports may be missing."""
         return any("Linux version" in line for line in self.lines)
 
     @property
@@ -99,11 +99,11 @@ class KernelLog:
 
     @property
     def lockdep_off(self) -> str | None:
-        """The line in which lockdep says that it is off."""
+        """lockdep's message that it is turned off, or None."""
         return next((line.strip() for line in self.lines if LOCKDEP_OFF in line), None)
 
     def about_snp(self) -> list[str]:
-        """The lines on SEV, SNP, the RMP and the PSP's driver."""
+        """The lines about SEV, SNP, the RMP and the PSP's driver."""
         return [line.strip() for line in self.lines if ABOUT_SNP.search(line)]
 
     def of_kind(self, kind: Kind) -> list[Report]:
@@ -112,7 +112,7 @@ class KernelLog:
 
 
 def _reports(lines: Sequence[str]) -> list[Report]:
-    """Each report with the lines that follow it until the next one."""
+    """Finds the reports, each with the lines up to the next one."""
     found: list[Report] = []
     now: Report | None = None
     before = ""
@@ -124,7 +124,7 @@ def _reports(lines: Sequence[str]) -> list[Report]:
             kind = Kind.LOCKDEP if bare or LOCKDEP.search(before) else Kind.OOPS
             now = Report(kind, [line] if bare else [before, line], line.strip())
             found.append(now)
-            # The way to an assertion is no more lockdep's than that to any other WARN_ON().
+            # Keep no more lines: the stack trace of a WARN_ON() that is no assertion must not match a "lockdep" catcher.
             if bare:
                 now = None
         elif REPORT.search(line) and LOCKDEP_OFF not in line:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one parser of KTAP as L1's init prints it.
+"""The only parser of the KTAP that L1's init prints.
 
     1..2                                the plan
     # Subtest: sev_snp_launch_test       a program begins
-    # # vCPU 1: said why                 "# " is before each line that the program prints
+    # # vCPU 1: said why                 init puts "# " before each line that the program prints
     # not ok 2 fixture.case              a case of the program
     not ok 1 sev_snp_launch_test # ...   its result
             ok 1 no_vcpu_is_no_error     a KUnit case: below its suite, above its parameters
@@ -36,7 +36,7 @@ CASE = re.compile(r"^# (not )?ok (\d+) (\S+)(?: +#? ?(SKIP)? ?(.*))?$")
 CASE_PLAN = re.compile(r"^# 1\.\.(\d+)$")
 RUN = re.compile(r"^# # +RUN  ")
 END = "snplab: end of tests"
-# The selftests' harness prints these around every case, and where in the source a message comes from.
+# Lines that the selftests' harness prints around every case; and the place in the source before a message.
 CHATTER = re.compile(r"^#? *(RUN|OK|FAIL|SKIP) |: Test (failed|terminated)")
 WHERE = re.compile(r"^# *(?:\S+\.c:\d+:\w+:)?")
 
@@ -49,15 +49,15 @@ class Case:
     result: Result
     reason: str = ""
     said: Sequence[str] = ()
-    # Why it is known to fail, if it failed as known.
+    # The reason in the list of known failures, if this is a known failure.
     known: str | None = None
 
     def own_words(self) -> list[str]:
-        """The lines that are the case's own, not the harness's."""
+        """The lines that the case printed itself, without the harness's."""
         return [line for line in self.said if not CHATTER.search(line)]
 
     def complaint(self) -> str:
-        """Why it failed, or the first of its own lines."""
+        """The reason of the failure, or the first line that the case printed."""
         first = next((WHERE.sub("", line) for line in self.own_words()), "failed, and said nothing")
         return self.reason or first
 
@@ -72,15 +72,15 @@ class Case:
 
 @dataclass
 class TestResult:
-    """The result of a program of L1, or of all KUnit suites, and those of its cases."""
+    """The result of a program of L1, or of all KUnit suites, with the results of its cases."""
 
-    # Not a class of tests, whatever its name makes pytest think.
+    # Tells pytest that this is no class of tests, in spite of its name.
     __test__ = False
 
     name: str
     result: Result
     reason: str = ""
-    # KUnit's cases that failed, with what is behind their names.
+    # The failed KUnit cases, with the rest of their lines.
     failed: Sequence[str] = ()
     cases: Sequence[Case] = ()
     cases_planned: int | None = None
@@ -104,15 +104,15 @@ class Ktap:
 
     plan: int | None = None
     tests: list[TestResult] = field(default_factory=list)
-    # KUnit's cases that failed and that no result of a program follows.
+    # Failed KUnit cases that no program's result has followed yet.
     below: list[str] = field(default_factory=list)
     kunit_cases: list[Case] = field(default_factory=list)
-    # Did all programs get their turn?
+    # Did L1 run all programs?
     ended: bool = False
 
 
 class _Parser:
-    """Reads line by line, and keeps what belongs to the next case and to the next result."""
+    """Reads line by line, and collects the lines for the next case and the next program's result."""
 
     def __init__(self) -> None:
         self.ktap = Ktap()
@@ -122,7 +122,7 @@ class _Parser:
         self.said: list[str] = []
 
     def line(self, line: str) -> None:
-        """One line of the report."""
+        """Parses one line of the report."""
         if line.startswith(SUBTEST):
             self.begun.append(line[len(SUBTEST):])
             self.cases, self.planned, self.said = [], None, []
@@ -150,7 +150,7 @@ class _Parser:
             self.cases.append(Case(m[3], result, m[5] or "", self.said))
             self.said = []
         elif RUN.match(line):
-            # A case's words are those between this line and its result.
+            # The case's lines begin after this one, and end at its result.
             self.said = []
         elif line.startswith("# "):
             self.said.append(line[2:])
@@ -162,7 +162,7 @@ class _Parser:
             self.ktap.below.append(text.strip())
 
     def end_of_test(self, name: str, result: Result, reason: str) -> None:
-        """The result of a program: everything since the last one is its own."""
+        """Adds a program's result: all that came since the last result belongs to it."""
         below = self.ktap.below if result is Result.FAIL else []
         self.ktap.tests.append(TestResult(name, result, reason, below, self.cases, self.planned, self.said))
         self.ktap.below, self.cases, self.planned, self.said = [], [], None, []
@@ -172,8 +172,8 @@ NO_RESULT = "no result"
 
 
 def parse_ktap(lines: Iterable[str], *, unfinished: bool = False) -> Ktap:
-    """The programs' results. With unfinished, a program that began and has no result has failed with NO_RESULT: its
-    cases count although L1 did not get to its end."""
+    """Parses a report. With unfinished=True, a program that began but has no result gets a failure with the reason
+    NO_RESULT, so that its cases count even if L1 ended early."""
     parser = _Parser()
     for line in lines:
         parser.line(line)

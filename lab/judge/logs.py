@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Everything that a boot leaves in its folder, read by the one parser of each file."""
+"""Reads all logs that a boot leaves in its folder."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ class BootLogs:
     ktap: Ktap = field(default_factory=Ktap)
     kernel: KernelLog = field(default_factory=KernelLog)
     host: HostCounts = field(default_factory=HostCounts)
-    # The limit in seconds, if L1 did not power off within it.
+    # If L1 did not power off in time: the limit in seconds.
     timed_out: str | None = None
-    # Why L1's modules were not built, or QEMU did not boot.
+    # The reason, if L1's modules were not built, or QEMU did not start.
     not_built: str | None = None
     not_booted: str | None = None
 
     @classmethod
     def read(cls, folder: Path, *, unfinished: bool = False) -> BootLogs:
-        """Reads a boot's folder. With unfinished, a program without a result has failed."""
+        """Reads a boot's folder. With unfinished=True, a program that began but has no result has failed."""
         lines = read_lines(folder / "ktap.log")
         return cls(folder, lines, parse_ktap(lines, unfinished=unfinished), KernelLog.read(folder / "kernel.log"),
                    HostCounts.read(folder), _mark(folder / "timed-out"), _mark(folder / "not-built"),
@@ -36,7 +36,7 @@ class BootLogs:
 
     @property
     def ended(self) -> bool:
-        """Did L1 get to the end of its tests, in time?"""
+        """Did L1 end its tests, and power off in time?"""
         return self.ktap.ended and self.timed_out is None
 
     def test(self, name: str) -> TestResult | None:
@@ -44,11 +44,11 @@ class BootLogs:
         return next((test for test in reversed(self.ktap.tests) if test.name == name), None)
 
     def result(self, name: str) -> Result | None:
-        """The last result of a program, None if it has none."""
+        """The last result of a program; None if there is none."""
         test = self.test(name)
         return test.result if test else None
 
 
 def _mark(path: Path) -> str | None:
-    """The words in a file that is there only if something happened."""
+    """The text of a file that exists only if something went wrong; None if it does not exist."""
     return " ".join(read_lines(path)) if path.exists() else None

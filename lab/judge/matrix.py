@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""All mutants at once: which layer caught which, on each tree, and whether every one was caught as its header says."""
+"""Judges all mutants together: was each one caught as its header says, and by which layers, on each tree?"""
 from __future__ import annotations
 
 from collections import Counter
@@ -14,20 +14,20 @@ from lab.judge.ktap import Result
 from lab.judge.mutants import BOOT, HOST, IN_LOG, PANIC, Boot, MutantResult, Word
 from lab.judge.programs import all_programs
 
-# The columns behind those of the programs.
+# The columns after those of the programs.
 OTHER_COLUMNS = {"kernel log": (*IN_LOG, PANIC), "other": (HOST, BOOT)}
 INDENT = "      "
 
 
 @dataclass
 class TreeResults:
-    """One tree's mutants, and the boot of its series without one."""
+    """The results of one tree's mutants, and of its control: the boot of its series without a mutant."""
 
     tree: str
     # The control's verdict.json.
     control: dict[str, Any]
     results: list[MutantResult]
-    # By program, the cases that passed without a mutant and that no mutant made fail.
+    # For each program, the cases that passed in the control and that no mutant made fail.
     idle: dict[str, list[str]]
     problems: list[str] = field(default_factory=list)
 
@@ -47,17 +47,17 @@ class Matrix:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that is wrong."""
+        """The problems of all trees."""
         return [problem for tree in self.trees for problem in tree.problems]
 
     @property
     def counts(self) -> Counter[str]:
-        """How many mutants have which result."""
+        """The number of mutants for each result."""
         return Counter(result.word.value for tree in self.trees for result in tree.results)
 
     @property
     def status(self) -> Exit:
-        """A pass only if there are mutants, every one was caught, and nothing is wrong."""
+        """A pass if there are mutants, all were caught, and there is no problem."""
         total = sum(self.counts.values())
         all_caught = total and self.counts[Word.CAUGHT.value] == total
         return Exit.PASS if all_caught and not self.problems else Exit.FAIL
@@ -71,7 +71,7 @@ class Matrix:
             "logs": self.shown_logs})
 
     def lines(self) -> list[str]:
-        """For the user: a table for each tree, what is wrong, the verdict."""
+        """The text for the user: a table for each tree, the problems, the verdict."""
         said: list[str] = []
         for tree in self.trees:
             said += _table(tree)
@@ -89,8 +89,8 @@ class Matrix:
 
 def matrix(folders: Sequence[Path], *, seconds: int = 0, shown_logs: str | None = None,
            json: Path | None = None) -> Matrix:
-    """Reads the results that judge_mutant() wrote. A folder for each tree, with its name; it has the control's boot in
-    "control", and the mutants' patches in the file "mutants". Writes the JSON where the user wants it."""
+    """Reads the results that judge_mutant() wrote. Each folder is named after its tree; it has the control's logs in the
+    folder "control", and the names of the mutants' patches in the file "mutants". `json`: a file for the JSON."""
     found = Matrix([_read_tree(folder) for folder in folders], seconds, shown_logs or " ".join(map(str, folders)))
     if json is not None:
         write_json(json, found.to_json())
@@ -104,8 +104,8 @@ def _read_tree(folder: Path) -> TreeResults:
     tree = TreeResults(folder.name, control, results, _idle(boot, results))
     control_passed = control.get("exit") == 0
     if not control_passed:
-        tree.problems.append(f"{tree.tree}: the series without a mutant does not pass: none was judged, as each would "
-                             "look caught")
+        tree.problems.append(f"{tree.tree}: the series without a mutant does not pass: no mutant was judged, as each one "
+                             "would seem caught")
     for result in results:
         if control_passed or not result.problems:
             problems = result.problems or (["no layer saw a difference"] if result.word is Word.SURVIVED else [])
@@ -123,7 +123,7 @@ def _read_result(folder: Path, name: str) -> MutantResult:
 
 
 def _idle(control: Boot, results: Sequence[MutantResult]) -> dict[str, list[str]]:
-    """The cases whose worth no mutant shows."""
+    """The cases that passed in the control and that no mutant made fail, by program."""
     idle = {}
     for program, cases in control.cases.items():
         caught = {case for result in results for case in result.layers.get(program, ("", []))[1]}

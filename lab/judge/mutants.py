@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges a wrong version of the series by the logs of its boot: does every layer that its header names catch it?
+"""Judges a mutant, a wrong version of the series, by the logs of its boot: does every layer that its header names catch it?
 
-The header of a mutant's patch, above its "---", says what is wrong, and:
+The header of a mutant's patch, above its "---", explains the mistake, and has lines of these forms:
 
-  Caught-by: PROGRAM:CASE       that case fails; a fixture's case may be named by its last part. "kunit:CASE" is
-                                KUnit's. The case "timeout": L1's init gave up waiting for the program.
+  Caught-by: PROGRAM:CASE       the case fails. The last part of a fixture's case is enough. "kunit:CASE" is a KUnit case.
+                                The case "timeout" means that L1's init gave up waiting for the program.
   Caught-by: PROGRAM            the program fails as a whole
-  Caught-by: lockdep "TEXT"     TEXT is in a report of lockdep's in the kernel's log; of an assertion, which looks like
-                                any other WARN_ON(), in the line that says where
-  Caught-by: oops "TEXT"        in a report of another kind
-  Caught-by: stall "TEXT"       in a report of something that takes too long, which may be the machine's fault: it
-                                counts only if the header names it
-  Caught-by: panic "TEXT"       the kernel panicked with these words
+  Caught-by: lockdep "TEXT"     TEXT is in a lockdep report of the kernel's log. A lockdep assertion looks like any other
+                                WARN_ON(): of its report, only the line that names the place counts
+  Caught-by: oops "TEXT"        TEXT is in a report of another kind
+  Caught-by: stall "TEXT"       TEXT is in a report that something takes too long. A slow machine may cause such a report:
+                                it counts only if the header names it
+  Caught-by: panic "TEXT"       the kernel panicked, and TEXT is in the panic's message
   Caught-by: host KIND          the emulated host counted an error of that kind, or (rmp-assigned) leaked pages
-  Caught-by: boot timeout       the boot has no end
-  Not-seen-by: PROGRAM: why     for each program that does not see it: an omission is no explanation
-  Not-run: PROGRAM: why         the boot leaves the program out, as its result is not the same twice
+  Caught-by: boot timeout       the boot does not end
+  Not-seen-by: PROGRAM: why     the program does not catch it, for this reason; required for each such program
+  Not-run: PROGRAM: why         the boot leaves the program out, because its result varies from boot to boot
 
 PROGRAM is one of lab/l1/programs, as in `run --test PROGRAM:CASE`.
 """
@@ -37,7 +37,7 @@ from lab.judge.logs import BootLogs
 from lab.judge.programs import TIMEOUT, program_named
 
 NOT_RUN = "not run:"
-# Layers that are no program of L1.
+# The layers that are not programs of L1.
 IN_LOG = tuple(kind.value for kind in Kind)
 PANIC, HOST, BOOT = "panic", "host", "boot"
 LAYERS = (*IN_LOG, PANIC, HOST, BOOT)
@@ -68,7 +68,7 @@ class Catcher:
 
     @property
     def is_program(self) -> bool:
-        """Is it a program of L1, and not a log?"""
+        """Is the layer a program of L1?"""
         return self.layer not in LAYERS
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Header:
     name: str
     story: str = ""
     named: list[Catcher] = field(default_factory=list)
-    # Programs that do not see it, and why.
+    # The programs that do not catch the mutant, with the reason.
     unseen: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Header:
         found = cls(patch.stem)
         found.story = " ".join(line for line in lines if not re.match(r"([A-Z][a-z-]+-by|Not-run): ", line)).strip()
         if not found.story:
-            found.errors.append("its header does not say what is wrong")
+            found.errors.append("its header does not explain the mistake")
         for line in lines:
             found._read_line(line)
         if not found.named:
@@ -123,7 +123,7 @@ class Header:
 
 
 def _catcher(text: str) -> Catcher | None:
-    """The catcher behind "Caught-by:"; None if it has another form, or names a program that there is not."""
+    """Parses the text after "Caught-by:"; None if it has another form, or names an unknown program."""
     layer, _, what = text.partition(" ")
     if layer in LAYERS:
         return Catcher(layer, what.strip().strip('"')) if what.strip() else None
@@ -134,25 +134,25 @@ def _catcher(text: str) -> Catcher | None:
 
 
 def check_header_ends(patch: Path) -> None:
-    """A mutant's key in the cache is made of what is below its header: of nothing, if the header had no end."""
+    """Raises if a mutant's header has no end: its key in the cache is a digest of the patch below the header."""
     for line in read_lines(patch):
         if line == END:
             return
         if re.match(r"diff |--- ", line):
             break
     raise setup_error(f"{patch.name}: expected a line \"---\" between its header and its diff, found none",
-                      "add it: the lines above it say what is wrong, and who catches it")
+                      "add it: the lines above it explain the mistake, and name the layers that catch it")
 
 
 def tests_for(header: Header, tests: Sequence[str]) -> list[str]:
-    """The programs that a mutant's boot runs: these, without those that its header leaves out, with those it names."""
+    """The programs for a mutant's boot: `tests`, less the programs of "Not-run:", plus the programs of "Caught-by:"."""
     kept = [test for test in tests if _program_of(test) not in header.left_out]
     ran = {_program_of(test) for test in tests}
     return kept + [program for program in header.programs() if program not in ran and program not in header.left_out]
 
 
 def tests_for_control(headers: Iterable[Header], tests: Sequence[str]) -> list[str]:
-    """The programs that the boot without a mutant runs: all that some mutant's boot runs."""
+    """The programs for the control's boot: every program of any mutant's boot."""
     wanted = list(tests)
     for header in headers:
         wanted += [test for test in tests_for(header, tests) if test not in wanted]
@@ -193,7 +193,7 @@ class Boot:
         return {case.name: Result.SKIP if _was_left_out(case) else case.result for case in test.cases}
 
     def _why_unclean(self) -> str | None:
-        """Why the boot cannot be judged, unless the header names just that."""
+        """Why the boot ended badly, so that it cannot be judged unless the header names a panic or timeout; or None."""
         logs = self.logs
         if logs.not_built is not None:
             return f"it was not built: {logs.not_built}"
@@ -210,7 +210,7 @@ class Boot:
         return f"{why}, after {sum(test.reason != NO_RESULT for test in logs.ktap.tests)} of the tests"
 
     def failed(self, program: str) -> list[str]:
-        """The cases of a program that failed; the program itself, if none of its cases says why it did."""
+        """The failed cases of a program; the program's own name, if it failed and has no cases."""
         test = self.tests.get(program)
         cases = [case for case, result in self.cases.get(program, {}).items() if result is Result.FAIL]
         if test and test.result is Result.TIMEOUT:
@@ -220,7 +220,7 @@ class Boot:
         return cases
 
     def passed(self, program: str, case: str) -> bool:
-        """Did this case pass, or the program itself?"""
+        """Did this case pass? If `case` is the program's name: did the program pass?"""
         test = self.tests.get(program)
         if case == program and case not in self.cases.get(program, {}):
             return test is not None and test.result is Result.PASS
@@ -234,7 +234,7 @@ class Boot:
 
 
 def _same_case(named: str, case: str) -> bool:
-    """FIXTURE.VARIANT.CASE may be named by its last part."""
+    """Does `named` name this case? The last part of FIXTURE.VARIANT.CASE is enough."""
     return case == named or case.endswith("." + named)
 
 
@@ -243,21 +243,22 @@ def _same_case(named: str, case: str) -> bool:
 
 @dataclass
 class Comparison:
-    """A mutant's boot beside that of the same kernel without it, the control: what fails in both catches nothing."""
+    """Compares a mutant's boot with the control, a boot of the same kernel without the mutant. A test that fails in both
+    catches nothing."""
 
     header: Header
     boot: Boot
     control: Boot
-    # The programs that were to run, in their order, without those that the header leaves out.
+    # The programs of the mutant's boot, in order.
     programs: Sequence[str]
 
     def new_reports(self, kind: Kind) -> list[Report]:
-        """The kernel's reports that the control does not have."""
+        """The kernel's reports that are not in the control."""
         known = {report.head for report in self.control.logs.kernel.reports}
         return [report for report in self.boot.logs.kernel.of_kind(kind) if report.head not in known]
 
     def seen(self) -> dict[str, list[str]]:
-        """Layer by layer, what differs from the control."""
+        """The differences from the control, by layer."""
         seen: dict[str, list[str]] = {}
         for program in self.programs:
             before = self.control.failed(program)
@@ -272,7 +273,7 @@ class Comparison:
         return seen
 
     def is_caught(self, catcher: Catcher, seen: dict[str, list[str]]) -> bool:
-        """Did this layer catch it, as the header says?"""
+        """Did the layer catch the mutant as this "Caught-by:" says?"""
         if catcher.layer in IN_LOG:
             reports = self.new_reports(Kind(catcher.layer))
             return any(catcher.what in line for report in reports for line in report.lines)
@@ -289,7 +290,7 @@ class Comparison:
         return bool(test and before and test.result is Result.FAIL and before.result is Result.PASS)
 
     def why_not(self, catcher: Catcher) -> str:
-        """A case that was skipped, or that the program did not get to, has missed nothing."""
+        """The end of the message about a case that caught nothing because it was skipped or did not run."""
         if not catcher.is_program or catcher.layer not in self.boot.cases or catcher.what in (TIMEOUT, catcher.layer):
             return ""
         results = [result for case, result in self.boot.cases[catcher.layer].items() if _same_case(catcher.what, case)]
@@ -301,7 +302,7 @@ class Comparison:
         return ": it was skipped" if skipped == len(results) else f": {skipped} of {len(results)} were skipped"
 
     def problem(self, catcher: Catcher, caught: bool) -> str | None:
-        """The fault of one "Caught-by:" line, or None."""
+        """The problem with one "Caught-by:" line, or None."""
         if catcher.is_program and catcher.layer not in self.programs:
             return f"{catcher}: that program was not run"
         if catcher.is_program and not self.control.has(catcher.layer, catcher.what):
@@ -311,7 +312,7 @@ class Comparison:
         return None
 
     def judge(self) -> tuple[Word, list[str], dict[str, list[str]], list[tuple[Catcher, bool]]]:
-        """The result, what is wrong, what each layer saw, and which of the catchers caught it."""
+        """The result, the problems, the differences by layer, and for each catcher whether it caught the mutant."""
         seen = self.seen()
         named = [(catcher, self.is_caught(catcher, seen)) for catcher in self.header.named]
         problems = list(self.header.errors)
@@ -337,7 +338,7 @@ class MutantResult:
     word: Word
     seconds: float
     problems: list[str]
-    # By layer: "caught", "not seen" or "not run", and what it saw.
+    # For each layer "caught", "not seen" or "not run", and the differences that it saw.
     layers: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     named: list[tuple[Catcher, bool]] = field(default_factory=list)
     unseen: dict[str, str] = field(default_factory=dict)
@@ -358,7 +359,7 @@ class MutantResult:
                    [(Catcher(n["layer"], n["what"]), n["caught"]) for n in data["named"]], data["not_seen_by"])
 
     def lines(self) -> list[str]:
-        """For the user: a line, and below it what is wrong."""
+        """The text for the user: a line, and the problems below it."""
         by = "; ".join(f"{layer}: {_some(what)}" for layer, (_, what) in self.layers.items() if what)
         word = self.word.value if self.word is Word.CAUGHT else self.word.value.upper()
         return [f"{word:<12} {self.name:<28} {self.seconds:4.1f} s  {by[:150]}",
@@ -371,11 +372,11 @@ def _some(what: Sequence[str]) -> str:
 
 def judge_mutant(tree: str, patch: Path, logs: Path, control: Path, tests: Sequence[str],
                  seconds: float = 0) -> MutantResult:
-    """Judges one boot, and writes LOGS/result.json. tests: what a mutant's boot runs, before its header has a say."""
+    """Judges one boot, and writes LOGS/result.json. `tests`: the programs to run, before the header changes them."""
     header, boot = Header.read(patch), Boot(logs)
     programs = list(dict.fromkeys(_program_of(test) for test in tests_for(header, tests)))
     word, problems, seen, named = Comparison(header, boot, Boot(control), programs).judge()
-    # A program that the header leaves out has a cell of the matrix as well.
+    # The matrix also has a cell for a program that the header leaves out.
     ordered = dict.fromkeys([_program_of(test) for test in tests] + list(seen))
     layers = {layer: (_cell_of(layer, seen, boot), seen.get(layer, [])) for layer in ordered}
     result = MutantResult(tree, header.name, header.story, word, seconds, problems, layers, named, header.unseen)

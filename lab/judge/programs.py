@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one list of what runs in L1 (lab/l1/programs), and how programs and their cases are picked from it."""
+"""Reads the list of programs for L1 (lab/l1/programs), and picks programs and cases from it."""
 from __future__ import annotations
 
 import enum
@@ -16,12 +16,12 @@ from lab.judge.files import read_lines
 
 LIST = LAB / "l1" / "programs"
 WILDCARDS = "*?["
-# The timeout is a case of every program: L1's init gave up waiting for it. Only a mutant's header may name it.
+# Every program has this case in addition: it fails if L1's init gives up waiting. Only a mutant's header may name it.
 TIMEOUT = "timeout"
 
 
 class Origin(enum.Enum):
-    """Where a program comes from."""
+    """The origin of a program."""
 
     KUNIT = "kunit"
     UPSTREAM = "upstream"
@@ -29,7 +29,7 @@ class Origin(enum.Enum):
 
 
 class When(enum.Enum):
-    """When `run` runs it."""
+    """When `run` runs a program: always, if a pattern matches it, or only if it is named."""
 
     QUICK = "quick"
     ASKED = "asked"
@@ -37,7 +37,7 @@ class When(enum.Enum):
 
 
 class CasesBy(enum.Enum):
-    """Who picks a case of it."""
+    """The way to pick a case of a program: KUnit's filter, or the selftests' harness."""
 
     KUNIT = "kunit"
     HARNESS = "harness"
@@ -51,13 +51,13 @@ class Program:
     origin: Origin
     when: When
     cases_by: CasesBy | None = None
-    # How many errors of each kind it provokes on the emulated host.
+    # The errors that it may provoke on the emulated host: (kind, most).
     errors: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class Picked:
-    """A program to be run, and the one case of it, if not all are wanted."""
+    """A program to run, and the case of it to run; None: all cases."""
 
     program: Program
     case: str | None = None
@@ -65,10 +65,10 @@ class Picked:
 
     @property
     def word(self) -> str:
-        """The program as L1's init takes it in snplab.tests=, which is also its name in KTAP."""
+        """The program's word for L1's init, in snplab.tests=. It is also the program's name in KTAP."""
         picks: tuple[str, ...] = ()
         if self.case is not None and self.program.cases_by is CasesBy.HARNESS:
-            # -r wants the whole name of a case, -t the last part.
+            # -r takes a case's full name, -t its last part.
             picks = ("-r" if "." in self.case else "-t", self.case)
         return ":".join((self.program.name, *self.arguments, *picks))
 
@@ -81,13 +81,13 @@ class Picked:
 
 
 def read_programs(path: Path = LIST) -> tuple[Program, ...]:
-    """The list, in its order."""
+    """Reads the list, in order."""
     programs = [_program(line.split(), f"{path}:{i}") for i, line in enumerate(read_lines(path), 1)
                 if line.strip() and not line.startswith("#")]
     twice = [name for name, n in Counter(program.name for program in programs).items() if n > 1]
     if twice or not programs:
         raise setup_error(f"{path}: expected programs, each once, found {', '.join(twice) or 'none'}"
-                          + (" twice" if twice else ""), "the head of the file has its form")
+                          + (" twice" if twice else ""), "the head of the file explains its form")
     return tuple(programs)
 
 
@@ -109,12 +109,12 @@ def _program(words: Sequence[str], where: str) -> Program:
                        tuple((kind, int(most)) for kind, most in kinds))
     except ValueError as e:
         raise setup_error(f"{where}: expected NAME ORIGIN WHEN [cases=HOW] [errors=KIND:AT-MOST,...], "
-                          f"found: {' '.join(words)}", "the head of the file has its form") from e
+                          f"found: {' '.join(words)}", "the head of the file explains its form") from e
 
 
 def pick(glob: str | None, programs: Sequence[Program] | None = None) -> tuple[Picked, ...]:
-    """The programs that match GLOB or PROGRAM:CASE; without one, the quick ones. A program that takes long is picked
-    only by its name."""
+    """The programs that match GLOB or PROGRAM:CASE; without a glob, the quick ones. A program that takes long must be named
+    without wildcards."""
     programs = all_programs() if programs is None else programs
     if glob is None:
         return tuple(Picked(program) for program in programs if program.when is When.QUICK)
@@ -130,10 +130,10 @@ def pick(glob: str | None, programs: Sequence[Program] | None = None) -> tuple[P
         if program.cases_by is None:
             raise usage_error(f"{program.name} has no cases that can be picked: expected PROGRAM:CASE, found '{glob}'",
                               "these have: " + " ".join(p.name for p in programs if p.cases_by))
-    # L1's init and the kernel's command line give these another meaning.
+    # These characters have a meaning for L1's init or on the kernel's command line.
     if not case or any(c in case for c in ":, \t\""):
-        raise usage_error(f"expected a case behind the colon, found '{glob}'",
-                          "as in sev_snp_launch_test:finish_then_run")
+        raise usage_error(f"expected a case after the colon, found '{glob}'",
+                          "for example: sev_snp_launch_test:finish_then_run")
     return tuple(Picked(program, case) for program in found)
 
 
@@ -142,7 +142,7 @@ def _no_match(glob: str, programs: Sequence[Program]) -> Stop:
 
 
 def program_named(name: str, programs: Sequence[Program] | None = None) -> Program | None:
-    """The program of that name, without its arguments."""
+    """The program of that name; arguments after a colon are ignored."""
     name = name.split(":")[0]
     return next((p for p in (all_programs() if programs is None else programs) if p.name == name), None)
 
@@ -156,7 +156,7 @@ def need_program(name: str) -> Program:
 
 
 def provoked_by(names: Iterable[str], programs: Sequence[Program] | None = None) -> dict[str, int]:
-    """The errors on the emulated host that these programs provoke, added up, whatever their arguments are."""
+    """The sum of the errors that these programs may provoke on the emulated host; arguments are ignored."""
     programs = all_programs() if programs is None else programs
     provoked: Counter[str] = Counter()
     for name in names:

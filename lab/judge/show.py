@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The user's view of `./snplab guest` while it runs: the console of L2, stamped, and the cases as they come."""
+"""The live output of `./snplab guest`: L2's console with times, and the cases."""
 from __future__ import annotations
 
 import re
@@ -17,17 +17,17 @@ STARTED = re.compile(r"^# linux \S+, \d+ CPUs, init after ([\d.]+) s$")
 MODULES = re.compile(r"^# modules after ([\d.]+) s$")
 SHELL = re.compile(r"snplab: shell after (\d+\.?\d*) s, linux (\S+)")
 THREAD = "# thread "
-# A terminal would obey these: ECMA-48's control sequences and strings, the shorter sequences, and single characters.
+# Text that would control the user's terminal: ECMA-48's control sequences and strings, other escapes, control characters.
 ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?|"
                     r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-# In ktap.log only: the report, which is decoded afterwards, and QEMU's warnings of a CPU model that TCG has in part.
+# Not shown, only in ktap.log: the encoded report, and QEMU's warnings that TCG lacks features of the CPU model.
 UNSHOWN = re.compile(r"snplab: report: \| |qemu-system-x86_64: warning: host doesn't support requested feature: ")
 TIME = re.compile(r"^(\w+) (\d+\.\d)$")
 
 
 class Show:
-    """Copies L1's report into LOGS/ktap.log and shows what is of interest; at the end it writes into LOGS/times when
-    each event came, in seconds since the start."""
+    """Copies L1's report to LOGS/ktap.log, and shows L2's console and the cases. At the end, writes the time of each event
+    to LOGS/times, in seconds since the start."""
 
     def __init__(self, logs: Path, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self.times: dict[str, float] = {}
@@ -44,17 +44,17 @@ class Show:
         self.close()
 
     def close(self) -> None:
-        """Writes the times. The last line of a boot that is ended by force may then be missing."""
+        """Closes the log and writes the times."""
         self._log.close()
         self._times_file.write_text("".join(f"{name} {t:.1f}\n" for name, t in self.times.items()), encoding="utf-8")
 
     def copy(self, stream: Iterable[bytes]) -> None:
-        """All lines of a stream."""
+        """Processes all lines of a stream."""
         for raw in stream:
             self.line(raw)
 
     def line(self, raw: bytes) -> None:
-        """One line of L1's report, as it comes."""
+        """Processes one line of L1's report."""
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
         now = self._clock() - self._begin
         self._log.write(text + "\n")
@@ -66,7 +66,7 @@ class Show:
             self._show(f"      {now:5.1f} s  | {said}")
             up = SHELL.search(said)
             if up:
-                # L2's clock starts with its kernel.
+                # The shell prints L2's uptime, which begins with its kernel.
                 self.times.setdefault("kernel", now - float(up[1]))
         elif CASE.match(text) or text.startswith(THREAD):
             self._show(f"      {now:5.1f} s  {ESCAPE.sub('', text[2:])}")
@@ -78,18 +78,18 @@ class Show:
             self.times.setdefault(name, now)
 
     def _show(self, text: str) -> None:
-        """A reader that goes away, or a full disk behind standard output, does not stop the log."""
+        """Shows a line. If that fails (the reader has gone away, the disk is full), the log still goes on."""
         if not self._told:
             return
         try:
             self._tell(text)
         except UnicodeEncodeError:
-            # A terminal without UTF-8.
+            # The terminal has no UTF-8.
             self._tell(text.encode("ascii", "replace").decode())
         except OSError:
             self._told = False
 
 
 def read_times(logs: Path) -> dict[str, float]:
-    """When each event came. The last line of a boot that was ended by force may not be whole."""
+    """The time of each event. The last line may be incomplete if the boot was killed."""
     return {m[1]: float(m[2]) for m in map(TIME.match, read_lines(logs / "times")) if m}

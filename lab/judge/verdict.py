@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From the logs of a boot to pass or fail, in words and as JSON.
+"""Judges a boot by its logs: the verdict as text and as JSON.
 
-A report of L1's kernel is a failure even when every test passed. On the emulated host so are each error that no test
-provokes on purpose and, where the kernel is to be an SNP host, a kernel that is none, a case that was skipped, and an
-RMP entry that is not the hypervisor's at the end.
+A report in L1's kernel log is a failure even if every test passed. On the emulated host, an error that no test provokes on
+purpose is a failure too. If the kernel must become an SNP host there, these are failures as well: it does not become one, a
+case is skipped, or at the end an RMP entry does not belong to the hypervisor.
 """
 from __future__ import annotations
 
@@ -33,44 +33,44 @@ class Status(enum.Enum):
 
     @property
     def exit(self) -> Exit:
-        """The exit status that goes with it."""
+        """The exit status of this verdict."""
         return Exit[self.name]
 
 
-# Nobody took the counts of a boot that ended like this, and they would explain nothing.
+# After such an end the emulated host's counts are missing, and would explain nothing.
 CUT_SHORT = (Status.PANIC, Status.TIMEOUT)
 NOT_FAILED = (Status.PASS, Status.SKIP)
 
 
 @dataclass(frozen=True)
 class BootQuestion:
-    """The boot to judge, and the results that it was to have."""
+    """The boot to judge, and the results that it must have."""
 
     logs: Path
     tree: str
     linux: str
     qemu: str
-    # The programs' names, with their arguments, in their order.
+    # The names of the programs that had to run, with arguments, in order.
     wanted: Sequence[str]
     expect: Path | None = None
-    # The tree may be ahead of the list of known failures.
+    # A listed case may pass: the tree may be newer than the list of known failures.
     may_pass: bool = False
     emulated: bool = False
-    # The errors on the emulated host that the programs provoke: how many of each kind, None for any number.
+    # The errors that the programs may provoke on the emulated host: (kind, most); None: any number.
     provoked: Mapping[str, int | None] = field(default_factory=dict)
-    # The kernel is to become an SNP host.
+    # The kernel must become an SNP host.
     snp: bool = False
-    # Why KUnit was left out.
+    # The reason, if KUnit was left out.
     untested: str | None = None
-    # How long each step of the run took, and its title.
+    # The seconds that each step of the run took, and its title.
     stages: Sequence[tuple[int, str]] = ()
-    # The logs' folder as the user would write it.
+    # The logs' folder for messages.
     shown_logs: str | None = None
 
 
 @dataclass
 class Evidence:
-    """The evidence for the rules: the boot's logs, and its programs with known failures taken off."""
+    """The input of the rules: the boot's logs, and the programs' results after their cases were judged."""
 
     logs: BootLogs
     settled: list[Settled]
@@ -87,17 +87,17 @@ class Evidence:
 
     @property
     def known(self) -> list[tuple[str, str]]:
-        """The cases that failed as known, and why."""
+        """The known failures: (case, reason)."""
         return [known for settled in self.settled for known in settled.known]
 
     def count(self, *results: Result) -> int:
-        """How many programs have one of these results."""
+        """The number of programs with one of these results."""
         return sum(test.result in results for test in self.tests)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The finding of a rule: lines for the user, and the verdict that follows, if one does."""
+    """The result of a rule: lines for the user, and a verdict or None."""
 
     status: Status | None
     problems: Sequence[str] = ()
@@ -105,22 +105,22 @@ class Finding:
 
 NOTHING = Finding(None)
 Deciding = Callable[[BootQuestion, Evidence], Finding]
-# With the verdict so far.
+# These rules also get the verdict so far.
 Adding = Callable[[BootQuestion, Evidence, Status], Finding]
 
 
-# --- The first of these that applies decides ------------------------------------------------------------------------
+# --- The first of these rules that applies decides ------------------------------------------------------------------
 
 
 def kernel_panicked(_: BootQuestion, seen: Evidence) -> Finding:
-    """Applies to a panic, whatever passed before it."""
+    """Applies to a panic, even if all tests passed before it."""
     if seen.kernel.panic is None:
         return NOTHING
     return Finding(Status.PANIC, [f"the kernel panicked: {seen.kernel.panic}"])
 
 
 def time_is_over(_: BootQuestion, seen: Evidence) -> Finding:
-    """Applies to an L1 that did not power off in time, and to a program that did not end in its time."""
+    """Applies if L1 did not power off in time, or a program did not end in time."""
     limit = seen.logs.timed_out
     if limit is not None:
         return Finding(Status.TIMEOUT, [f"no end within {limit} s"])
@@ -128,7 +128,7 @@ def time_is_over(_: BootQuestion, seen: Evidence) -> Finding:
 
 
 def results_are_missing(asked: BootQuestion, seen: Evidence) -> Finding:
-    """Applies unless L1 planned and reported exactly the programs that were asked for, in their order, to the end."""
+    """Applies unless L1 planned and reported exactly the wanted programs, in order, to the end."""
     ktap = seen.logs.ktap
     names = [test.name for test in seen.tests]
     if ktap.ended and names == list(asked.wanted) and ktap.plan == len(asked.wanted):
@@ -138,24 +138,24 @@ def results_are_missing(asked: BootQuestion, seen: Evidence) -> Finding:
 
 
 def kernel_log_is_missing(_: BootQuestion, seen: Evidence) -> Finding:
-    """Applies where the beginning of the kernel's log is not there: a report may be in what is missing."""
+    """Applies if the beginning of the kernel's log is missing: the missing part may have a report."""
     if seen.kernel.whole:
         return NOTHING
-    return Finding(Status.FAIL, ["the kernel's log is not there, or not whole: its reports are not known"])
+    return Finding(Status.FAIL, ["the kernel's log is missing or incomplete: it may have had reports"])
 
 
 def something_failed(_: BootQuestion, seen: Evidence) -> Finding:
-    """Applies to a failed test, and to a report of the kernel's though all tests passed."""
+    """Applies to a failed test, and to a report in the kernel's log."""
     return Finding(Status.FAIL) if seen.count(Result.FAIL) or seen.kernel.matches else NOTHING
 
 
 def nothing_passed(_: BootQuestion, seen: Evidence) -> Finding:
-    """Applies where every test was skipped."""
+    """Applies if every test was skipped."""
     return NOTHING if seen.count(Result.PASS) else Finding(Status.SKIP)
 
 
 def function_was_not_tested(asked: BootQuestion, seen: Evidence) -> Finding:
-    """Applies where neither KUnit nor the launch test ran: a pass needs a test of snp_launch_update_vmsa()."""
+    """Applies if neither KUnit nor the launch test ran: only these test snp_launch_update_vmsa()."""
     why = [test.reason or "skipped" for test in seen.tests if test.name == KUNIT and test.result is Result.SKIP]
     if asked.untested:
         why.append(asked.untested)
@@ -166,15 +166,15 @@ def function_was_not_tested(asked: BootQuestion, seen: Evidence) -> Finding:
 
 
 def all_is_well(_: BootQuestion, __: Evidence) -> Finding:
-    """Applies to everything else."""
+    """Applies always."""
     return Finding(Status.PASS)
 
 
-# --- Each of these adds lines, and some of these rules a failure ----------------------------------------------------
+# --- Each of these rules adds lines; some can turn the verdict into a failure ---------------------------------------
 
 
 def failed_tests(_: BootQuestion, seen: Evidence, __: Status) -> Finding:
-    """Names the tests that failed, and the cases below them."""
+    """Names the failed tests and their failed cases."""
     said: list[str] = []
     for settled in seen.settled:
         test = settled.test
@@ -186,12 +186,13 @@ def failed_tests(_: BootQuestion, seen: Evidence, __: Status) -> Finding:
 
 
 def known_failures(_: BootQuestion, seen: Evidence, __: Status) -> Finding:
-    """Names the cases that failed as known."""
+    """Names the known failures."""
     return Finding(None, [f"known failure: {name}: {why}" for name, why in seen.known])
 
 
 def host_has_errors(asked: BootQuestion, seen: Evidence, so_far: Status) -> Finding:
-    """Applies to an emulated host that counted errors which no test asked for, or left no count. A panic stays one."""
+    """Applies if the emulated host counted errors that no test provokes, or left no count. A panic or time-out remains the
+    verdict."""
     if not asked.emulated:
         return NOTHING
     unasked, said = seen.logs.host.unasked(asked.provoked)
@@ -203,24 +204,24 @@ def host_has_errors(asked: BootQuestion, seen: Evidence, so_far: Status) -> Find
 
 
 def rmp_entries_are_left(asked: BootQuestion, seen: Evidence, so_far: Status) -> Finding:
-    """Applies to a boot that would not fail otherwise: RMP entries are not the hypervisor's, or nobody counted them."""
+    """Applies to a boot that has not failed yet, if RMP entries do not belong to the hypervisor or were not counted."""
     left = seen.logs.host.rmp_left()
     if not (asked.emulated and asked.snp) or so_far not in NOT_FAILED or set(left.values()) == {0}:
         return NOTHING
-    return Finding(Status.FAIL, ["expected every RMP entry back at the hypervisor after the last VM and the driver are "
-                                 "gone, found " + ", ".join(f"{name} {n}" for name, n in left.items())])
+    return Finding(Status.FAIL, ["expected every RMP entry to belong to the hypervisor once the last VM and the driver have "
+                                 "ended, found " + ", ".join(f"{name} {n}" for name, n in left.items())])
 
 
 def kernel_is_no_snp_host(asked: BootQuestion, seen: Evidence, so_far: Status) -> Finding:
-    """Applies to a boot that would not fail otherwise: its kernel was to become an SNP host and did not."""
+    """Applies to a boot that has not failed yet, if its kernel did not become an SNP host but must."""
     if not (asked.emulated and asked.snp) or so_far not in NOT_FAILED or seen.kernel.snp_enabled:
         return NOTHING
-    head = "expected \"SEV-SNP enabled\" in the kernel's log, found none; its lines on SEV, SNP and ccp:"
+    head = "expected \"SEV-SNP enabled\" in the kernel's log, found none; its lines about SEV, SNP and ccp:"
     return Finding(Status.FAIL, [head, *(f"  {line}" for line in seen.kernel.about_snp()[:8])])
 
 
 def kunit_without_a_result(_: BootQuestion, seen: Evidence, __: Status) -> Finding:
-    """Names the KUnit cases that failed before L1 ended too early."""
+    """Names the failed KUnit cases of a boot that ended before KUnit's result."""
     return Finding(None, [f"  not ok: {below}" for below in seen.logs.ktap.below[:12]])
 
 
@@ -250,12 +251,12 @@ class Verdict:
 
     @property
     def snp(self) -> bool | None:
-        """Did the kernel become an SNP host? None where the machine is not the emulated host."""
+        """Did the kernel become an SNP host? None if the machine is not the emulated host."""
         return self.seen.kernel.snp_enabled if self.asked.emulated else None
 
     @property
     def unasked(self) -> int:
-        """The errors on the emulated host that no test asked for."""
+        """The number of errors on the emulated host that no test provokes."""
         return self.seen.logs.host.unasked(self.asked.provoked)[0] if self.asked.emulated else 0
 
     def to_json(self) -> dict[str, Any]:
@@ -272,7 +273,7 @@ class Verdict:
             "logs": str(self.asked.logs)})
 
     def summary(self) -> str:
-        """Whether kernel and host were quiet."""
+        """The reports of the kernel and the errors on the host, for the last line."""
         reports = len(self.seen.kernel.matches)
         said = f"{reports} kernel reports" if reports else "no report in the kernel's log"
         if self.asked.emulated:
@@ -299,11 +300,11 @@ class Verdict:
                 f"logs: {self.asked.shown_logs or self.asked.logs}")
 
     def lines(self) -> list[str]:
-        """For the user: what is wrong, then the verdict."""
+        """The text for the user: problems, then the verdict."""
         return [*(f"      {problem}" for problem in self.problems), self.last_line()]
 
     def write(self, path: Path | None = None) -> None:
-        """The JSON, beside the logs and where the user wants it."""
+        """Writes the JSON beside the logs, and to the user's file."""
         data = self.to_json()
         if path is not None:
             write_json(path, data)
@@ -311,7 +312,7 @@ class Verdict:
 
 
 def judge(asked: BootQuestion) -> Verdict:
-    """Applies the rules in their order."""
+    """Applies the rules in order."""
     logs, expected = BootLogs.read(asked.logs), read_known(asked.expect)
     seen = Evidence(logs, [settle(test, expected, may_pass=asked.may_pass, may_skip=not asked.snp)
                            for test in logs.ktap.tests])
