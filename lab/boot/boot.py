@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Boots L1 and leaves the logs in a folder, for the judge.
+"""Boots L1, and writes its logs to a folder for the judge.
 
 The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log, a trace
 that L1's init prints there into trace.log.
@@ -31,11 +31,11 @@ class Boot:
     machine: Machine
     kernel: Path
     initrd: Path
-    # The words that L1's init and its kernel read from the command line.
+    # Words for the command line of L1's kernel; L1's init reads some of them.
     append: str
-    # Where the logs go.
+    # The folder for the logs.
     logs: Path
-    # Told of the running QEMU before it starts, for a debugger.
+    # Called before QEMU starts; the debugger keeps the Qemu to stop it later.
     on_start: Callable[[Qemu], None] | None = None
 
     def line(self) -> list[str]:
@@ -45,7 +45,7 @@ class Boot:
                                  "-d", "guest_errors", "-D", f"{self.logs}/host.log")
 
     def run(self, session: Session, limit: float | None, on_line: Callable[[bytes], None]) -> Ended:
-        """Boots to L1's end; `on_line` gets each line of its report. OSError: QEMU cannot be started."""
+        """Runs L1 to its end; `on_line` gets each line of its report. Raises OSError if QEMU cannot be started."""
         qemu = Qemu(session.processes, self.line(), OBJECT, self.machine.emulated)
         if self.on_start is not None:
             self.on_start(qemu)
@@ -72,7 +72,7 @@ class Boot:
 
 
 def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:
-    """Hands each line on, as it comes. Only a newline ends one: L1 may print other characters where Python splits text."""
+    """Passes each line to `on_line`. It reads bytes, in which only a newline ends a line; in text others do too."""
     with source:
         for raw in source:
             on_line(raw)
@@ -101,7 +101,7 @@ class KtapLog:
             self._trace.close()
 
     def line(self, raw: bytes) -> None:
-        """One line."""
+        """Writes one line."""
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
         if text.startswith(TRACE):
             if self._trace is None:
@@ -114,7 +114,7 @@ class KtapLog:
 
 
 def fail_if_qemu_did(boot: Boot, ended: Ended) -> None:
-    """A QEMU that ends by itself is a fault of the set-up, not of the kernel."""
+    """Raises if QEMU ended by itself: that is an error of the set-up, not of the kernel."""
     if ended.status in (0, Exit.TIMEOUT):
         return
     said = "".join(f"      | {line}\n" for line in last_lines(boot.logs / "qemu.err", 15))
@@ -124,5 +124,5 @@ def fail_if_qemu_did(boot: Boot, ended: Ended) -> None:
 
 
 def on_terminal(line: list[str]) -> int:
-    """QEMU with the user's terminal as L1's console; its exit status. Ctrl-C is L1's."""
+    """Runs QEMU with the user's terminal as L1's console, so that Ctrl-C goes to L1. Returns QEMU's exit status."""
     return subprocess.run(line, check=False).returncode

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The debug path (--gdb): QEMU listens for gdb on a socket in the run's folder, L1 stops when its modules are loaded, and
-the lines for gdb are printed. docs/debugging.md has a session."""
+"""The option --gdb: QEMU listens for gdb on a socket in the run's folder, L1 stops once its modules are loaded, and the
+user gets the command line for gdb. docs/debugging.md shows a session."""
 from __future__ import annotations
 
 import os
@@ -12,11 +12,11 @@ from lab.boot.qmp import Qemu
 from lab.core.process import quote
 from lab.core.session import Session
 
-# nokaslr: vmlinux's addresses are the kernel's. snplab.gdb: L1's init prints the modules' addresses.
+# nokaslr: the kernel runs at the addresses in vmlinux. snplab.gdb: L1's init prints the modules' addresses.
 APPEND = "nokaslr snplab.gdb"
 READY = "# gdb: ready"
 SYMBOLS = "# gdb: add-symbol-file "
-# A test that somebody steps through takes as long as it takes.
+# The time limit, in seconds, for a test that the user steps through: practically none.
 PATIENCE = 100000
 
 
@@ -31,15 +31,15 @@ class Debugger:
 
     @property
     def socket(self) -> Path:
-        """Where QEMU's stub listens."""
+        """The socket on which QEMU listens for gdb. The name is short: a socket's path may have 107 bytes."""
         return self.folder / "gdb.socket"
 
     def arguments(self) -> list[str]:
-        """QEMU's. A socket has a short name: the kernel takes 107 bytes."""
+        """QEMU's arguments."""
         return ["-gdb", f"unix:{self.socket},server=on,wait=off"]
 
     def keep_symbols(self, obj: Path) -> None:
-        """vmlinux and the modules with their symbols, beside the logs."""
+        """Links vmlinux and the modules, with their symbols, into this run's folder."""
         files = [obj / "vmlinux", *sorted(obj.rglob("*.ko"))]
         for path in files:
             target = self.folder / path.name
@@ -50,17 +50,17 @@ class Debugger:
                 shutil.copy2(path, target)
 
     def line(self) -> str:
-        """The line that starts gdb."""
+        """The command line that starts gdb."""
         return quote(["gdb", str(self.folder / "vmlinux"), "-ex", f"cd {self.folder}",
                       *(word for symbol in self._symbols for word in ("-ex", symbol)),
                       "-ex", f"target remote {self.socket}"])
 
     def on_start(self, qemu: Qemu) -> None:
-        """Remembers the QEMU to stop."""
+        """Keeps the QEMU, to stop it later."""
         self.qemu = qemu
 
     def watch(self, then: Callable[[str], None]) -> Callable[[str], None]:
-        """A filter of L1's lines: stops the machine and prints the line for gdb when the modules are loaded."""
+        """Wraps a function that gets L1's lines: once the modules are loaded, stops L1 and prints the line for gdb."""
         def on_line(line: str) -> None:
             if line.startswith(SYMBOLS):
                 self._symbols.append(line.removeprefix("# gdb: "))
@@ -71,13 +71,13 @@ class Debugger:
         return on_line
 
     def tell(self) -> None:
-        """Prints the line for gdb."""
+        """Tells the user how to start gdb."""
         terminal = self.session.terminal
         terminal.note("L1 is stopped: its modules are loaded, no test has begun. In another terminal:")
         terminal.say(self.line())
-        terminal.note("set breakpoints there, and \"continue\"; the run goes on from there, with no time limit")
+        terminal.note("set breakpoints there, then \"continue\": the run goes on, without a time limit")
 
     def drop(self) -> None:
-        """The socket's name, at the end."""
+        """Removes the socket's file."""
         if os.path.exists(self.socket):
             os.unlink(self.socket)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs QEMU until L1 has ended, reads the emulated host's counts, and ends QEMU.
 
-QEMU gets its QMP channel as an open file descriptor: there is no socket in any folder to find, to wait for or to clean up.
-An L1 that powers off, or panics and reboots, leaves QEMU paused and answering."""
+QEMU gets its QMP channel as an open file descriptor, so that no socket file has to be waited for and removed. When L1 powers
+off, or panics and reboots, QEMU pauses and still answers."""
 from __future__ import annotations
 
 import json
@@ -17,14 +17,14 @@ from typing import Any
 from lab.core.errors import Exit
 from lab.core.process import Processes, command
 
-# A QEMU with a running main loop answers at once. It gets this long, and as long for its last writes to its logs.
+# The seconds that QEMU gets for an answer, which takes far less, and for its last writes to its logs.
 ANSWER = 5.0
-# For its first answers, while it still starts, on a busy machine.
+# The seconds for its first answers: on a busy machine QEMU starts slowly.
 START = 120.0
 
 
 class Gone(Exception):
-    """The channel is closed, or there was no answer in time."""
+    """QEMU closed the channel, or did not answer in time."""
 
 
 class Refused(Exception):
@@ -35,17 +35,17 @@ Message = dict[str, Any]
 
 
 class Channel:
-    """QMP over a socket: commands one at a time; events are kept until they are asked for."""
+    """QMP over a socket. Sends one command at a time, and keeps events until event() takes them."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.data = b""
         self.events: list[Message] = []
-        # How long an answer may take, in seconds.
+        # The seconds that an answer may take.
         self.answer = ANSWER
 
     def message(self, deadline: float | None) -> Message | None:
-        """The next message; None when there is none before the deadline."""
+        """The next message; None if there is none before the deadline."""
         while b"\n" not in self.data:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -125,15 +125,15 @@ def counters(channel: Channel, path: str) -> Message:
 
 
 def write_whole(path: Path, data: object) -> None:
-    """A reader never sees half of it."""
+    """Writes a JSON file atomically."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
 def monitor_arguments() -> tuple[list[str], tuple[socket.socket, socket.socket]]:
-    """QEMU's arguments for a monitor at one end of a pair of sockets, L1's third serial port at the other; and the pair.
-    Tests in L1 make the emulated host fail a command with it, and look at its counters (host/tests/kvm/snp_host.c)."""
+    """QEMU's arguments that connect a QMP monitor with L1's third serial port, and the pair of sockets between them. Through
+    it, tests in L1 make the emulated host fail a command, and read its counters (host/tests/kvm/snp_host.c)."""
     pair = socket.socketpair()
     return ["-chardev", f"socket,id=snplab-monitor,fd={pair[0].fileno()}", "-mon", "chardev=snplab-monitor,mode=control",
             "-chardev", f"socket,id=snplab-port,fd={pair[1].fileno()}",
@@ -141,7 +141,8 @@ def monitor_arguments() -> tuple[list[str], tuple[socket.socket, socket.socket]]
 
 
 def end(qemu: subprocess.Popen[bytes], channel: Channel, answers: bool) -> None:
-    """Asks it to end (or, with its channel closed, gives it the time to end by itself), then tells it, then makes it."""
+    """Ends QEMU: by the command "quit" (if it does not answer, waits for it to end by itself), then by SIGTERM, then by
+    SIGKILL."""
     for how in (lambda: channel.command("quit") if answers else None, qemu.terminate, qemu.kill):
         try:
             how()
@@ -159,36 +160,36 @@ def end(qemu: subprocess.Popen[bytes], channel: Channel, answers: bool) -> None:
 class Ended:
     """How a QEMU ended."""
 
-    # 0: L1 has ended; 124: it had not after that many seconds; else QEMU's own, 3 if it was gone before it could say.
+    # 0: L1 ended. 124: L1 did not end in time. Otherwise QEMU ended first: its exit status, or 3 if that was 0.
     status: int
     # The emulated host's counts: "object", "ended", "reason", "guest-errors", "errors", "statistics", "missing".
     found: Message = field(default_factory=dict)
-    # Why the status is another one than 0.
+    # The reason, if QEMU ended before L1.
     why: str = ""
 
 
 @dataclass
 class Qemu:
-    """A QEMU that is to be run to L1's end."""
+    """A QEMU that runs until L1 ends."""
 
     processes: Processes
     line: list[str]
     object_path: str
-    # L1's third serial port is a monitor.
+    # Connect L1's third serial port with a QMP monitor.
     monitor: bool = False
     channel: Channel | None = field(default=None, init=False)
 
     def stop_now(self) -> None:
-        """Stops the machine; a debugger lets it go on. For another thread than run()'s, which ignores the answer."""
+        """Stops the machine; gdb continues it. Another thread calls this: the one in run() reads and drops the answer."""
         if self.channel is not None:
             self.channel.sock.sendall(b'{"execute": "stop"}\n')
 
     def run(self, timeout: float | None, stdout: int | None, stderr: int | None) -> Ended:
-        """Starts it, waits for L1's end, asks for the counts, ends it. Raises Cancelled if the run ends first, OSError if it
-        cannot be started."""
+        """Starts QEMU, waits for L1's end, reads the counts, and ends QEMU. Raises Cancelled if the run ends first, OSError
+        if QEMU cannot be started."""
         deadline = None if timeout is None else time.monotonic() + timeout
         ours, theirs = socket.socketpair()
-        # Paused at L1's end, so that it can still answer. Not started (-S) before we listen for that end.
+        # shutdown=pause: QEMU still answers after L1's end. -S: L1 does not start before we listen for its end.
         line = [*self.line, "-S", "-action", "shutdown=pause", "-mon", "chardev=snplab-qmp,mode=control",
                 "-chardev", f"socket,id=snplab-qmp,fd={theirs.fileno()}"]
         passed = [theirs]
@@ -218,11 +219,11 @@ class Qemu:
                      f"QEMU ended before L1 did: {found.get('missing', 'no SHUTDOWN event')}")
 
     def watch(self, channel: Channel, deadline: float | None) -> tuple[Message, bool]:
-        """Lets L1 run to its end. Returns the counts, and whether QEMU still answers."""
+        """Starts L1 and waits for its end. Returns the counts, and whether QEMU still answers."""
         found: Message = {"object": self.object_path, "ended": None, "reason": None, "guest-errors": None, "errors": {},
                           "statistics": {}}
         try:
-            # A machine that is busy may take its time to start one; a time-out of the run's ends that as well.
+            # QEMU may start slowly on a busy machine: wait until the run's own time limit.
             channel.greeting(deadline)
             channel.answer = START
             channel.command("qmp_capabilities")
