@@ -250,7 +250,7 @@ def test_what_a_test_leaves_running_is_ended(top: Path) -> None:
     pid = top.parent / "pid"
     write_test(top, "leaves", "def test_a():\n    p = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
                f"    open({str(pid)!r}, 'w').write(str(p.pid))\n")
-    expect(check(top), 0, "ended what was left running: sleep$")
+    expect(check(top), 0, "killed processes that tests left running: sleep$")
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text(encoding="utf-8")), 0)
 
@@ -297,7 +297,7 @@ def test_what_tests_write_goes_unless_one_fails(top: Path) -> None:
     write_test(top, "writes", "def test_a(tmp_path): (tmp_path / 'x').touch()\n")
     write_test(top, "breaks", "def test_a(tmp_path):\n    (tmp_path / 'seen').touch()\n    assert False\n")
     done = check(top)
-    expect(done, 1, "^ +what the tests have written: ")
+    expect(done, 1, "^ +the tests' files: ")
     written = top.parent / "written"
     assert [p.name for p in written.rglob("*") if p.is_file()] == ["seen"]
     assert len(list(written.iterdir())) == 1

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How this repository's own tests are found, run and counted."""
+"""Finds, runs and counts this repository's own tests."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ends what a test has started and left behind, in whatever session or process group it is.
+"""Kills processes that a test has left running, in any session and process group.
 
-A process whose parent ends becomes a child of the nearest "subreaper" above it. `check` makes itself one: what a test has
-left is then a child of `check`, until it is ended.
+A process whose parent ends becomes a child of the nearest "subreaper" among its ancestors. `check` makes itself a subreaper,
+so that processes that a test has left become its children.
 """
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt() -> None:
-    """From now on, what loses its parent below this process becomes its child."""
+    """Makes this process a subreaper: descendants whose parent ends become its children."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children(parent: int) -> list[tuple[int, str]]:
-    """(number, name) of a process's children, zombies included."""
+    """(pid, name) of a process's children, zombies included."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        # The name is in parentheses and may have some itself.
+        # The name is in parentheses, and may contain parentheses.
         name, _, rest = stat.partition("(")[2].rpartition(")")
         if int(rest.split()[1]) == parent:
             found.append((int(folder.name), name))
@@ -38,7 +38,7 @@ def children(parent: int) -> list[tuple[int, str]]:
 
 
 def end(keep: Collection[int] = (), seconds: float = 10.0) -> list[str]:
-    """Kills the children but those to keep, and what becomes a child by that. Returns the names of those that still ran."""
+    """Kills all children except `keep`, then their children, and so on. Returns the names of those that still ran."""
     names: list[str] = []
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:

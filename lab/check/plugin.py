@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pytest plugin that counts: it writes each result as a line of JSON, for lab/check/results.py to add up.
+"""A pytest plugin that writes each result as a line of JSON; lab/check/results.py adds them up.
 
-pytest's own summary is not used: it does not know the cases of the C tests, and calls an error of a fixture no failure.
+pytest's own summary will not do: it does not know the cases of the C tests, and does not count an error in a fixture as a
+failure.
 """
 from __future__ import annotations
 
@@ -15,53 +16,53 @@ import pytest
 
 from lab.check.results import MOST_TEXT
 
-# The name under which a test's TAP cases are among its user properties.
+# The user property of a test in which its TAP cases are.
 TAP_CASE = "tap case"
 
 
 def on_term(number: int, frame: FrameType | None) -> None:
-    """A test that is stopped still runs its fixtures' ends, which unmount and stop what it has started."""
+    """On SIGTERM, lets the test's fixtures clean up, such as unmount, before pytest ends."""
     raise KeyboardInterrupt
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Why it was skipped."""
+    """The reason why a test was skipped."""
     longrepr: Any = report.longrepr
     text = longrepr[2] if isinstance(longrepr, tuple) and len(longrepr) == 3 else str(longrepr)
     return str(text).removeprefix("Skipped: ")
 
 
 def text_of(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """pytest's own text on a failure: the traceback, and what the test has printed."""
+    """pytest's text for a failure: the traceback and the test's output."""
     parts = [str(report.longrepr) if report.longrepr is not None else ""]
     parts += [f"--- {name}\n{content}" for name, content in report.sections]
     return "\n".join(parts)[-MOST_TEXT:]
 
 
 class Recorder:
-    """Writes what happens to a file: the ids that are to run, then each one's result."""
+    """Writes events to a file: the ids of the planned tests, then each result."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "a", encoding="utf-8", buffering=1)
         self._parts: dict[str, list[pytest.TestReport]] = {}
 
     def write(self, event: dict[str, object]) -> None:
-        """One line. It is written at once: the process may be killed after it."""
+        """Writes one line, unbuffered, since the process may be killed next."""
         self._file.write(json.dumps(event) + "\n")
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """The tests that are to run."""
+        """Writes the ids of the planned tests."""
         self.write({"event": "planned", "ids": [item.nodeid for item in session.items]})
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that cannot be imported, or that skips itself as a whole."""
+        """Writes a result for a file that cannot be imported, or that skips itself."""
         if report.failed:
             self.result(report.nodeid, "failed", 0.0, text=text_of(report))
         elif report.skipped:
             self.result(report.nodeid, "skipped", 0.0, reason=reason_of(report))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Setup, call and teardown of a test are one result, which fails if one of them does."""
+        """Collects the reports of setup, call and teardown; after the last one, writes the test's result."""
         parts = self._parts.setdefault(report.nodeid, [])
         parts.append(report)
         if report.when != "teardown":
@@ -73,7 +74,7 @@ class Recorder:
         self.conclude(report.nodeid, parts)
 
     def conclude(self, nodeid: str, parts: list[pytest.TestReport]) -> None:
-        """The result of a test whose parts are all here."""
+        """Writes the result of a test from its reports. It has failed if one of them has."""
         seconds = sum(part.duration for part in parts)
         failed = [part for part in parts if part.failed]
         unused = [part for part in parts if hasattr(part, "wasxfail")]
@@ -91,18 +92,18 @@ class Recorder:
             self.result(nodeid, "failed", seconds, text="the test was not called")
 
     def result(self, nodeid: str, outcome: str, seconds: float, reason: str = "", text: str = "") -> None:
-        """The line of a result."""
+        """Writes the line of a result."""
         self.write({"event": "result", "id": nodeid, "outcome": outcome, "seconds": round(seconds, 3), "reason": reason,
                     "text": text})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--results FILE: where the results are written; without it nothing is."""
+    """Adds the option --results FILE. Without it, the plugin does nothing."""
     parser.addoption("--results", metavar="FILE", help="write each result as a line of JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With --results, which `check` gives."""
+    """Starts the recorder if `check` gave --results."""
     results = config.getoption("--results")
     if results:
         signal.signal(signal.SIGTERM, on_term)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Adds up the results of test files. Nothing passes by not being there."""
+"""Adds up the results of test files. A test without a result counts as failed."""
 from __future__ import annotations
 
 import json
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from lab.check.table import Entry, name_of
 
-# Characters of a failure's text that are kept; the rest is in the log.
+# How many characters of a failure's text to keep; the log has all of it.
 MOST_TEXT = 20000
-# pytest's status when it has collected none.
+# pytest's exit status if it found no test.
 NO_TESTS = 5
 
 
 @dataclass(frozen=True)
 class Result:
-    """One test's, or one TAP case's."""
+    """The result of a test, or of a TAP case."""
 
     id: str
     outcome: str
@@ -26,7 +26,7 @@ class Result:
 
     @property
     def title(self) -> str:
-        """As the user sees it: the file's name and the test's."""
+        """The name for the user: the file's and the test's."""
         file, _, test = self.id.partition("::")
         return f"{name_of(file)}: {test.replace('::', ' ') or 'the file'}"
 
@@ -41,7 +41,7 @@ class FileTally:
     """The results of one test file, from the lines that the plugin writes."""
 
     entry: Entry
-    # With -k, a file may have no test that matches.
+    # -k was given: a file may have no test that matches.
     some_only: bool = False
     planned: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -49,15 +49,15 @@ class FileTally:
     closed: bool = False
 
     def count(self, outcome: str) -> int:
-        """How many results are of that kind."""
+        """The number of results with this outcome."""
         return sum(result.outcome == outcome for result in self.results)
 
     def summary(self) -> str:
-        """For its line."""
+        """The counts, for the file's line."""
         return summary(self.count("passed"), self.count("failed"), self.count("skipped"))
 
     def read(self, line: str) -> Result | None:
-        """Takes in one line. Returns the result that it has brought."""
+        """Reads one of the plugin's lines. Returns its result, if it has one."""
         event = json.loads(line)
         if event["event"] == "planned":
             self.planned |= set(event["ids"])
@@ -71,7 +71,7 @@ class FileTally:
         return result
 
     def close(self, status: int) -> Result | None:
-        """pytest has ended with that status: what is missing now counts as failed. Returns that result, if any."""
+        """Ends the file after pytest has ended. If results are missing, adds and returns a failure."""
         self.closed = True
         text = self.fault(status)
         if not text:
@@ -81,7 +81,7 @@ class FileTally:
         return result
 
     def fault(self, status: int) -> str:
-        """Why the file has failed, if that cannot be seen from its results."""
+        """Why the file has failed, if its results do not show that; empty if they do."""
         left = sorted(self.planned - self.ended)
         if left:
             done = len(self.planned) - len(left)
@@ -89,7 +89,7 @@ class FileTally:
         if not self.planned and not self.results:
             none_asked = self.some_only and status == NO_TESTS
             return "" if none_asked else f"no test in it was run; pytest ended with status {status}"
-        # A file that skips itself as a whole has no test either.
+        # NO_TESTS is also the status of a file that skips itself.
         if status not in (0, NO_TESTS) and not self.count("failed"):
             return f"ended with status {status}, and no test has failed"
         return ""
@@ -97,21 +97,21 @@ class FileTally:
 
 @dataclass
 class Total:
-    """Of all files."""
+    """The results of all files."""
 
     results: list[Result] = field(default_factory=list)
 
     def of(self, outcome: str) -> list[Result]:
-        """Those of one kind."""
+        """The results with this outcome."""
         return [result for result in self.results if result.outcome == outcome]
 
     def last_line(self) -> str:
-        """N passed, N failed."""
+        """The last line of `check`."""
         return summary(len(self.of("passed")), len(self.of("failed")), len(self.of("skipped")))
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[str], int]:
-    """The whole lines from an offset on, and the new offset."""
+    """The complete lines after an offset, and the new offset."""
     try:
         with open(path, "rb") as f:
             f.seek(offset)

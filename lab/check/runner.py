@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs test files with pytest, in a process of its own, and shows how far they are."""
+"""Runs each test file in its own pytest process, and shows the progress."""
 from __future__ import annotations
 
 import os
@@ -20,18 +20,18 @@ from lab.core.steps import Plan, last_lines
 from lab.core.terminal import ProgressClock
 
 PYTHON = "/usr/bin/python3"
-# Longer than a test's own run takes to clean up after a Ctrl-C.
+# Seconds; more than a snplab that a test runs needs to clean up after a Ctrl-C.
 GRACE = 10.0
-# The tests of a file write into a temporary folder of this name, with our pid and random letters behind it.
+# The name of a test file's temporary folder; our pid and random letters follow.
 FOLDER = "snplab-check-"
 FOLDER_NAME = re.compile(FOLDER + r"(\d+)-\w+")
-# Lines of a failure that are shown; all are in the log.
+# How many lines of a failure to show; the log has all of them.
 MOST_LINES = 40
 
 
 def pytest_command(entry: Entry, results: Path, expression: str | None, folder: Path | None = None) -> Command:
-    """pytest's command line for one file, which writes into `folder`. xdist is not used: a worker that dies makes it run a
-    test again, or hang."""
+    """pytest's command line for one file, with `folder` as its temporary folder. xdist is turned off: when a worker dies, it
+    runs a test again, or hangs."""
     words = ["-B", "-m", "pytest", "-p", "no:xdist", f"--results={results}", "-rA", "--color=no"]
     if folder is not None:
         words.append(f"--basetemp={folder}")
@@ -41,16 +41,16 @@ def pytest_command(entry: Entry, results: Path, expression: str | None, folder: 
 
 
 def clean_environment() -> None:
-    """Tests do not depend on somebody's Python: neither its modules nor its pytest plugins."""
+    """Keeps the user's Python modules and pytest plugins away from the tests."""
     for name in [name for name in os.environ if name.startswith(("PYTHON", "PYTEST_"))]:
         del os.environ[name]
-    # Nothing is written into the repository; packages of the user's own are not looked at.
+    # Write no bytecode into the repository; ignore packages that the user has installed.
     os.environ["PYTHONDONTWRITEBYTECODE"] = os.environ["PYTHONNOUSERSITE"] = "1"
 
 
 def drop_old_folders(kept: int = 3) -> None:
-    """Removes the folders that earlier checks of this user have left, because a test failed or the check was killed. The
-    newest are kept, and those of checks that still run."""
+    """Removes temporary folders of this user's earlier checks, left because a test failed or the check was killed. Keeps the
+    newest ones, and those of checks that still run."""
     old = []
     for path in Path(tempfile.gettempdir()).iterdir():
         name = FOLDER_NAME.fullmatch(path.name)
@@ -58,20 +58,20 @@ def drop_old_folders(kept: int = 3) -> None:
             if name and path.stat().st_uid == os.getuid() and not Path("/proc", name[1]).exists():
                 old.append((path.stat().st_mtime, path))
         except OSError:
-            # Another check has just removed it.
+            # Another check has removed the folder meanwhile.
             continue
     for _, path in sorted(old)[:-kept]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 class Watch:
-    """A test file that is running."""
+    """A running test file."""
 
     def __init__(self, session: Session, entry: Entry, expression: str | None) -> None:
         self.tally = FileTally(entry, expression is not None)
         self.log = session.run_dir / f"{entry.name}.log"
-        # By default every pytest of a user removes what earlier ones have left. Beside other files that run, that is
-        # gigabytes, and the user waits. The name is short: tests put sockets there, whose paths have a limit.
+        # By default each pytest first removes the folders of earlier ones, gigabytes, while the user waits: give it its own
+        # folder. The name is short since tests put sockets there, whose paths have a limit.
         self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         self._results = session.run_dir / f"{entry.name}.results"
         self._offset = 0
@@ -81,12 +81,12 @@ class Watch:
             self.process = session.processes.start(cmd, stdout=log.fileno(), stderr=log.fileno())
 
     def new_results(self) -> list[Result]:
-        """The results that came since the last call."""
+        """The results since the last call."""
         lines, self._offset = read_lines(self._results, self._offset)
         return [result for line in lines if (result := self.tally.read(line)) is not None]
 
     def drop_folder(self) -> str | None:
-        """Removes the folder that the tests have written into. After a failure it stays: returns its name then."""
+        """Removes the tests' temporary folder. After a failure it stays, and its name is returned."""
         if self.tally.count("failed") and any(self._folder.iterdir()):
             return tilde(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -94,7 +94,7 @@ class Watch:
 
 
 class Runner:
-    """Runs files, so many at a time, and shows their lines."""
+    """Runs test files, several at a time, and shows their lines."""
 
     def __init__(self, session: Session, plan: Plan, expression: str | None) -> None:
         self.session = session
@@ -110,11 +110,11 @@ class Runner:
         return self._plan.head(self._number, f"tests: {entry.name}")
 
     def run(self, entries: Sequence[Entry], at_a_time: int) -> None:
-        """Runs the files. Whatever they leave running ends with them."""
+        """Runs the files, and kills processes that they leave running."""
         drop_old_folders()
         waiting, running = list(entries), list[Watch]()
         clock, begun = ProgressClock(self.terminal.is_tty), time.monotonic()
-        # One file alone has its line begun; of several, a line appears when a file has ended.
+        # If files run one at a time, the line begins with the file; otherwise the line appears when the file has ended.
         head, last = "", ""
         try:
             while waiting or running:
@@ -141,7 +141,7 @@ class Runner:
             raise
 
     def advance(self, watch: Watch, head: str) -> str:
-        """Shows what has come of a file, and its line if it has ended. Returns the last result's title."""
+        """Shows a file's new failures, and its line if it has ended. Returns the last result's title."""
         ended = watch.process.poll() is not None
         new = watch.new_results()
         for result in new:
@@ -160,22 +160,22 @@ class Runner:
         return new[-1].title[:70] if new else ""
 
     def drop(self, watch: Watch) -> None:
-        """Removes the folder of a file's tests, or tells the user where it is."""
+        """Removes a file's temporary folder, or tells the user its name if it is kept."""
         kept = watch.drop_folder()
         if kept is not None:
-            self.terminal.note(f"what the tests have written: {kept}")
+            self.terminal.note(f"the tests' files: {kept}")
 
     def end_orphans(self, running: Sequence[Watch]) -> None:
-        """Ends what a test has left. Beside other files that run, nobody knows whose it is: it has to wait."""
+        """Kills processes that tests have left, once no other file runs, to which they could belong."""
         left = [] if running else orphans.end()
         if left:
-            self.terminal.note(f"ended what was left running: {' '.join(sorted(set(left)))}")
+            self.terminal.note(f"killed processes that tests left running: {' '.join(sorted(set(left)))}")
 
     def show_failure(self, result: Result) -> None:
-        """Its name, and the last lines of what pytest says of it."""
+        """Shows the test's name, and the last lines of pytest's text."""
         self.terminal.note(f"not ok - {result.title}")
         lines = result.text.splitlines()
         if len(lines) > MOST_LINES:
-            lines = [f"({len(lines) - MOST_LINES} lines more are in the log)", *lines[-MOST_LINES:]]
+            lines = [f"({len(lines) - MOST_LINES} more lines are in the log)", *lines[-MOST_LINES:]]
         for line in lines:
             self.terminal.note(f"| {line}")

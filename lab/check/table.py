@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The table of test files: what each says of itself in ABOUT, LANE, NEEDS and TAKES, read without importing it."""
+"""The table of test files. Each file describes itself with ABOUT, LANE, NEEDS and TAKES, read without importing the file."""
 from __future__ import annotations
 
 import ast
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONSTANTS = ("ABOUT", "LANE", "NEEDS", "TAKES")
-# Tests that build kernels and hosts leave them for later ones; those that start with an empty cache come last.
+# The order for the lane boot: tests whose kernels and hosts later tests use come first, tests with an empty cache last.
 BOOT_ORDER = ("run", "host", "host-qtest", "host-cpu", "host-kernels", "guest", "guest-ends", "hw-boot",
               "fault-walk", "series", "mutants", "dry-run-steps")
 
 
 class Lane(enum.Enum):
-    """When a test is run, and what it may ask of the machine."""
+    """When a test is run; `check --help` explains the lanes."""
 
     FAST = "fast"
     BOOT = "boot"
@@ -32,7 +32,7 @@ class Entry:
     lane: Lane
     needs: tuple[str, ...]
     takes: int
-    # The faults of its constants. Such a file is run all the same: it must not pass by being left out.
+    # Errors in the constants. Such a file is run nevertheless: leaving it out would look like a pass.
     faults: tuple[str, ...] = ()
 
     @property
@@ -42,7 +42,7 @@ class Entry:
 
 
 def name_of(file: str) -> str:
-    """The name that the user sees, of a file's path."""
+    """The name of a test file for the user."""
     return Path(file).name.removeprefix("test_").removesuffix(".py").replace("_", "-")
 
 
@@ -78,13 +78,13 @@ def read_entry(path: Path) -> Entry:
 
 
 def read_table(folder: Path) -> list[Entry]:
-    """All test files: lane after lane, each in the order in which it is run."""
+    """All test files: by lane, and in each lane in the order in which they run."""
     entries = [read_entry(path) for path in sorted(folder.glob("test_*.py"))]
     return sorted(entries, key=place)
 
 
 def place(entry: Entry) -> tuple[int, int, int, str]:
-    """Where an entry stands in the order. In the fast lane the longest comes first: the processes share it evenly so."""
+    """The sort key of an entry. In the fast lane the longest files come first, so that all processes end about together."""
     lane = list(Lane).index(entry.lane)
     if entry.lane is Lane.FAST:
         return lane, 0, -entry.takes, entry.name
@@ -93,7 +93,7 @@ def place(entry: Entry) -> tuple[int, int, int, str]:
 
 
 def pick(entries: Iterable[Entry], lanes: Sequence[Lane], glob: str) -> list[Entry]:
-    """The entries of these lanes whose names match; - and _ are the same."""
+    """The entries of these lanes whose names match; - and _ are the same character."""
     pattern = glob.replace("_", "-")
     return [e for e in entries if e.lane in lanes and fnmatch.fnmatchcase(e.name, pattern)]
 
