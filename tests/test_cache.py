@@ -109,5 +109,5 @@ def test_a_dry_run_prints_what_would_go_and_removes_nothing(run_snplab: Callable
 
 def test_an_empty_cache_is_no_error(run_snplab: Callable[..., Done], tmp_path: Path) -> None:
     done = run_snplab("cache", "--prune", env={"XDG_CACHE_HOME": str(tmp_path)})
-    assert done.status == 0 and "nothing is there yet" in done.output
+    assert done.status == 0 and "the cache is empty" in done.output
     assert not (tmp_path / "snplab").exists()

@@ -142,7 +142,7 @@ GUEST = {
     "an argument": Case("mainline", 2, "guest takes no argument: 'mainline'$"),
     "an option of another verb": Case("--selftests {tmp}", 2, "guest has no option --selftests$"),
     "a package and a patch": Case(["--tree", "debian", "--patch", str(NO_LOCK)], 2,
-                                  "--tree debian is a package as it is: it goes with neither --patch nor --linux"),
+                                  "--tree debian is an unmodified package: it goes with neither --patch nor --linux"),
     "a package and a source": Case("--tree debian --linux {tmp}/k", 2, "it goes with neither --patch nor --linux"),
     "a package, and lockdep": Case("--tree debian --without-lockdep", 2, "it does not go with --without-lockdep$"),
     "on a QEMU that is no SNP host": Case("--check", 4, "/bin/true has no emulated SNP host: nothing can be launched$",

@@ -93,7 +93,7 @@ def test_git_send_email_takes_them(sent: tuple[Lab, Done], words: tuple[str, ...
 
 def test_what_is_said(sent: tuple[Lab, Done]) -> None:
     lab, done = sent
-    hint = 'this kernel may want to be told of tools that helped ("Assisted-by:"): see Documentation/process/tools.rst'
+    hint = 'this kernel may ask you to name tools that helped ("Assisted-by:"): see Documentation/process/tools.rst'
     for line in ("mails in ~/out:", "      To: stable@vger.kernel.org", "      Cc: Someone Else <else@example.org>",
                  "      git am applies all 3 mails, with the same result as the series",
                  "      checkpatch --strict: clean: 0002-multiply.patch",

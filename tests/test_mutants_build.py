@@ -175,7 +175,8 @@ def test_a_builder_that_dies_ends_the_step_and_nobody_waits_for_it(made: Made, m
     with pytest.raises(Stop, match="no space left"):
         judge_all(made)
     assert time.monotonic() - begin < 20 and not found
-    assert [(made.root / "run" / name / "not-built").read_text() for name in ("one", "two")] == ["the builder ended\n"] * 2
+    said = [(made.root / "run" / name / "not-built").read_text() for name in ("one", "two")]
+    assert said == ["the build was stopped\n"] * 2
 
 
 def test_where_nothing_is_to_be_built_the_tree_is_free_at_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_dry_run_without_a_tree(lab: Lab, tmp_path: Path) -> None:
     shutil.rmtree(lab.work)
     before = listing(tmp_path)
     expect(lab.refresh("--dry-run"), 0,
-           "there is no work tree in .*: ./snplab tree 6.12.y makes it")
+           "no work tree in .*: ./snplab tree 6.12.y makes it")
     assert listing(tmp_path) == before
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One module for each verb: its --help, its options, and its plan."""
+"""One module for each verb, with its --help, its options and its plan."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb bench: what LAUNCH_FINISH costs, with the locks of the series and without, in instructions.
+"""The verb bench: the cost of LAUNCH_FINISH in instructions, with the locks of the series and without.
 
-Time says nothing here: the machine is emulated, and shared. QEMU counts instructions (-icount), and the same boot executes
-the same ones again; two boots of each kernel show that it did."""
+Times would prove nothing: the machine is emulated, and shared. QEMU counts instructions (-icount), and every boot executes
+the same instructions; two boots of each kernel check that."""
 from __future__ import annotations
 
 import shutil
@@ -25,7 +25,7 @@ from lab.patches.series import need_series, series_name, trees
 from lab.verbs import common
 
 TURNS, MOST, QUICK_MOST, LOCK_LIMIT = 4, 512, 16, 600
-# For one boot, in seconds.
+# The time limit of a boot, in seconds.
 BOOT_LIMIT = 1800
 FINISH = LAB / "l1/finish.c"
 OPTIONS = tuple(Option(name, value) for name, value in (
@@ -34,13 +34,13 @@ USAGE = f"""\
 usage: ./snplab bench [--tree TREE] [--quick] [--json FILE] [--qemu DIR] [--linux DIR] [--dry-run]
 
 Counts the instructions of KVM_SEV_SNP_LAUNCH_FINISH for 1, 2, 4, … {MOST} vCPUs, with the locks of the series and
-without them (tests/mutants' no-lock), in kernels without lockdep, two boots of each. Fails unless both boots count
-the same, the cost is a straight line, and the locks are at most {LOCK_LIMIT} instructions for each vCPU. docs/benchmark.md
-has the numbers, and what they do not say.
+without them (the mutant no-lock), in kernels without lockdep, each booted twice. Fails unless both boots have the same
+counts, the counts lie on a straight line, and the locks cost at most {LOCK_LIMIT} instructions for each vCPU.
+docs/benchmark.md has the numbers and their limits.
 
   --tree TREE     {', '.join(trees())} (default {DEFAULT_TREE})
-  --quick         up to {QUICK_MOST} vCPUs, with the kernel that run builds, which has lockdep: the locks need only
-                  be there then, whatever they cost
+  --quick         up to {QUICK_MOST} vCPUs, with run's kernel, which has lockdep; the cost of the locks has no limit
+                  then, but must not be zero
   --json FILE     the numbers and the verdict, machine-readable
 {common.OPTIONS_QEMU}
 {common.OPTIONS}
@@ -54,7 +54,7 @@ class Bench:
         self.session = session
         self.tree = need_series(given.value("--tree") or DEFAULT_TREE)
         self.quick = given.flag("--quick")
-        # Nobody uses a kernel with lockdep, which costs more than the locks that it watches.
+        # Not with lockdep, which users do not have and which costs more than the locks.
         self.prepared = Preparation(session, Target(self.tree, linux=linux_of(given)), qemu_of(given),
                                     fragments=TESTED if self.quick else PLAIN, suffix="" if self.quick else "-bench")
         self.without = TOP / "tests/mutants" / series_name(self.tree) / "no-lock.patch"
@@ -66,11 +66,11 @@ class Bench:
         return QUICK_MOST if self.quick else MOST
 
     def patches(self, kind: str) -> list[Path]:
-        """All patches of that kernel."""
+        """All patches of the kernel with the locks, or without."""
         return self.prepared.target.patches(self.prepared.source, [self.without] if kind == WITHOUT else [])
 
     def overlay_tree(self, kind: str) -> overlay.Tree:
-        """The tree that it is built from."""
+        """The tree of the kernel with the locks, or without."""
         prepared = self.prepared
         return prepared.target.tree(prepared.source, self.session.cache, [self.without] if kind == WITHOUT else [],
                                     prepared.suffix)
@@ -80,7 +80,7 @@ class Bench:
         plan, prepared = self.plan, self.prepared
         install = install_step(plan, "overlay", "build", *prepared.purposes, *prepared.host.purposes)
         last: Step = prepared.source.add_fetch(plan, f"fetch linux for {self.tree}", (install,)) or install
-        # The series last: other runs expect to find it in this folder.
+        # Build the series last, so that the folder has it for other runs.
         for kind in (WITHOUT, WITH):
             last = self.add_kernel(kind, last)
         host = prepared.host.add_steps(plan, prepared.out / "host", (install,))
@@ -112,11 +112,11 @@ class Bench:
                         lambda: self.image_commands(kind), (step,))
 
     def kernel(self, tree: overlay.Tree) -> Kernel:
-        """How it is built."""
+        """The build of a kernel."""
         return Kernel(tree, self.session.cache, self.prepared.fragments)
 
     def headers_command(self) -> Command:
-        """The kernel's own headers, for the program that counts."""
+        """The command that exports the kernel's headers, for the program that counts."""
         return kmake(self.session.cache, self.prepared.work, "-s", "headers")
 
     def image_commands(self, kind: str) -> list[Command]:
@@ -126,7 +126,7 @@ class Bench:
                 *image.shown(self.prepared.out / f"{kind}.initrd")]
 
     def build_image(self, job: Job, kind: str, tree: overlay.Tree) -> None:
-        """Kernel and initrd into the run's folder, under that name."""
+        """Puts the kernel and its initrd into this run's folder, named after `kind`."""
         kernel, out = self.kernel(tree), self.prepared.out
         job.run(self.headers_command())
         finish = out / "finish"
@@ -137,7 +137,8 @@ class Bench:
             self.prepared.release()
 
     def boot_command(self, kind: str, turn: int) -> Command:
-        """QEMU's line for a boot that repeats: one CPU, for a second one's instructions count as well, whatever it does."""
+        """QEMU's command line for a repeatable boot. L1 has one CPU: the counter would count a second one's instructions
+        too."""
         out = self.prepared.out
         base = out / f"{kind}.{turn}"
         machine = Machine(self.prepared.host.binary, True, repeats=True)
@@ -147,7 +148,7 @@ class Bench:
             "-serial", f"file:{base}.log", "-serial", f"file:{base}.ktap"))
 
     def boot(self, job: Job, kind: str, turn: int) -> None:
-        """Leaves KIND.TURN.ktap and KIND.TURN.log."""
+        """Boots; the logs are KIND.TURN.ktap and KIND.TURN.log."""
         if not self.prepared.emulated:
             raise Stop(Exit.SKIP, f"{self.prepared.host.binary} has no emulated SNP host: nothing can be launched")
         if job.status(self.boot_command(kind, turn)):
@@ -163,7 +164,7 @@ class Bench:
 
 
 def main(session: Session, given: Given) -> int:
-    """Builds both kernels, boots each twice, judges the counts."""
+    """Builds both kernels, boots each twice, and judges the counts."""
     given.no_arguments("bench", "a tree is named with --tree")
     bench = Bench(session, given)
     session.terminal.say(f"snplab bench: {bench.tree}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb cache: prints the contents of the cache, and removes the parts that are no longer used."""
+"""The verb cache: lists the contents of the cache, and removes parts that are no longer used."""
 from __future__ import annotations
 
 from lab.build.contents import prune, removable, shown_size, size, sizes
@@ -15,18 +15,18 @@ OPTIONS = (Option("--prune"), Option("--json", "FILE"))
 USAGE = """\
 usage: ./snplab cache [--prune] [--json FILE] [--dry-run]
 
-Lists what is in the cache, by kind and size, and the folders that the newest versions do not use. All of the cache
-can be deleted at any time: the next run makes again what it needs.
+Lists the contents of the cache, by kind and size, and the folders that the newest versions do not use. All of the
+cache can be deleted at any time: the next run fetches and builds again what it needs.
 
-  --prune         remove the folders that the newest versions do not use, under the locks: a folder in use stays
-  --json FILE     the same, machine-readable
+  --prune         remove the folders that the newest versions do not use, except those that another run uses
+  --json FILE     the same as JSON
   --dry-run       with --prune: print what would be removed, as commands
   --help          this text
 """
 
 
 def main(session: Session, given: Given) -> int:
-    """Lists, and prunes if asked."""
+    """Lists the cache; with --prune, removes unused folders."""
     given.no_arguments("cache")
     root, say = session.cache.root, session.terminal.say
     if session.dry_run and given.flag("--prune"):
@@ -34,7 +34,7 @@ def main(session: Session, given: Given) -> int:
             show(session, [command("rm", "-rf", item.path, note=item.why) for item in removable(session.cache)])
         return Exit.PASS
     if not root.is_dir():
-        say(f"{tilde(root)}: nothing is there yet")
+        say(f"{tilde(root)}: the cache is empty")
         rows, items = [], []
     else:
         rows, items = sizes(session.cache), removable(session.cache)

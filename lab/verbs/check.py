@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb `check`: every test of this repository, or some."""
+"""The verb `check`: runs the tests of this repository, or some of them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ usage: ./snplab check [GLOB] [-k EXPR] [--lane fast|boot|long] [-n N]
 Runs the tests of this repository: those of the lanes fast and boot, or those whose names match GLOB. Ends with a line
 "N passed, N failed" (", N skipped" may follow). Skipped tests are listed with their reasons before that line.
 
-  --lane LANE     fast: no root, no network, no build; at most 90 seconds in all
-                  boot: tests that build kernels and boot them, and those for which the fast lane has no time
-                  long: tests that take longer: soaks, sanitizers, all mutants, each commit built
+  --lane LANE     fast: need no root, no network, no build; all of them take at most 90 seconds
+                  boot: build kernels and boot them, or take too long for the lane fast
+                  long: take longer still: soaks, sanitizers, all mutants, a build of each commit
   -k EXPR         the tests whose names match pytest's EXPR, such as 'launch and not digest'
   -n N            run N files of the lane fast at a time (default 3)
   --list          print each test file's name, lane, time, needs, and what it is about
@@ -33,7 +33,7 @@ Runs the tests of this repository: those of the lanes fast and boot, or those wh
 
 OPTIONS = (Option("--lane", "LANE"), Option("-k", "EXPR"), Option("-n", "N"), Option("--list"))
 NAMED = "./snplab check --list names them"
-# Some files wait more than they compute: one more than the usual machine has cores.
+# One more than the cores of the usual machine, as some files wait more than they compute.
 WORKERS = 3
 
 
@@ -51,7 +51,7 @@ def main(session: Session, given: Given) -> int:
         plan.run()
         show(session, entries, given)
         return Exit.PASS
-    # Two at once would build in the same folders.
+    # Two checks at the same time would build in the same folders.
     if any(entry.lane is not Lane.FAST for entry in entries):
         session.lock("check")
     plan.run()
@@ -85,12 +85,12 @@ def picked(given: Given) -> list[Entry]:
 
 
 def purposes_of(entries: Sequence[Entry]) -> list[str]:
-    """The purposes that the files need, and `check` itself."""
+    """The purposes in needs.list of these files and of `check` itself."""
     return sorted({"check", *(purpose for entry in entries for purpose in entry.needs)})
 
 
 def show(session: Session, entries: Sequence[Entry], given: Given) -> None:
-    """The dry run of the tests."""
+    """Prints the commands of a dry run."""
     for entry in entries:
         session.terminal.say(f"tests: {entry.name}")
         results = session.run_dir / f"{entry.name}.results"
@@ -98,7 +98,7 @@ def show(session: Session, entries: Sequence[Entry], given: Given) -> None:
 
 
 def conclude(session: Session, runner: Runner, expression: str | None) -> int:
-    """The skipped tests, the failed ones, and the last line."""
+    """Prints the skipped and the failed tests and the last line. Returns the exit status."""
     say, total = session.terminal.say, runner.total
     if not total.results:
         say(f"no test matches -k '{expression}'")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Parts that several verbs share: lines of --help, the dry run's boot, the word about an older cache."""
+"""Parts that several verbs share: lines of --help, the boot in a dry run, the note about an older cache."""
 from __future__ import annotations
 
 import os
@@ -13,7 +13,7 @@ from lab.core.places import cache_top, older_parts, tilde
 from lab.core.process import Command, quote
 from lab.core.session import Session
 
-# Counting the size of an old cache may take this long.
+# The seconds for counting the size of an old cache.
 SECONDS = 1.0
 
 OPTIONS = """\
@@ -26,23 +26,23 @@ OPTIONS_SELFTESTS = """\
 
 
 def boot_command(boot: Boot) -> Command:
-    """QEMU's line as a dry run shows it."""
+    """QEMU's command line, for --dry-run."""
     return Command(tuple(boot.line()))
 
 
 def say_old_cache(session: Session) -> None:
-    """Tells the user of files that an older snplab left beside this one's cache, and that nobody reads any more."""
+    """Tells the user about the cache of an older snplab, which is no longer used."""
     parts = older_parts()
     if not parts or session.dry_run:
         return
     count, whole = size_within(parts, SECONDS)
     session.terminal.note(f"{tilde(cache_top())} has {'' if whole else 'more than '}{shown_size(count)} of an older snplab, "
-                          "which this one does not read. It can go:")
+                          "which this version does not use. To remove it:")
     session.terminal.note(quote(["rm", "-rf", *map(str, parts)]))
 
 
 def size_within(parts: Sequence[Path], seconds: float) -> tuple[int, bool]:
-    """Bytes on the disk, as far as they can be counted in that time; whether that was all."""
+    """The bytes on the disk that can be counted in that time, and whether all were counted."""
     end, total, seen = time.monotonic() + seconds, 0, set[tuple[int, int]]()
     stack = list(map(str, parts))
     while stack:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb guest: a Linux SNP guest on the emulated host, with what a user of SEV-SNP has: Debian's QEMU, Debian's firmware
-for SNP guests and Debian's kernel. L0 is this machine, L1 the emulated host, L2 the guest."""
+"""The verb guest: boots a Linux SNP guest on the emulated host with the software of a user of SEV-SNP: Debian's QEMU,
+Debian's firmware for SNP guests, and Debian's kernel. L0 is this machine, L1 the emulated host, L2 the guest."""
 from __future__ import annotations
 
 import os
@@ -36,9 +36,9 @@ from lab.verbs import common
 
 LIMIT = 600
 DEBIAN = "debian"
-# A user at the guest's console takes the time it takes.
+# The time limit, in seconds, for a user at the guest's console: practically none.
 NO_LIMIT = 1000000
-# vCPU threads that are blocked for so many seconds hang.
+# A guest whose vCPU threads are blocked for so many seconds hangs.
 STUCK = 10
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
@@ -52,26 +52,26 @@ usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
-Otherwise the lab talks to it and judges it: it is to be launched, to run, to give a shell, to find SEV-SNP active and
-all of its CPUs, to get an attestation report that the key of the emulated platform has signed, and whose measurement
-is the one that is computed here from firmware, kernel, initrd and command line.
+Otherwise the lab uses the console to judge the guest: it must launch, run, give a shell, and find SEV-SNP active and all
+its CPUs. It must also get an attestation report that is signed with the emulated platform's key, and whose measurement
+equals the one that the lab computes from firmware, kernel, initrd and command line.
 
   --tree TREE     L1's kernel: {', '.join(trees())}, debian (the unmodified package), or a directory with a kernel
                   source tree (default 6.12.y)
   --smp N         the guest's CPUs, 1 to 16 (default {Guest.smp})
   --memory MIB    the guest's memory, 256 to 2048 (default {Guest.memory})
-  --append STRING more of the guest's command line
-  --kernel FILE   the guest's kernel, instead of Debian's, whose modules it gets: of another release it needs virtio,
-                  configfs and sev-guest built in
+  --append STRING more words for the guest's command line
+  --kernel FILE   the guest's kernel, instead of Debian's. The modules are still Debian's: a kernel of another release
+                  needs virtio, configfs and sev-guest built in
   --without-lockdep
-                  L1's kernel as it is used, not as it is tested: boots twice as fast
-  --patch FILE    one more patch on top of L1's kernel, such as one of tests/mutants/
-  --check         judge, even on a terminal; so do --boots and --json
+                  L1's kernel without the debug options of `run`: boots twice as fast
+  --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
+  --check         judge the guest, even on a terminal; so do --boots and --json
   --boots N       boot N times (default 1)
-  --gdb           an L1 kernel with debug information; L1 stops when its modules are loaded, before the launch, and the
-                  line for gdb is printed (docs/debugging.md)
-  --timeout SEC   for each boot, 30 at least (default {LIMIT}; with the guest's console on your terminal: none)
-  --json FILE     the verdict of the first boot that fails, else of the last, machine-readable
+  --gdb           build L1's kernel with debug information, stop L1 once its modules are loaded, before the launch, and
+                  print the command line for gdb (docs/debugging.md)
+  --timeout SEC   time limit of each boot, at least 30 (default {LIMIT}; with the guest's console on your terminal: none)
+  --json FILE     the verdict of the first boot that fails, or else of the last boot, as JSON
   -- QEMU ARGS    more arguments of L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS}
@@ -80,7 +80,7 @@ is the one that is computed here from firmware, kernel, initrd and command line.
 
 @dataclass
 class Asked:
-    """The command line, checked."""
+    """The checked command line."""
 
     target: Target
     guest: Guest
@@ -96,19 +96,19 @@ class Asked:
 
 
 def check_usage(session: Session, given: Given) -> Asked:
-    """Refuses a wrong command line before minutes go into a build."""
+    """Checks the command line before the build, which takes minutes."""
     given.no_arguments("guest", "a tree is named with --tree")
     smp, memory = given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory)
     boots, limit = given.number("--boots", 1, 10000, 1), given.seconds("--timeout")
     kernel, linux = given.file("--kernel"), linux_of(given)
-    # The host itself boots and powers off in it.
+    # L1's own boot and power-off need some of this time.
     if limit is not None and limit < 30:
         raise usage_error(f"guest: --timeout wants 30 seconds at least, found '{limit}'")
     if given.value("--tree") == DEBIAN:
         if given.value("--patch") or linux is not None or given.flag("--gdb"):
-            raise usage_error("--tree debian is a package as it is: it goes with neither --patch nor --linux nor --gdb")
+            raise usage_error("--tree debian is an unmodified package: it goes with neither --patch nor --linux nor --gdb")
         if given.flag("--without-lockdep"):
-            raise usage_error("--tree debian is a package as it is, without lockdep: it does not go with --without-lockdep")
+            raise usage_error("--tree debian has no lockdep: it does not go with --without-lockdep")
         target = Target(DEBIAN)
     else:
         target = target_of(given, DEBIAN)
@@ -143,7 +143,7 @@ class GuestRun:
         self.rest = given.rest
         plain = given.flag("--without-lockdep")
         patch = given.file("--patch")
-        # As bench has it.
+        # The same folder and configuration as bench's.
         fragments = DEBUGGED if asked.gdb else PLAIN if plain else TESTED
         suffix = "-gdb" if asked.gdb else "-bench" if plain else ""
         self.prepared = Preparation(session, asked.target, qemu_of(given), None, [patch] if patch else [],
@@ -158,16 +158,16 @@ class GuestRun:
 
     @property
     def name(self) -> str:
-        """L1's kernel in words."""
+        """L1's kernel, for messages."""
         return "Debian's kernel" if self.asked.is_debian else self.asked.target.name
 
     @property
     def version(self) -> str:
-        """L1's kernel's."""
+        """The version of L1's kernel."""
         return self.packages.kernel.version if self.asked.is_debian else self.prepared.version
 
     def add_steps(self) -> None:
-        """Fills the plan. All fetches come early: a package that cannot be had fails before minutes of building."""
+        """Fills the plan. All fetches come first, so that one that fails does so before the build, which takes minutes."""
         prepared, plan = self.prepared, self.plan
         install = install_step(plan, "fetch", "overlay", "build", *prepared.purposes, *prepared.host.purposes)
         if self.asked.is_debian:
@@ -184,12 +184,12 @@ class GuestRun:
         plan.add(self.image.title, self.image.build, self.image.shown, (fetch, base, *host[-1:]))
 
     def take_debian_kernel(self, job: Job) -> None:
-        """L1 with the kernel that Debian ships."""
+        """Makes L1's initrd with the modules of Debian's kernel, and copies the kernel."""
         image.build_initrd(job, self.packages.modules, self.prepared.initrd, shell=True)
         shutil.copy(self.packages.vmlinuz, self.prepared.kernel)
 
     def boot_of(self, logs: Path, tests: str, limit: int) -> Boot:
-        """A boot of L1 that launches L2. Without KUnit: other runs have its tests, which take longer than the guest."""
+        """A boot of L1 that launches L2. KUnit is off: `run` has its tests, which take longer than the guest."""
         machine = self.prepared.machine(f"{self.asked.guest.memory + 1024}M",
                                         [*(self.debugger.arguments() if self.debugger else ()), *self.rest])
         machine.psp = f",vcek-file={quoted_property(logs / 'vcek.pem')}"
@@ -198,21 +198,21 @@ class GuestRun:
                     self.debugger.on_start if self.debugger else None)
 
     def settings(self, nonce: str, limit: int) -> Sequence[str]:
-        """The settings that L1's program reads."""
+        """The settings for lab/l1/snp_guest."""
         guest = self.asked.guest
         return (f"smp={guest.smp}", f"memory={guest.memory}", f"nonce={nonce}", f"limit={limit - 20}", f"stuck={STUCK}")
 
     def head(self, text: str) -> str:
-        """The last step's line."""
+        """The start of the last step's line."""
         return self.plan.head(len(self.plan.steps) + 1, text)
 
     def make_initrd(self, logs: Path, nonce: str, limit: int) -> None:
-        """One boot's initrd."""
+        """Makes the initrd of one boot."""
         self.image.add_settings(Job(self.session, logs / "image.log"), self.prepared.initrd, logs / "initrd.all",
                                 self.settings(nonce, limit))
 
     def boot_once(self, number: int, keep_json: bool) -> int:
-        """Boots and judges; the exit status of that boot."""
+        """Boots and judges once. Returns the exit status."""
         session, asked = self.session, self.asked
         logs, nonce = session.run_dir / str(number), os.urandom(32).hex()
         limit = asked.limit or (NO_LIMIT if self.debugger else LIMIT)
@@ -225,7 +225,7 @@ class GuestRun:
             show(session, [common.boot_command(boot)])
             return Exit.PASS
         logs.mkdir()
-        # Until this boot has its verdict, there is none: not that of the boot before.
+        # If this boot ends without a verdict, an earlier boot's verdict must not stand for it.
         session.json_done = False
         self.make_initrd(logs, nonce, limit)
         with Show(logs, session.terminal.say) as shown:
@@ -243,14 +243,14 @@ class GuestRun:
         return verdict.status.exit
 
     def on_line(self, shown: Show) -> Callable[[bytes], None]:
-        """The function that gets each line of L1's report."""
+        """The function that takes each line of L1's report."""
         if self.debugger is None:
             return shown.line
         watch = self.debugger.watch(lambda line: shown.line(line.encode()))
         return lambda raw: watch(raw.decode("utf-8", "replace").rstrip("\r\n"))
 
     def question(self, logs: Path) -> BootQuestion:
-        """The question to the judge about L1."""
+        """The judge's question about L1."""
         debian = self.asked.is_debian
         expect, may_pass = (None, False) if debian else self.asked.target.expect(self.version)
         return BootQuestion(logs, self.name, self.version, self.prepared.qemu_version, ["snp_guest"], expect, may_pass,
@@ -258,7 +258,7 @@ class GuestRun:
                             self.plan.times(), tilde(logs))
 
     def console(self) -> int:
-        """The user's terminal is L2's console."""
+        """Boots with the user's terminal as L2's console. Returns the exit status."""
         session, logs = self.session, self.session.run_dir
         limit = self.asked.limit or NO_LIMIT
         boot = self.boot_of(logs, "snp_guest:/dev/ttyS2", limit)
@@ -272,9 +272,9 @@ class GuestRun:
             return Exit.PASS
         self.make_initrd(logs, "", limit)
         if self.debugger is not None:
-            session.terminal.note("in another terminal (ktap.log, beside vmlinux, has the lines for the modules):")
+            session.terminal.note("in another terminal (for the modules, see the gdb lines in ktap.log, beside vmlinux):")
             session.terminal.say(self.debugger.line())
-        # Its status does not say how the guest ended: its report does.
+        # L1's report says how the guest ended; QEMU's exit status does not.
         on_terminal(line)
         ktap = read_lines(logs / "ktap.log")
         if any(text.startswith("ok 1 snp_guest") for text in ktap):
@@ -283,10 +283,11 @@ class GuestRun:
         raise Stop(Exit.FAIL, f"the guest did not end by itself, or QEMU failed: {''.join(said)}; logs: {tilde(logs)}")
 
     def drop_images(self) -> None:
-        """Removes the images, hundreds of MB: however the run ends, its folder keeps the logs and L2's initrd."""
+        """Removes the images, hundreds of MB; this run's folder keeps the logs and L2's initrd."""
         if not self.session.has_run_dir:
             return
         run_dir = self.session.run_dir
+        # The steps are not those of Preparation.add_steps(), which registers this.
         self.prepared.drop()
         for path in [self.image.path, run_dir / "guest", *run_dir.glob("**/initrd.all"), *run_dir.glob(".root.*")]:
             if path.is_dir():
@@ -296,7 +297,7 @@ class GuestRun:
 
 
 def main(session: Session, given: Given) -> int:
-    """Boots as often as asked."""
+    """Boots as often as --boots says, or with a console."""
     asked = check_usage(session, given)
     run = GuestRun(session, given, asked)
     session.at_exit(run.drop_images)

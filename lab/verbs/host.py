@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb host: the emulated SNP host for other tools, which bring the kernel, its console and its disks."""
+"""The verb host: builds the emulated SNP host for other tools, which add the kernel, its console and its disks."""
 from __future__ import annotations
 
 from lab.boot.line import PROPERTY, PSP, Machine, is_snp_host
@@ -20,12 +20,12 @@ OPTIONS = (Option("--print", "KIND"), Option("--qemu", "DIR"))
 USAGE = f"""\
 usage: ./snplab host [--print line|binary|args|kunit] [--qemu DIR] [--dry-run]
 
-Builds the emulated SNP host and prints, on standard output, how another tool starts it
-(docs/using-the-host.md). The tool brings the kernel, its console and its disks.
+Builds the emulated SNP host and prints, on standard output, the command line that starts it. Another tool adds the
+kernel, its console and its disks (docs/using-the-host.md).
 
-  --print line    the binary and its arguments, for a shell (the default)
-          binary  the binary alone
-          args    the arguments alone, without the accelerator
+  --print line    the binary and its arguments, quoted for a shell (the default)
+          binary  only the binary
+          args    only the arguments, without the accelerator
           kunit   a file for kunit.py --qemu_config
 {common.OPTIONS_QEMU}
   --dry-run       print what would be done, as commands
@@ -34,7 +34,7 @@ Builds the emulated SNP host and prints, on standard output, how another tool st
 
 
 def main(session: Session, given: Given) -> int:
-    """Builds it and prints how to start it."""
+    """Builds the host and prints the command line."""
     given.no_arguments("host")
     what = given.value("--print") or "line"
     if what not in KINDS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb hw: builds the launch test for this machine and hands it to lab/hw.sh, which stands alone."""
+"""The verb hw: builds the launch test for this machine and gives it to lab/hw.sh, which also works without snplab."""
 from __future__ import annotations
 
 import os
@@ -19,39 +19,38 @@ from lab.patches.series import is_tree, series_dir
 from lab.verbs import common
 
 LAUNCH_TEST = "sev_snp_launch_test"
-# lab/hw.sh has written the JSON when it ends with one of these.
+# If lab/hw.sh ends with one of these, it has written the JSON.
 JUDGED = (Exit.PASS, Exit.FAIL, Exit.SKIP, Exit.TIMEOUT)
 OPTIONS = (Option("--check"), Option("--force"), Option("--binary", "FILE"), Option("--timeout", "SEC"),
            Option("--json", "FILE"), Option("--selftests", "DIR"))
 USAGE = f"""\
 usage: ./snplab hw [--check] [--binary FILE] [--force] [--timeout SEC] [--json FILE] [--selftests DIR] [--dry-run]
 
-Tests the kernel that is running, on a machine with SEV-SNP: looks at each prerequisite and says what to do if
-it is missing, builds the launch test, runs it, and prints what to mail (docs/hardware.md). Loads no module and
-changes no setting.
+Tests the running kernel on a machine with SEV-SNP: checks each prerequisite (and says how to provide a missing one),
+builds the launch test, runs it, and prints a text to mail (docs/hardware.md). Loads no module and changes no setting.
 
-  --check         look at the prerequisites, build and run nothing
-  --binary FILE   this sev_snp_launch_test, built elsewhere
-  --force         run the test even though something is missing: a pass then counts as SKIP
-  --timeout SEC   for the whole test (default 600)
-  --json FILE     the verdict, machine-readable
+  --check         only check the prerequisites
+  --binary FILE   use this sev_snp_launch_test, built elsewhere
+  --force         run the test even if a prerequisite is missing: a pass then counts as SKIP
+  --timeout SEC   time limit of the whole test (default 600)
+  --json FILE     write the verdict as JSON
 {common.OPTIONS_SELFTESTS}
   --dry-run       print what would be done, as commands
   --help          this text
 
-lab/hw.sh does the same without the build: with it and the test's binary alone, any machine can be tested.
+lab/hw.sh does the same without the build: another machine needs only that file and the test's binary.
 """
 
 
 def main(session: Session, given: Given) -> int:
-    """Looks at the machine, builds if need be, and runs the test."""
+    """Checks the machine, builds the test if none was given, and runs it."""
     given.no_arguments("hw")
     flags, binary = flags_of(given), given.file("--binary")
     selftests = selftests_for(session, "hw", None, selftests_of(given))
     if binary is not None or given.flag("--check"):
         return hand_over(session, hw(given, *flags, *with_value("--binary", binary)))
 
-    # Before minutes go into a build: is there something to run the test on?
+    # Check the machine first: the build takes minutes.
     status = hand_over(session, hw(given, "--check"))
     if status != Exit.PASS and not (status == Exit.SKIP and given.flag("--force")):
         return status
@@ -64,12 +63,12 @@ def main(session: Session, given: Given) -> int:
     plan.run()
     built = tests / LAUNCH_TEST
     if not session.dry_run:
-        session.terminal.note(f"the test: {tilde(built)}; it and lab/hw.sh are all that another machine needs")
+        session.terminal.note(f"the test: {tilde(built)}; to test another machine, copy it and lab/hw.sh there")
     return hand_over(session, hw(given, *flags, "--brief", "--binary", built))
 
 
 def expect_list(release: str) -> Path | None:
-    """The list of known failures on the kernel that is running, if there is a series for it."""
+    """The list of known failures of the running kernel, if there is a series for it."""
     found = re.match(r"\d+\.\d+", release)
     if found is None or not is_tree(f"{found[0]}.y"):
         return None
@@ -78,7 +77,7 @@ def expect_list(release: str) -> Path | None:
 
 
 def flags_of(given: Given) -> list[str | Path]:
-    """The options that lab/hw.sh has as well."""
+    """The options for lab/hw.sh."""
     flags: list[str | Path] = [flag for flag in ("--check", "--force") if given.flag(flag)]
     seconds = given.seconds("--timeout")
     return [*flags, *with_value("--expect", expect_list(os.uname().release)),
@@ -86,7 +85,7 @@ def flags_of(given: Given) -> list[str | Path]:
 
 
 def hw(given: Given, *words: str | Path) -> Command:
-    """lab/hw.sh's line."""
+    """The command line of lab/hw.sh."""
     json = given.value("--json")
     return command("sh", LAB / "hw.sh", *with_value("--json", Path(json).absolute() if json else None), *words)
 
@@ -97,7 +96,7 @@ def with_value(option: str, value: str | Path | None) -> list[str | Path]:
 
 
 def hand_over(session: Session, cmd: Command) -> int:
-    """Runs lab/hw.sh, whose output is the user's. Its exit status; in a dry run the command is shown."""
+    """Runs lab/hw.sh with its output on the terminal, or shows the command in a dry run. Returns the exit status."""
     if session.dry_run:
         session.terminal.note(cmd.shown())
         return Exit.PASS

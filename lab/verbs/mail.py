@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb `mail`: a series as files that git send-email takes."""
+"""The verb `mail`: writes a series as files for git send-email."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -25,8 +25,9 @@ from lab.patches.series import list_series
 USAGE = f"""\
 usage: ./snplab mail TREE [--output DIR] [--linux DIR | --qemu DIR] [--dry-run]
 
-Writes files that git send-email takes: cover letter, To and Cc from the project's own
-get_maintainer.pl, your Signed-off-by from git config user.name and user.email. Sends nothing. TREE: {", ".join(queues())}
+Writes the series and its cover letter as files for git send-email, with To and Cc from the project's
+get_maintainer.pl, and your Signed-off-by from git config user.name and user.email. Sends nothing.
+TREE: {", ".join(queues())}
 """
 OPTIONS = (Option("--output", "DIR"), LINUX_OPTION, QEMU_OPTION)
 ANSWERS = False
@@ -42,7 +43,7 @@ def main(session: Session, given: Given) -> int:
                           "the folder is named with --output DIR")
     folder = absolute(given.value("--output") or str(TOP / "outgoing" / queue.name))
     source = queue.source(session, given)
-    # Asked before anything is fetched; without git, which the first step installs, it is asked later.
+    # Look up the sender before anything is fetched; if git is still to be installed, after that.
     sender = sender_now(session)
     need_free(folder)
     patches = list_series(queue.folder)
@@ -70,7 +71,7 @@ def main(session: Session, given: Given) -> int:
 
 
 def sender_now(session: Session) -> Sender | None:
-    """The sender; None if that cannot be known yet. A dry run shows placeholders for an identity that is not set."""
+    """The sender; None if git is not installed yet, or in a dry run if git has no identity."""
     if not git.is_here():
         return None
     if session.dry_run and None in (git.answer(command("git", "config", "--get", f"user.{w}")) for w in ("name", "email")):
@@ -79,35 +80,35 @@ def sender_now(session: Session) -> Sender | None:
 
 
 def commands(source: Source, patches: list[Path], sender: Sender, folder: Path) -> Iterator[Command | str]:
-    """The same in a few commands that can be pasted."""
+    """The commands for --dry-run."""
     for number, patch in enumerate(patches, 1):
         mail = folder / mail_name(number, patch)
         yield command(SCRIPT, *QUIET, patch, cwd=source.path)
         yield command("git", "interpret-trailers", "--trailer", sender.sign_off, patch, note=f"> {mail}")
         yield command("scripts/checkpatch.pl", "--strict", mail, cwd=source.path)
-    yield f"git send-email --no-thread --confirm=always {quote([str(folder)])}/*.patch  # to be run by you"
+    yield f"git send-email --no-thread --confirm=always {quote([str(folder)])}/*.patch  # you run this"
 
 
 def summarize(session: Session, queue: Queue, source: Path, folder: Path, sender: Sender, to: Recipients) -> None:
-    """Says what was written, and what to do with it."""
+    """Tells the user which files were written, and how to send them."""
     say, note = session.terminal.say, session.terminal.note
     say(f"mails in {tilde(folder)}:")
     for line in [*mails_in(folder), *(f"To: {address}" for address in to.to), *(f"Cc: {address}" for address in to.cc)]:
         note(line)
-    say(f"each has your {sender.sign_off}. It certifies what the Developer's Certificate of Origin says:")
+    say(f"each has your {sender.sign_off}. With it you certify the Developer's Certificate of Origin:")
     say(f"see {queue.rules}, and read the mails.")
     documents = about_assistance(source)
     if documents:
-        say(f'this kernel may want to be told of tools that helped ("Assisted-by:"): see {" and ".join(documents)}')
-    # Debian's git-email does without the second only to fail when it is run.
+        say(f'this kernel may ask you to name tools that helped ("Assisted-by:"): see {" and ".join(documents)}')
+    # git send-email needs both packages, but Debian's git-email can be installed without the second.
     send_email = Path(git.answer(command("git", "--exec-path")) or "/nonexistent") / "git-send-email"
     if not send_email.exists() or (is_debian() and missing(["sendmail"])):
         say("git send-email does not work on this machine yet: Debian's packages are git-email and libmailtools-perl")
-    say("nothing was sent. The mails name their thread themselves; to send them:")
+    say("nothing was sent. To send the mails, which already have their threading headers:")
     say(f"git send-email --no-thread --confirm=always {quote([str(folder)])}/*.patch")
 
 
 def about_assistance(source: Path) -> list[str]:
-    """The kernel's documents that speak of tools that helped."""
+    """The kernel's documents that mention "Assisted-by"."""
     files = (path for path in (source / "Documentation" / "process").rglob("*") if path.is_file())
     return sorted(str(path.relative_to(source)) for path in files if b"Assisted-by" in path.read_bytes())

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb mutants: each wrong version in tests/mutants is built and booted, and must be caught by every layer that its
-header names."""
+"""The verb mutants: builds and boots each wrong version in tests/mutants. All layers that its header names must catch it."""
 from __future__ import annotations
 
 import shutil
@@ -35,7 +34,7 @@ from lab.verbs import common
 from lab.view.elements import html_text
 from lab.view.mutants_page import mutants_page
 
-# Boots at once. Most of a boot is one busy CPU of four, then of two threads that wait for each other.
+# The number of boots in parallel: for most of the time a boot keeps only one of its four CPUs busy.
 LANES = 3
 LAUNCH_TEST = "sev_snp_launch_test"
 TENTHS = "tenths"
@@ -47,11 +46,11 @@ usage: ./snplab mutants [--tree TREE] [--json FILE] [--html FILE] [--linux DIR] 
                         [--qemu DIR] [--dry-run] [GLOB...]
 
 Builds every wrong version of the series (tests/mutants), boots it on the emulated SNP host, runs KUnit, the launch
-test and the other programs that its header names, and prints which layers caught it. Each mutant must be caught by
-every layer that its header names. The series itself is run first, and must pass.
+test and the other programs that its header names, and prints which layers caught it. Every layer that the header
+names must catch the mutant. The series itself is run first, and must pass.
 
-lab/judge/mutants.py says what a header may name: PROGRAM:CASE as in `run --test`, words of lockdep, oops, stall and
-panic, kinds of host errors.
+A header may name PROGRAM:CASE as in `run --test`, texts of lockdep, oops, stall and panic reports, and kinds of host
+errors: see lab/judge/mutants.py.
 
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
   --tree TREE     only those of one tree: {', '.join(trees())}
@@ -72,32 +71,32 @@ def mutants_of(tree: str, globs: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Waits:
-    """How long the launch test waits for events that should happen at once, and the limits that follow.
+    """How long the launch test waits for events that should happen at once, and the time limits that follow from that.
 
-    A mutant that hangs makes it wait in most of its cases, a busy machine makes everything slow: the pace counts, which is
-    how long the boot without a mutant took."""
+    A hanging mutant makes the test wait in most of its cases, so the waits must be short; on a busy machine everything is
+    slow, so they must not be too short. They follow from the pace: the seconds that the boot without a mutant took."""
 
     pace: int
 
     @property
     def wait(self) -> int:
-        """Of the launch test, in seconds."""
+        """The seconds that the launch test waits for an event."""
         return min(max(self.pace // 4, 2), 15)
 
     @property
     def test_limit(self) -> int:
-        """For each program."""
+        """The time limit of each program."""
         return 20 * self.wait + self.pace
 
     @property
     def limit(self) -> int:
-        """For the whole boot. KUnit's waits are in the kernel and follow no pace: three cases that wait in vain are a
+        """The time limit of the whole boot. KUnit's waits are constants in the kernel: three cases that wait in vain take a
         minute."""
         return self.test_limit + 3 * self.pace + 30 + 120
 
     @property
     def tests(self) -> list[str]:
-        """The programs of each boot, without the launch test's case of 64 vCPUs: it is about size, and takes longest."""
+        """The programs of each boot. The launch test's case of 64 vCPUs is left out: it tests size only, and is slow."""
         return ["kunit", f"{LAUNCH_TEST}:-w:{self.wait}:-V:64_vcpus"]
 
 
@@ -128,7 +127,7 @@ class TreeRun:
         return self.folder / "control"
 
     def run(self) -> None:
-        """Builds, boots, judges; the results are in the folder. Whatever they are, it returns."""
+        """Builds, boots and judges all mutants, and leaves the results in the folder."""
         session = self.session
         session.terminal.say(f"snplab mutants: {self.tree}, {len(self.patches)} of them")
         if not session.dry_run:
@@ -144,16 +143,16 @@ class TreeRun:
             shutil.rmtree(self.folder / "plain", ignore_errors=True)
 
     def boot_of(self, logs: Path, initrd: Path, tests: Sequence[str]) -> Boot:
-        """A boot that runs these tests."""
+        """The boot that runs these tests."""
         return Boot(self.prepared.machine(), self.prepared.kernel, initrd,
                     f"snplab.tests={','.join(tests)} snplab.timeout={self.waits.test_limit}", logs)
 
     def boot_command(self, logs: Path, tests: Sequence[str]) -> Command:
-        """QEMU's line."""
+        """QEMU's command line, for --dry-run."""
         return common.boot_command(self.boot_of(logs, self.prepared.initrd, tests))
 
     def all_commands(self) -> list[Command]:
-        """The commands that build and boot all of them."""
+        """The commands that build and boot all mutants, for --dry-run."""
         src = self.prepared.work / "src"
         found = []
         for patch, header in zip(self.patches, self.headers):
@@ -164,7 +163,7 @@ class TreeRun:
         return found
 
     def boot_control(self, job: Job) -> None:
-        """Boots the series itself."""
+        """Boots the series without a mutant, and judges it."""
         self.store = Store(self.session, self.prepared, self.folder)
         self.session.at_exit(self.store.drop_half_built)
         self.store.take_plain(job)
@@ -176,7 +175,7 @@ class TreeRun:
             job.tell(line.strip())
 
     def boot(self, logs: Path, initrd: Path, tests: Sequence[str]) -> None:
-        """Boots once. The logs tell the judge of a time-out, or of a QEMU that ended by itself."""
+        """Boots once. Notes a QEMU that ended by itself in the logs, for the judge."""
         boot = self.boot_of(logs, initrd, tests)
         with KtapLog(logs) as log:
             ended = boot.run(self.session, self.waits.limit, log.line)
@@ -185,7 +184,7 @@ class TreeRun:
             (logs / "not-booted").write_text(f"QEMU ended with status {ended.status}: {''.join(said)}\n", encoding="utf-8")
 
     def judge_control(self, tests: Sequence[str]) -> list[str]:
-        """Where the series itself fails, a mutant that fails is not caught."""
+        """Judges the series without a mutant. If that fails, no mutant's failure proves anything."""
         prepared = self.prepared
         expect, may_pass = prepared.target.expect(prepared.version)
         verdict = judge(BootQuestion(
@@ -197,7 +196,7 @@ class TreeRun:
         return verdict.lines()
 
     def judge_all(self, job: Job) -> None:
-        """Builds the modules that the cache lacks, and boots meanwhile."""
+        """Builds the modules that the cache lacks, and boots mutants in parallel."""
         assert self.store is not None
         store = self.store
         (self.folder / "mutants").write_text("".join(f"{patch}\n" for patch in self.patches), encoding="utf-8")
@@ -208,7 +207,7 @@ class TreeRun:
             (self.folder / patch.stem).mkdir()
         lanes = [lambda: self.boot_lane(job)] * LANES
         if store.has_all(self.patches):
-            # Others may have the tree: nothing is built in it.
+            # Nothing is left to build: unlock the tree for other runs.
             self.prepared.release()
             side_by_side(*lanes)
             return
@@ -216,7 +215,7 @@ class TreeRun:
         side_by_side(lambda: self.build_lane(job), *lanes)
 
     def build_lane(self, job: Job) -> None:
-        """Builds, then lets others have the tree: boots that go on need no lock on it."""
+        """Builds all modules, then unlocks the tree: the boots do not need it."""
         assert self.store is not None
         try:
             self.store.build_all(job, self.patches)
@@ -225,7 +224,7 @@ class TreeRun:
             self.prepared.release()
 
     def slow_first(self) -> list[Path]:
-        """Those that took longest the last time come first: at the end every lane has something to do."""
+        """The mutants in order of their last boot's time, the slowest first, so that all lanes end about together."""
         assert self.store is not None
         store = self.store
 
@@ -237,7 +236,7 @@ class TreeRun:
         return sorted(self.patches, key=lambda patch: -tenths(patch))
 
     def boot_lane(self, job: Job) -> None:
-        """Boots those that no other lane has begun with, each as soon as it is built."""
+        """Boots the mutants that no other lane has begun, each as soon as it is built."""
         for patch in self.slow_first():
             with self._lock:
                 if patch.stem in self._begun:
@@ -246,7 +245,7 @@ class TreeRun:
             self.boot_mutant(job, patch)
 
     def boot_mutant(self, job: Job, patch: Path) -> None:
-        """Waits for its modules, boots and judges."""
+        """Waits for the mutant's modules, boots it, and judges it."""
         assert self.store is not None
         logs, modules = self.folder / patch.stem, self.store.path(patch)
         not_built = logs / "not-built"
@@ -264,7 +263,7 @@ class TreeRun:
             finally:
                 initrd.unlink()
         elif not not_built.exists():
-            not_built.write_text("the builder ended\n", encoding="utf-8")
+            not_built.write_text("the build was stopped\n", encoding="utf-8")
         took = time.monotonic() - begin
         if modules.is_dir():
             (modules / TENTHS).write_text(f"{took * 10:.0f}\n", encoding="utf-8")
@@ -273,19 +272,19 @@ class TreeRun:
 
 
 def programs_of(headers: Sequence[Header]) -> list[str]:
-    """The programs that L1 gets: the launch test, and those that headers name."""
+    """The programs for L1: the launch test, and those that headers name."""
     names = [LAUNCH_TEST, *(name for header in headers for name in header.programs())]
     wanted = [p.name for p in map(program_named, names) if p is not None and p.origin is not Origin.KUNIT]
     return list(dict.fromkeys(wanted))
 
 
 def main(session: Session, given: Given) -> int:
-    """All trees, one after the other."""
+    """Runs the mutants of all trees, one tree after the other."""
     named = given.value("--tree")
     if named is None and given.value("--linux"):
         raise usage_error("--linux is the base of one series: it goes with --tree TREE")
     wanted = [need_series(named)] if named is not None else trees()
-    # A name that is misspelt is not a mutant that was caught.
+    # A misspelt name must not pass as "no mutant failed".
     for glob in given.arguments or ["*"]:
         if not any(mutants_of(tree, [glob]) for tree in wanted):
             raise usage_error(f"no mutant matches '{glob}'", "their names are those of the files in tests/mutants")

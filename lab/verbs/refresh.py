@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb `refresh`: the commits of a work tree back as patches."""
+"""The verb `refresh`: writes the commits of a work tree back as patches."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from lab.patches.queues import need_queue, queues
 USAGE = f"""\
 usage: ./snplab refresh TREE [DIR] [--dry-run]
 
-Writes the commits of DIR (default trees/TREE) back to the TREE's patches: a file for each, the list, and new files
-at their place. Without a change in the commits, no byte changes. TREE: {", ".join(queues())}
+Writes the commits of DIR (default trees/TREE) back to TREE's folder of patches: a patch for each commit, the list of
+patches, and new files in "files". If the commits have not changed, no file changes. TREE: {", ".join(queues())}
 """
 OPTIONS: tuple[Option, ...] = ()
 ANSWERS = False
@@ -36,7 +36,7 @@ def main(session: Session, given: Given) -> int:
     named = len(words) > 1
     folder = absolute(words[1]) if named else queue.work_tree
 
-    # Without git, which the first step installs, the commits cannot be read yet.
+    # If git is still to be installed, the commits cannot be read yet.
     early = git.is_here() and (folder.is_dir() or not session.dry_run)
     if early:
         check_tree(queue, folder, named)
@@ -49,7 +49,7 @@ def main(session: Session, given: Given) -> int:
 
     def shown() -> Iterator[Command | str]:
         if not folder.is_dir():
-            yield f"# there is no work tree in {tilde(folder)} yet: ./snplab tree {tree}{' DIR' if named else ''} makes it"
+            yield f"# no work tree in {tilde(folder)} yet: ./snplab tree {tree}{' DIR' if named else ''} makes it"
         for commit in commits_of(folder) or ["<commit>"]:
             yield command("git", "-C", folder, "format-patch", "-1", commit, "-o", queue.folder)
 

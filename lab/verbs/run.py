@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb run: from nothing to a verdict."""
+"""The verb run: builds and boots a kernel, runs the tests, and gives a verdict."""
 from __future__ import annotations
 
 import time
@@ -45,13 +45,13 @@ tests and prints one line that says pass or fail. Sources and builds stay in
 ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
 
   --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree, which
-                  is built as it is, incrementally, without a file being written into it
-  --test GLOB     the programs that match, '*' for all that take less than minutes:
+                  is built without the series, incrementally; no file is written into it
+  --test GLOB     the programs that match, '*' for all that do not take minutes:
                   {' '.join(p.name for p in all_programs())}
                   (default: {' '.join(p.program.name for p in pick(None))}); PROGRAM:CASE for one case
-  --patch FILE    one more patch on top, such as one of tests/mutants/
-  --timeout SEC   for the whole boot (default {LIMIT})
-  --append WORDS  more of the command line of L1's kernel
+  --patch FILE    a patch on top of the others, such as one of tests/mutants/
+  --timeout SEC   time limit of the whole boot (default {LIMIT})
+  --append WORDS  more words for the command line of L1's kernel
   --gdb           a kernel with debug information; stops when its modules are loaded, and prints
                   the line for gdb (docs/debugging.md)
   --json FILE     the verdict, machine-readable
@@ -92,7 +92,7 @@ def main(session: Session, given: Given) -> int:
     untested = None
     if not prepared.has_kunit():
         untested = f"linux {prepared.version} has no KUnit test of ours"
-        session.terminal.note(f"{untested}, and lab/kunit has none for it: left out")
+        session.terminal.note(f"{untested}, and lab/kunit has none for this release: KUnit is left out")
         picked = tuple(p for p in picked if p.program.origin is not Origin.KUNIT)
         if not picked:
             raise Stop(Exit.SKIP, "nothing is left to run")
@@ -112,7 +112,7 @@ def traced() -> Picked:
 
 
 def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger | None) -> str:
-    """The words on the command line that L1's kernel and init read."""
+    """The words for the command line of L1's kernel; L1's init reads some of them."""
     words = [f"snplab.tests={','.join(p.word for p in picked)}",
              f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
     words += [word for p in picked for word in p.parameters]
@@ -124,7 +124,7 @@ def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger |
 
 def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, picked: Sequence[Picked],
              limit: int | None, debugger: Debugger | None) -> int:
-    """Boots, with KTAP on the terminal as it comes. How many seconds it took."""
+    """Boots, and shows L1's KTAP live. Returns the seconds that it took."""
     number = len(plan.steps) + 1
     words = " ".join(p.word for p in picked)
     where = "the emulated host, " if prepared.emulated else ""
@@ -147,7 +147,7 @@ def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, pi
 
 def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
                 stages: Sequence[tuple[int, str]]) -> int:
-    """Judges the boot, prints and writes the verdict."""
+    """Judges the boot; prints the verdict, and writes its JSON."""
     question = question_of(session, prepared, picked, untested, stages, session.run_dir)
     verdict = judge(question)
     session.json_done = True
@@ -165,7 +165,7 @@ def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked
 
 def question_of(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
                 stages: Sequence[tuple[int, str]], logs: Path) -> BootQuestion:
-    """The question to the judge: what to expect of the boot, and where its logs are."""
+    """The judge's question: the expected results of the boot, and the folder of its logs."""
     expect, may_pass = prepared.target.expect(prepared.version)
     emulated = prepared.emulated
     return BootQuestion(

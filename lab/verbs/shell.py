@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb shell: run's kernel and L1, with a shell instead of the tests."""
+"""The verb shell: boots the same kernel and L1 as `run`, to a shell."""
 from __future__ import annotations
 
 import sys
@@ -26,14 +26,14 @@ USAGE = f"""\
 usage: ./snplab shell [--tree TREE] [--patch FILE] [--append WORDS] [--gdb] [--linux DIR] [--qemu DIR]
                       [--selftests DIR] [--dry-run] [-- QEMU ARGS]
 
-The same kernel and the same L1 as run's, with a shell instead of the tests.
+Boots the same kernel and the same L1 as `run`, but to a shell instead of the tests.
 
   --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree
-  --patch FILE    one more patch on top
-  --append WORDS  more of the command line of L1's kernel
-  --gdb           a kernel with debug information; the line for gdb is printed before the boot, L1 says where
-                  its modules are (docs/debugging.md)
-  -- QEMU ARGS    more arguments of L1's QEMU
+  --patch FILE    a patch on top of the others
+  --append WORDS  more words for the command line of L1's kernel
+  --gdb           build the kernel with debug information, and print the command line for gdb before the boot; L1
+                  prints the addresses of its modules (docs/debugging.md)
+  -- QEMU ARGS    more arguments for L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
 {common.OPTIONS}
@@ -65,9 +65,9 @@ def main(session: Session, given: Given) -> int:
         show(session, [Command(tuple(line))])
         return Exit.PASS
     if debugger is not None:
-        session.terminal.note("in another terminal (the lines \"add-symbol-file\" that L1 prints go into gdb as well):")
+        session.terminal.note("in another terminal (paste the \"add-symbol-file\" lines that L1 prints into gdb, too):")
         session.terminal.say(debugger.line())
     status = on_terminal(line)
     if status:
-        raise setup_error(f"QEMU ended with status {status}", "its own words are above")
+        raise setup_error(f"QEMU ended with status {status}", "its messages are above")
     return Exit.PASS

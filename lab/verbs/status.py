@@ -17,16 +17,16 @@ from lab.status.report import Report
 USAGE = """\
 usage: ./snplab status DIR [--json FILE]
 
-Says whether the Linux kernel tree in DIR is fixed with regard to
-CVE-2026-31591 (SNP launch finish must lock all vCPUs). The last lines of
-the output are the verdict, one line for each place it rests on:
+Checks whether the Linux kernel tree in DIR has the fix for CVE-2026-31591
+(SNP launch finish must lock all vCPUs). The last lines of the output are
+the verdict, one line for each line of source that it is based on:
 
   fixed: FILE:LINE: ...      all vCPUs locked, unlocked on every path
   open: FILE:LINE: ...       VMSAs are encrypted with vCPUs unlocked
   leaking: FILE:LINE: ...    returns here with every vcpu->mutex held
-  broken: FILE:LINE: ...     unlocks here what is not locked
+  broken: FILE:LINE: ...     unlocks vCPUs here that are not locked
   not affected: ...          there is no SNP launch code
-  unknown: ...               cannot be decided, and why
+  unknown: ...               cannot be decided, for this reason
 
 Lines that begin with "note:" come before it.
 
@@ -38,11 +38,11 @@ Exit status: 0 fixed or not affected; 1 open, leaking or broken; 2 usage;
 Needs coccinelle (spatch).
 """
 OPTIONS = (Option("--json", "FILE"),)
-# There is nothing to be shown instead of done: a verdict changes nothing.
+# No --dry-run: the verb changes nothing.
 DRY_RUN = False
 # The verdict is on standard output; the installation of coccinelle is shown on standard error.
 ANSWERS = True
-# A folder whose name begins with a dash comes after "--".
+# For a folder whose name begins with a dash.
 TAKES_REST = True
 
 
@@ -59,7 +59,7 @@ def main(session: Session, given: Given) -> int:
 
 
 def the_tree(names: list[str]) -> str:
-    """The one folder that is asked about."""
+    """The folder that the command line names."""
     if not names or not names[0]:
         raise usage_error("expected the top folder of a Linux kernel tree, found no DIR")
     if len(names) > 1:
@@ -72,7 +72,7 @@ def the_tree(names: list[str]) -> str:
 
 
 def install_missing(session: Session) -> None:
-    """Installs coccinelle where that is possible. Elsewhere examine() says how to get it."""
+    """Installs coccinelle if this user can install packages. Otherwise examine() says how to install it."""
     if deps.missing(["status"]) and deps.can_install():
         plan = Plan(session)
         deps.install_step(plan, "status")
@@ -80,7 +80,7 @@ def install_missing(session: Session) -> None:
 
 
 def write_json(session: Session, report: Report) -> int:
-    """Writes the file that --json names. Returns the exit status."""
+    """Writes the JSON. Returns the exit status."""
     if session.json is not None:
         try:
             session.json.write_text(report.json(), encoding="utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb `tree`: a series as commits in a git work tree."""
+"""The verb `tree`: makes a git work tree with a series as commits."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -28,7 +28,7 @@ ANSWERS = True
 
 
 def main(session: Session, given: Given) -> int:
-    """Makes it, unless it is there, and prints its path."""
+    """Makes the work tree, unless it exists, and prints its path."""
     words = given.arguments
     queue = need_queue(words[0] if words else None, given)
     if len(words) > 2:
@@ -48,7 +48,7 @@ def main(session: Session, given: Given) -> int:
 
 
 def make(session: Session, queue: Queue, source: Source, folder: Path) -> None:
-    """The plan that makes it."""
+    """Makes the work tree."""
     plan = Plan(session)
     before = [install_step(plan, "fetch", "overlay")]
     fetch = source.add_fetch(plan, queue.fetch_title)
