@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Who calls "func"? The lock may be taken one level up, around the whole call.
+// Marks the callers of "func": a caller may take the lock around the call.
 
 @exists@
 identifier virtual.func;

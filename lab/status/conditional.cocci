@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Unlocks under a condition whose branch then goes on: whether the vCPUs are
-// still locked behind it depends on data, which the flow rules cannot see. A
-// branch that leaves, or one that tests just what is returned, they can.
+// Marks unlocks in a branch after which the function goes on. Whether the vCPUs
+// are locked after it depends on data, which the flow rules cannot follow. They
+// can follow a branch that leaves, and one that tests the value returned next.
 
 @leaves exists@
 identifier virtual.func;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Is a vCPU whose creation is under way refused, here or in the lock? Such a
-// vCPU is in no loop yet, so no lock holds it.
+// Marks the test for a vCPU that is being created, in "func" or in the lock. Such
+// a vCPU is not in the list of vCPUs yet, so that kvm_lock_all_vcpus() misses it.
 
 @exists@
 identifier virtual.func;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Examines a kernel tree: asks about the functions that matter, and leaves the answers to the rules of shapes.py."""
+"""Examines a kernel tree: asks the questions about its functions; the rules of shapes.py judge the answers."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ LOCK_ALL = "kvm_lock_all_vcpus"
 
 
 def nothing() -> None:
-    """Installs nothing."""
+    """The default for `install`."""
 
 
 def examine(name: str, processes: Processes, install: Callable[[], None] = nothing, rules: Path = RULES) -> Report:
-    """Examines the tree in the folder NAME. INSTALL is called before coccinelle is needed."""
+    """Examines the kernel tree in the folder NAME. Calls `install` before it needs coccinelle."""
     report = Report(name)
     try:
         tree = read_tree(name)
@@ -46,7 +46,7 @@ def examine(name: str, processes: Processes, install: Callable[[], None] = nothi
 
 
 class Examination:
-    """The questions about one tree that has launch code."""
+    """The examination of a tree that has launch code."""
 
     def __init__(self, tree: Tree, spatch: Spatch, report: Report) -> None:
         self.tree = tree
@@ -70,11 +70,11 @@ class Examination:
         return verdict
 
     def ask(self, launch: Launch, questions: dict[str, Question]) -> dict[str, Marks]:
-        """The answers by the questions' names."""
+        """Asks all questions; returns the answers by the questions' names."""
         return dict(zip(questions, self.spatch.ask_all(questions.values(), launch.source)))
 
     def around(self, launch: Launch) -> shapes.Around:
-        """Which functions lock: the callers, the helper?"""
+        """Asks whether the callers or the helper lock."""
         ask, helper = launch.question, launch.helper
         questions = {"site": ask("site", launch.function, helper)}
         questions |= {f"lock.{caller}": ask("lock", caller) for caller in launch.callers}
@@ -86,7 +86,7 @@ class Examination:
             *(marks.get(f"helper.{rule}", Marks()) for rule in ("lock", "unlock", "helper")))
 
     def without_lock(self, launch: Launch, around: shapes.Around) -> shapes.WithoutLock:
-        """Without kvm_lock_all_vcpus(): does anything else lock, here or up to two levels above?"""
+        """For code without kvm_lock_all_vcpus(): asks whether anything else locks, here or up to two callers above."""
         ask, helper = launch.question, launch.helper
         questions = {"foreign": ask("foreign", launch.function, virtual="nolock"),
                      "onevcpu": ask("onevcpu", launch.function, helper)}
@@ -104,12 +104,12 @@ class Examination:
                                   marks["onevcpu"] + marks.get("onevcpu.helper", Marks()))
 
     def with_lock(self, launch: Launch, around: shapes.Around) -> shapes.WithLock:
-        """With kvm_lock_all_vcpus(): the flow through the function that calls it."""
+        """For code with kvm_lock_all_vcpus(): asks about the control flow of the function that calls it."""
         function = around.locked_above or launch.function
         step = launch.function if around.locked_above else launch.helper
         ask = launch.question
         rules = ["notheld", "understood", "leak", "conditional", "creation", "unlock"]
-        # Asked already of the function that encrypts.
+        # look_around() has asked "foreign" about the function that encrypts.
         rules += ["foreign"] if around.locked_above else []
         questions = {rule: ask(rule, function) for rule in rules}
         questions["unlocked"] = ask("unlocked", function, step)
@@ -131,14 +131,14 @@ class Examination:
             if_lines=conditional_lines(launch.code.text, starts))
 
     def main_with_lock(self) -> str:
-        """The text of the file that has kvm_lock_all_vcpus(); "" if it is not there."""
+        """The text of the file that defines kvm_lock_all_vcpus(); "" if it does not define it."""
         if not self.tree.has(MAIN):
             return ""
         text = self.tree.text(MAIN)
         return text if LOCK_ALL in text else ""
 
     def note_creation(self, function: str, has_lock: bool, refused: bool) -> None:
-        """Notes what does not decide, and should be known."""
+        """Adds notes for the user that do not change the verdict."""
         if not has_lock:
             self.report.notes.append(f"{LOCK_ALL}() is called, but {MAIN} does not have it: this tree may not build")
         elif not refused:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds the function of a kernel tree that encrypts the VMSAs, the helper that it leaves that to, and its callers."""
+"""Finds the function of a kernel tree that encrypts the VMSAs, its helper (if it calls one for that), and its callers."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from lab.status.source import narrow
 from lab.status.spatch import SYNC, Marks, Question, Spatch
 from lab.status.tree import AMD_FILES, KVM, TARGET, WORDS, Tree
 
-# KVM has SNP's launch code since this version: a newer tree without it has it elsewhere.
+# KVM has had SNP's launch code since this version: if a newer tree has none, it was moved or removed.
 SINCE = (6, 11)
 
 
@@ -20,12 +20,12 @@ class Code:
     source: str
     file: str
     text: str
-    # Items of the file that have none of these words are left out of the copy.
+    # The copy has only those items of the file that contain one of these words.
     words: list[str]
     launch: Marks = Marks()
 
     def keep_also(self, spatch: Spatch, *words: str) -> None:
-        """Writes the copy anew, with the items that have these words as well."""
+        """Writes the copy again, with the items that contain these words added."""
         self.words += words
         spatch.write(self.file, narrow(self.text, self.words))
 
@@ -37,7 +37,7 @@ class Launch:
     code: Code
     function: str
     line: int
-    # The function that encrypts one VMSA for it; "" if it does that itself.
+    # The helper, which encrypts one VMSA for the function; "" if there is none.
     helper: str
     callers: tuple[str, ...]
     caller_marks: Marks
@@ -63,7 +63,7 @@ def no_launch_code(tree: Tree) -> Verdict:
             f"and {AMD_FILES[2]}; complete the tree, or look where they went"))
     if tree.since(*SINCE):
         return Verdict(Word.UNKNOWN, message=(
-            f"no SNP launch code in {KVM}, which has had it since 6.11: it was taken out or moved "
+            f"no SNP launch code in {KVM}, which has had it since 6.11: it was removed or moved "
             "(git grep -n SNP_PAGE_TYPE_VMSA)"))
     return Verdict(Word.NOT_AFFECTED, message=(
         f"no SNP launch code: {amd} and its neighbours have no {TARGET}() and issue no SNP launch command"))
@@ -76,7 +76,7 @@ def unreadable(source: str, line: int, code: str) -> Finding:
 
 
 def read_candidates(tree: Tree, files: list[str], spatch: Spatch) -> list[Code]:
-    """The files that may have launch code, with the functions that look like it."""
+    """The files that may have launch code, with the functions that seem to encrypt VMSAs."""
     codes, launches, parses = [], [], []
     for number, source in enumerate(files):
         code = Code(source, f"{number}.c", tree.text(source), [*WORDS, SYNC])
@@ -94,7 +94,7 @@ def read_candidates(tree: Tree, files: list[str], spatch: Spatch) -> list[Code]:
 
 
 def pick(tree: Tree, codes: list[Code]) -> tuple[Code, str]:
-    """The function to judge. Its own name decides; its contents do only where no file has the name."""
+    """The function to judge: the one with the known name; if there is none, the only one that seems to encrypt VMSAs."""
     functions = [(code, function) for code in codes for function in code.launch.functions()]
     named = [(code, function) for code, function in functions if function == TARGET]
     like = [(code, function) for code, function in functions if function != TARGET]
@@ -116,8 +116,8 @@ def pick(tree: Tree, codes: list[Code]) -> tuple[Code, str]:
 
 
 def look_around(code: Code, function: str, spatch: Spatch) -> Launch:
-    """The helper and the callers of the function; the copy for spatch has them all afterwards."""
-    # Its callers are wanted too, whatever it is called.
+    """Finds the function's helper and callers, and adds them to the copy for spatch."""
+    # The callers contain the function's name, which may be another one than the known name.
     code.keep_also(spatch, function)
     helper, caller, lock, foreign = spatch.ask_all(
         [Question(rule, code.file, function) for rule in ("helper", "caller", "lock", "foreign")], code.source)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Locking by anything but kvm_lock_all_vcpus(): a function or guard this tool
-// does not know, a vCPU's own mutex, kvm->lock. "Not locked" would be a guess in
-// such a function, and so would "locked". Other mutexes (slots_lock), lockdep
-// annotations and RCU have no say in the matter.
+// Marks locking by anything except kvm_lock_all_vcpus(): an unknown function or
+// guard, a vCPU's mutex, kvm->lock. For a function with such locking, "locked"
+// and "not locked" would both be guesses. Other mutexes (slots_lock), lockdep
+// annotations and RCU do not matter.
 
 virtual nolock
 
@@ -22,8 +22,8 @@ position p;
 @@
 func(...) { <+... k@p(...) ...+> }
 
-// Where nothing locks all vCPUs, a vCPU's own mutex_unlock() is but the other end
-// of what onevcpu.cocci reports. With all of them locked it would undo that.
+// If nothing locks all vCPUs, mutex_unlock() of one vCPU belongs to the lock that
+// onevcpu.cocci marks. If all are locked, it would unlock one of them.
 @otherend depends on nolock exists@
 identifier virtual.func;
 position p;
@@ -41,7 +41,7 @@ func(...) { <+...
   @p(...)
  ...+> }
 
-// A scoped guard is a loop to spatch (see macros.h), so it takes a rule of its own.
+// spatch takes a scoped guard for a loop (see macros.h): it needs a separate rule.
 @benignscope exists@
 identifier virtual.func;
 iterator name scoped_guard;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Which functions that "func" calls do the encrypting for it?
+// Marks the functions that "func" calls to encrypt a VMSA.
 //
-// The per-vCPU work may live in a function of its own; a call of that function
-// is then the place where the vCPUs have to be locked. sev_es_sync_vmsa() is
-// not one of them: the other files know it by name.
+// If a helper does the work for one vCPU, the vCPUs have to be locked at the calls
+// of the helper. sev_es_sync_vmsa() is not marked: the other rules have its name.
 
 @callee exists@
 identifier virtual.func;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Which functions of this file are SNP's "encrypt the VMSAs" step?
+// Marks the functions of this file that encrypt VMSAs for SNP.
 //
-// By name, because that is what it has been called since 6.11; by contents, so
-// that a renamed one is noticed instead of being taken for "no SNP here". The
-// firmware command alone does not tell: sev_gmem_post_populate() issues it too,
-// for guest memory, and has no vCPU to lock.
+// By name, which has been the same since 6.11; and by contents, so that a renamed
+// function is not missed. The firmware command alone is not enough:
+// sev_gmem_post_populate() issues it too, for guest memory, with no vCPU to lock.
 
 @byname@
 identifier f = snp_launch_update_vmsa;
@@ -23,8 +22,8 @@ identifier f;
 @@
 f(...) { <+... sev_es_sync_vmsa(...) ...+> }
 
-// A function that copies the registers and issues SNP's command is one even if
-// somebody else has filled in the page type.
+// A function that copies the registers and issues SNP's command counts even if
+// another function sets the page type.
 @exists@
 identifier bysync.f;
 @@

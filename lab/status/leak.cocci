@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Every return that can be reached with the lock held: success and failure
-// paths alike, one finding each. The branch taken when the lock itself failed is
-// left out: nothing is held there. "when any" because "if (ret) S" turns up again
-// on the way, and SmPL would take the path to end there.
+// Marks every return that is reachable with the vCPUs locked, on success and on
+// failure. The branch in which the lock failed is left out: it holds nothing.
+// "when any", since "if (ret) S" occurs again on the path, and SmPL would end the
+// path there.
 
 @lk exists@
 identifier virtual.func;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Every kvm_lock_all_vcpus() in "func". A call in a comment, in a string or
-// under #if 0 is not one.
+// Marks every kvm_lock_all_vcpus() in "func", except in comments, in strings and
+// under #if 0.
 
 @exists@
 identifier virtual.func;

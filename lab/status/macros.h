@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What spatch cannot guess: scoped_guard() is followed by a block and has no
- * "for_each" in its name, so a function with it would not be read at all.
+ * spatch must be told that scoped_guard() is followed by a block: without
+ * "for_each" in the name it cannot guess, and skips the whole function.
  */
 #define scoped_guard(class, args) YACFE_ITERATOR

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Every unlock that can be reached with nothing locked: without passing the
-// lock, after another unlock, or from the branch in which the lock failed.
-// Unlocking a mutex of somebody else is as bad as keeping one.
+// Marks every unlock that is reachable with the vCPUs not locked: without passing
+// the lock, after another unlock, or from the branch in which the lock failed.
+// Such an unlock would release a mutex that another task holds.
 
 @exists@
 identifier virtual.func;

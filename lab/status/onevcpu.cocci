@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// vcpu->mutex taken for one vCPU only: outside any loop, or taken and dropped
-// within the turn of the loop that encrypts. Either way the other vCPUs run on.
-// A loop of its own that takes them all is not matched: nobody writes it wrong
-// in a way that can be seen from here, so it is left to "unknown".
+// Marks vcpu->mutex locked for one vCPU only: outside any loop, or locked and
+// unlocked in the same turn of the loop that encrypts. Either way the other vCPUs
+// can run. A separate loop that locks all vCPUs is not marked: whether it is right
+// cannot be seen from here, so that the verdict becomes "unknown".
 
 @inloop exists@
 identifier virtual.func;

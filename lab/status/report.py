@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verdict on a kernel tree: its words, as lines of text and as JSON."""
+"""The verdict on a kernel tree, as lines of text and as JSON."""
 from __future__ import annotations
 
 import enum
@@ -13,7 +13,7 @@ JSON_VERSION = 1
 
 
 class Word(enum.Enum):
-    """A verdict in one word. ERROR is no verdict: the tree or this machine cannot be used."""
+    """A verdict in one word. ERROR: there is no verdict, as the tree or this machine cannot be used."""
 
     FIXED = "fixed"
     NOT_AFFECTED = "not affected"
@@ -25,7 +25,7 @@ class Word(enum.Enum):
 
     @property
     def exit(self) -> Exit:
-        """The exit status that goes with it."""
+        """The exit status of this verdict."""
         if self in (Word.FIXED, Word.NOT_AFFECTED):
             return Exit.PASS
         return Exit.SETUP if self in (Word.UNKNOWN, Word.ERROR) else Exit.FAIL
@@ -33,7 +33,7 @@ class Word(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of the tree that the verdict rests on."""
+    """A line of the tree that the verdict is based on."""
 
     file: str
     line: int
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word with the lines that it rests on, or with a message if it rests on no line of the tree."""
+    """A word with the lines that it is based on, or with a message if there are none."""
 
     word: Word
     findings: tuple[Finding, ...] = ()
@@ -50,7 +50,7 @@ class Verdict:
 
 
 class Decided(Exception):
-    """The verdict is known before all questions are asked."""
+    """Ends the examination early: the verdict is known."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.word.value)
@@ -58,7 +58,7 @@ class Decided(Exception):
 
 
 class CannotSay(Exception):
-    """Neither this tree nor this machine allows a verdict: a message, and lines that say what to do."""
+    """Ends the examination without a verdict: the tree or this machine cannot be used. Details say what to do."""
 
     def __init__(self, message: str, *details: str) -> None:
         super().__init__(message)
@@ -67,13 +67,13 @@ class CannotSay(Exception):
 
 
 def unknown(*findings: Finding) -> Decided:
-    """UNKNOWN because of these lines, whatever else could be asked."""
+    """The verdict UNKNOWN because of these lines, without further questions."""
     return Decided(Verdict(Word.UNKNOWN, findings))
 
 
 @dataclass
 class Report:
-    """Everything that `status` says about a tree."""
+    """The output of `status` for a tree."""
 
     tree: str
     linux: str = ""
@@ -100,7 +100,7 @@ class Report:
         return lines
 
     def json(self) -> str:
-        """The same for programs."""
+        """The report as JSON."""
         verdict = self.verdict
         return json.dumps({
             "version": JSON_VERSION,

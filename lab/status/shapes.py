@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The rules that turn the marks of spatch into a verdict, each list in the order in which they decide.
+"""The rules that turn the marks of spatch into a verdict.
 
-A rule returns a verdict, or None if it has nothing to say. Rules for shapes that are not known here come before the
-rules that would take them for something known.
+A rule returns a verdict, or None if it does not apply. The first rule of a list that applies decides. Rules for unknown
+shapes of code come before rules that would mistake such code for a known shape.
 """
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lab.status.spatch import Marks
 
 @dataclass(frozen=True)
 class Facts:
-    """The function that encrypts the VMSAs, and more in the classes below."""
+    """The facts that the rules judge; the classes below add more."""
 
     launch: Launch
 
     def at(self, word: Word, lines: Iterable[int], message: str, quoted: Marks = Marks()) -> Verdict | None:
-        """A verdict that rests on some lines of the file; None without lines. The message ends with the line's text if
-        it is among the marks QUOTED."""
+        """A verdict based on some lines of the file; None if there are no lines. The message ends with the line's text if
+        the line is among the marks `quoted`."""
         findings = tuple(Finding(self.launch.source, line, message + quoted.text_at(line)) for line in lines)
         return Verdict(word, findings) if findings else None
 
     def unknown(self, line: int, message: str, quoted: Marks = Marks()) -> Verdict | None:
-        """UNKNOWN because of one line."""
+        """The verdict UNKNOWN because of one line."""
         return self.at(Word.UNKNOWN, [line], message, quoted)
 
 
@@ -45,13 +45,13 @@ def first_verdict(rules: Iterable[Callable[[F], Verdict | None]], facts: F) -> V
 
 @dataclass(frozen=True)
 class Around(Facts):
-    """The locks in the helper and in the callers."""
+    """The locks in the function's helper and callers."""
 
     site: Marks
     caller_locks: dict[str, Marks]
     helper_lock: Marks
     helper_unlock: Marks
-    # Functions to which the helper leaves the encryption.
+    # Functions that the helper calls to encrypt.
     helper_helper: Marks
 
     @property
@@ -61,7 +61,7 @@ class Around(Facts):
 
 
 def defined_twice(facts: Around) -> Verdict | None:
-    """Two definitions for two configurations: spatch sees both, a kernel has one."""
+    """The function is defined twice, for two configurations: spatch sees both, a kernel has one."""
     launch = facts.launch
     if len(launch.code.launch.defining(launch.function)) <= 1:
         return None
@@ -70,7 +70,7 @@ def defined_twice(facts: Around) -> Verdict | None:
 
 
 def no_site(facts: Around) -> Verdict | None:
-    """The function has the right name and encrypts nothing."""
+    """The function has the right name, but encrypts nothing."""
     if facts.site:
         return None
     return facts.unknown(facts.launch.line, f"{facts.launch.function}() is here, but not where it encrypts a VMSA "
@@ -78,7 +78,7 @@ def no_site(facts: Around) -> Verdict | None:
 
 
 def helper_locks(facts: Around) -> Verdict | None:
-    """The helper, which runs once for each vCPU, locks all of them."""
+    """The helper, which is called for one vCPU, locks all of them."""
     for marks in (facts.helper_lock, facts.helper_unlock):
         if marks:
             return facts.unknown(marks.first, f"{facts.launch.helper}(), called for one vCPU, locks or unlocks all of "
@@ -87,7 +87,7 @@ def helper_locks(facts: Around) -> Verdict | None:
 
 
 def helper_has_helper(facts: Around) -> Verdict | None:
-    """The encryption is further away than the rules look."""
+    """The encryption is more than one call away, where the rules do not look."""
     if not facts.helper_helper:
         return None
     return facts.unknown(facts.helper_helper.first, f"{facts.launch.helper}() leaves the encryption to yet another "
@@ -95,7 +95,8 @@ def helper_has_helper(facts: Around) -> Verdict | None:
 
 
 def locked_twice(facts: Around) -> Verdict | None:
-    """A caller that locks is judged in the function's place: all calls have to come from there."""
+    """A caller locks, but the function locks too or has another caller. A caller that locks is judged instead of the
+    function, which is right only if all calls come from there."""
     launch, above = facts.launch, facts.locked_above
     if not above or not (launch.lock or len(launch.callers) > 1):
         return None
@@ -104,7 +105,7 @@ def locked_twice(facts: Around) -> Verdict | None:
 
 
 def strange_below_lock(facts: Around) -> Verdict | None:
-    """The function below the lock is one step of its caller, provided that it does not lock."""
+    """A caller locks, but the function itself locks something as well: it is not just a step of its caller."""
     launch = facts.launch
     if not facts.locked_above or not launch.foreign:
         return None
@@ -115,7 +116,7 @@ def strange_below_lock(facts: Around) -> Verdict | None:
 AROUND = (defined_twice, no_site, helper_locks, helper_has_helper, locked_twice, strange_below_lock)
 
 
-# ---- no lock: open, unless something else does the locking
+# ---- no kvm_lock_all_vcpus(): open, unless something else locks
 
 
 @dataclass(frozen=True)
@@ -125,25 +126,25 @@ class WithoutLock(Facts):
     site: Marks
     # Other locks, in the function, its helper, its callers and their callers.
     foreign: Marks
-    # Locks of one vCPU's own mutex.
+    # Locks of one vCPU's mutex.
     one_vcpu: Marks
 
 
 def another_lock(facts: WithoutLock) -> Verdict | None:
-    """Something else is locked or unlocked."""
+    """The code locks or unlocks something else."""
     return facts.at(Word.UNKNOWN, facts.foreign.without(facts.one_vcpu), f"{facts.launch.function}() is not locked "
                     "with kvm_lock_all_vcpus(), but something is locked or unlocked here that is not known here, check "
                     "by hand: ", facts.foreign)
 
 
 def only_one_vcpu(facts: WithoutLock) -> Verdict | None:
-    """Each vCPU is locked while its own VMSA is encrypted, and no longer."""
+    """Each vCPU is locked only while its own VMSA is encrypted."""
     return facts.at(Word.OPEN, facts.one_vcpu.lines(), f"only one vCPU is locked here: {facts.launch.function}() "
                     f"encrypts VMSAs while the others are unlocked, {CVE}")
 
 
 def no_caller(facts: WithoutLock) -> Verdict | None:
-    """Nobody calls the function here, so the lock could be with a caller elsewhere."""
+    """This file has no caller of the function: a caller elsewhere could lock."""
     if facts.launch.callers:
         return None
     return facts.unknown(facts.launch.line, f"{facts.launch.function}() does not lock the vCPUs, and no caller of it "
@@ -151,7 +152,7 @@ def no_caller(facts: WithoutLock) -> Verdict | None:
 
 
 def is_open(facts: WithoutLock) -> Verdict | None:
-    """Nothing locks."""
+    """Nothing locks the vCPUs."""
     return facts.at(Word.OPEN, [facts.launch.line], f"{facts.launch.function}() encrypts VMSAs without the vCPUs "
                     f"locked (first at line {facts.site.first}), {CVE}")
 
@@ -159,34 +160,34 @@ def is_open(facts: WithoutLock) -> Verdict | None:
 WITHOUT_LOCK = (another_lock, only_one_vcpu, no_caller, is_open)
 
 
-# ---- a lock: does it cover the encryption, and is it released?
+# ---- with kvm_lock_all_vcpus(): does the lock cover the encryption, and is it released?
 
 
 @dataclass(frozen=True)
 class WithLock(Facts):
-    """The function that locks: the one that encrypts, or its only caller."""
+    """The marks in the function that locks, which is the one that encrypts or its only caller."""
 
     function: str
     lock: Marks
     unlock: Marks
-    # Encryption that can be reached with the vCPUs unlocked.
+    # Encryption that is reachable with the vCPUs unlocked.
     unlocked: Marks
     # Locks whose shape the rules can follow.
     understood: Marks
-    # Returns that can be reached with the vCPUs locked.
+    # Returns that are reachable with the vCPUs locked.
     leak: Marks
-    # Unlocks that can be reached with the vCPUs not locked.
+    # Unlocks that are reachable with the vCPUs not locked.
     not_held: Marks
     # Unlocks under a condition that depends on data.
     conditional: Marks
     # Other locks, in this function and in the helper.
     foreign: Marks
-    # Lines that only some configurations have.
+    # Lines that are under an #if.
     if_lines: set[int]
 
 
 def under_if(facts: WithLock) -> Verdict | None:
-    """A lock that only some configurations have is no lock."""
+    """The lock or unlock is under an #if, so that some configurations lack it."""
     lines = [line for line in (facts.lock + facts.unlock).lines() if line in facts.if_lines]
     return facts.at(Word.UNKNOWN, lines, f"{facts.function}() locks or unlocks under an #if: what it does depends on "
                     "the configuration, check by hand")
@@ -199,39 +200,40 @@ def encrypts_unlocked(facts: WithLock) -> Verdict | None:
 
 
 def other_locks(facts: WithLock) -> Verdict | None:
-    """Something else is locked or unlocked as well."""
+    """The code also locks or unlocks something else."""
     return facts.at(Word.UNKNOWN, facts.foreign.lines(), "locks or unlocks something beside kvm_lock_all_vcpus(), "
                     "which is not known here, check by hand: ", facts.foreign)
 
 
 def lock_not_understood(facts: WithLock) -> Verdict | None:
-    """The rules below take everything behind the lock's test for locked: only certain shapes allow that."""
+    """The lock's shape is not known: the rules below take all code after the test of its result for locked, which is
+    right for certain shapes only."""
     return facts.at(Word.UNKNOWN, facts.lock.without(facts.understood), "kvm_lock_all_vcpus() is called in a shape "
                     "that is not known here (expected: on this function's kvm, result tested at once, failure "
                     "returns), check by hand")
 
 
 def unlocks_by_condition(facts: WithLock) -> Verdict | None:
-    """Whether the vCPUs are locked depends on data, which the rules below cannot see."""
+    """An unlock depends on data, which the rules below cannot follow."""
     return facts.at(Word.UNKNOWN, facts.conditional.lines(), "unlocks under a condition that cannot be followed from "
                     "here: check by hand that it holds exactly when the vCPUs are locked")
 
 
 def unlocks_unlocked(facts: WithLock) -> Verdict | None:
-    """Unlocking somebody else's mutex is as bad as keeping one."""
+    """An unlock is reachable with the vCPUs not locked: it would release a mutex that another task holds."""
     return facts.at(Word.BROKEN, facts.not_held.lines(), f"{facts.function}() gets here, where it unlocks the vCPUs, "
                     "with the vCPUs not locked on at least one path")
 
 
 def returns_locked(facts: WithLock) -> Verdict | None:
-    """A way out with the lock held."""
+    """A return is reachable with the vCPUs locked."""
     why = "on at least one path" if facts.unlock else "and never unlocks them"
     return facts.at(Word.LEAKING, facts.leak.lines(), f"{facts.function}() returns here with every vcpu->mutex held "
                     f"{why} (locked at line {facts.lock.first})")
 
 
 def never_unlocks(facts: WithLock) -> Verdict | None:
-    """Nothing wrong found is not yet "right": a lock without an unlock anywhere would be a leak that no rule saw."""
+    """There is no unlock at all, yet no rule found the leak: the verdict must not be "fixed"."""
     if facts.unlock:
         return None
     return facts.unknown(facts.lock.first, f"{facts.function}() locks all vCPUs, but neither an unlock nor a return "
@@ -239,7 +241,7 @@ def never_unlocks(facts: WithLock) -> Verdict | None:
 
 
 def is_fixed(facts: WithLock) -> Verdict | None:
-    """Locked, and unlocked on every path."""
+    """The vCPUs are locked, and unlocked on every path."""
     around = "" if facts.function == facts.launch.function else f" around {facts.launch.function}()"
     return facts.at(Word.FIXED, [facts.lock.first], f"{facts.function}() locks all vCPUs{around} and unlocks them on "
                     "every path")

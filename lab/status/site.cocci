@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Where does "func" encrypt a VMSA: the copy of the registers into it, SNP's
-// firmware command, or a call of the helper that does these. A function of the
-// right name without one of them is a shape that nothing can be said about.
+// Marks the places where "func" encrypts a VMSA: the copy of the registers into
+// it, SNP's firmware command, or a call of the helper that does these. If the
+// function with the known name has none of them, the verdict is "unknown".
 
 @exists@
 identifier virtual.func, virtual.helper;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A C file as text: the part of it that spatch is to read, and the lines that depend on the configuration."""
+"""Works on a C file as text: cuts out the part for spatch, and finds the lines under an #if."""
 from __future__ import annotations
 
 import re
@@ -13,8 +13,8 @@ CLOSES = re.compile(r"[ \t]*#[ \t]*endif")
 def items(lines: Iterable[str]) -> Iterator[list[str]]:
     """The top-level items of a C file.
 
-    An item ends with a "}" in the first column, outside comments. One that ends in an unusual way is kept together with
-    its neighbour, which costs time and nothing else.
+    An item ends with a "}" in the first column, outside comments. If it ends otherwise, it becomes one item with the next,
+    which only costs time.
     """
     item: list[str] = []
     comment = False
@@ -32,9 +32,9 @@ def items(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def narrow(text: str, words: Iterable[str]) -> str:
-    """The text with every top-level item blanked that has none of the words, so that spatch has a tenth to read.
+    """Blanks every top-level item that contains none of the words, so that spatch has to read only a tenth.
 
-    The numbers of the lines stay, and so do #if and its kin: code that they take out must stay out.
+    Line numbers stay the same. #if and related lines also stay, so that code under #if 0 remains disabled.
     """
     wanted = re.compile("|".join(words))
     lines = []
@@ -45,9 +45,9 @@ def narrow(text: str, words: Iterable[str]) -> str:
 
 
 def conditional_lines(text: str, starts: Iterable[int]) -> set[int]:
-    """The lines that only some configurations have, within the functions that start at the given lines.
+    """The lines under an #if, within the functions that start at the given lines.
 
-    SmPL sees both sides of an #if as if they were always there. A lock that only some configurations have is no lock.
+    SmPL takes both branches of an #if for code that is always compiled, but a lock under an #if does not always lock.
     """
     begin, found = set(starts), set()
     inside, depth = False, 0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs coccinelle: one rule file on one source file, and the lines that it marks.
+"""Runs coccinelle: applies a rule file to a source file, and returns the lines that the rule marks.
 
-"*" in SmPL marks what matched, and spatch shows it as a diff in which the marked lines are removed. That needs no
-Python or OCaml on the machine. spatch runs in a folder of our own, on copies: a tree's or home's .cocciconfig must not
-have a say, and neither spaces in the tree's path nor a read-only tree matter. --no-includes: the functions are judged
-by what they call, not by types.
+"*" in SmPL marks a matching line, and spatch prints a diff in which the marked lines are removed. Unlike scripts in SmPL,
+this needs no Python or OCaml on the machine. spatch runs on copies in a temporary folder, so that .cocciconfig in the tree
+or the user's home has no effect, and a read-only tree or one with spaces in its path does no harm. --no-includes: the rules
+look at calls, not at types.
 """
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from lab.status.report import CannotSay, Decided
 
 PROGRAM = "spatch"
 TIME_LIMIT = 60
-# Two at a time keep two cores busy without taking over a bigger machine.
+# How many spatch run in parallel: two keep a small machine busy, and leave a bigger one to its users.
 AT_ONCE = 2
-# The copy of the registers into the VMSA: a helper that every kernel has.
+# The function that copies the registers into the VMSA; every kernel has it.
 SYNC = "sev_es_sync_vmsa"
 HUNK = re.compile(r"@@ -([0-9]+)(?:,([0-9]+))?")
 PARSE_ERROR = re.compile(r'^ *= File "[^"]*", line ([0-9]+),', re.M)
@@ -34,7 +34,7 @@ DEFINED = re.compile(r"[^(]*\b([A-Za-z_][A-Za-z0-9_]*)[ \t]*(?:\(.*)?", re.A)
 
 
 def installed() -> bool:
-    """Is coccinelle there?"""
+    """Is coccinelle installed?"""
     return shutil.which(PROGRAM) is not None
 
 
@@ -46,11 +46,11 @@ class Question:
     file: str
     function: str
     helper: str = SYNC
-    # Switches on the rule's "virtual" of that name.
+    # The name of a "virtual" of the rule to switch on.
     virtual: str = ""
 
     def options(self) -> list[str]:
-        """The arguments that spatch gets for it."""
+        """spatch's arguments for the question."""
         words = ["-D", f"func={self.function}", "-D", f"helper={self.helper}"]
         return words + (["-D", self.virtual] if self.virtual else [])
 
@@ -72,7 +72,7 @@ class Marks:
         return sorted({number for number, _ in self.marked})
 
     def without(self, other: Marks) -> list[int]:
-        """The numbers that the other ones do not have."""
+        """The numbers that are not among the other marks, ascending."""
         return sorted({number for number, _ in self.marked} - set(other.lines()))
 
     @property
@@ -81,7 +81,7 @@ class Marks:
         return min((number for number, _ in self.marked), default=0)
 
     def text_at(self, line: int) -> str:
-        """The text of a line, fit to be printed; "" if it is not marked."""
+        """The printable text of a line; "" if the line is not marked."""
         text = next((text for number, text in self.marked if number == line), "").lstrip(" \t")
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -90,13 +90,13 @@ class Marks:
         return sorted({found[1] for _, text in self.marked if (found := DEFINED.fullmatch(text))})
 
     def defining(self, function: str) -> list[int]:
-        """The numbers of the lines that begin a definition of this function, as they come."""
+        """The numbers of the lines that begin a definition of this function, in order."""
         begin = re.compile(rf"(?:^|[^A-Za-z0-9_]){re.escape(function)}\s*(?:\(|$)")
         return [number for number, text in self.marked if begin.search(text)]
 
 
 def marks_of(diff: str) -> Marks:
-    """The removed lines of a diff without context: "@@ -12,2 +11,0 @@" announces two, from number 12 on."""
+    """The removed lines of a diff without context: "@@ -12,2 +11,0 @@" is followed by lines 12 and 13."""
     marked = []
     number = left = 0
     for line in diff.split("\n"):
@@ -109,7 +109,7 @@ def marks_of(diff: str) -> Marks:
 
 
 class Spatch:
-    """Coccinelle in a folder of its own, which goes away at the end."""
+    """Runs coccinelle in a temporary folder, which is removed at the end."""
 
     def __init__(self, rules: Path, processes: Processes) -> None:
         self._processes = processes
@@ -130,7 +130,7 @@ class Spatch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        # After a Ctrl-C no spatch runs on.
+        # After a Ctrl-C, stop all spatch.
         if error is not None and not isinstance(error, (CannotSay, Decided)):
             self._processes.stop_all(3.0)
         self._remove()
@@ -140,24 +140,25 @@ class Spatch:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self, name: str, text: str) -> None:
-        """Puts a file into the folder."""
+        """Writes a file into the folder."""
         try:
             (self._folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         except OSError as e:
             raise no_room(str(self._folder.parent), e) from e
 
     def ask(self, question: Question, source: str) -> Future[Marks]:
-        """Asks about a file of the tree, SOURCE. The result is CannotSay if the rule did not run: that is no "no"."""
+        """Asks a question; `source` names the file in messages. If the rule cannot run, the future raises CannotSay, since
+        no marks would mean "no"."""
         return self._pool.submit(self._answer, question, source)
 
     def ask_all(self, questions: Iterable[Question], source: str) -> list[Marks]:
-        """Asks all of them and waits for the answers."""
+        """Asks all questions, and waits for the answers."""
         return [answer.result() for answer in [self.ask(question, source) for question in questions]]
 
     def unreadable(self, file: str) -> Future[int | None]:
-        """The line at which spatch gives up reading, or None.
+        """The line at which spatch cannot parse the file, or None.
 
-        spatch leaves out the code that it cannot read, and no rule would find anything wrong there.
+        spatch skips code that it cannot parse, and the rules would find nothing there.
         """
         return self._pool.submit(self._parse, file)
 

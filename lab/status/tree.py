@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel tree: is it one, which version has it, and which of its files may have SNP's launch code?"""
+"""A kernel tree: checks that it is complete, and finds its version and the files that may have SNP's launch code."""
 from __future__ import annotations
 
 import os
@@ -13,14 +13,13 @@ KVM = "arch/x86/kvm"
 SEV = f"{KVM}/svm/sev.c"
 AMD_FILES = (SEV, f"{KVM}/svm/svm.c", f"{KVM}/svm.c")
 TARGET = "snp_launch_update_vmsa"
-# Text is good enough to say that there is no launch code: code cannot be without these words. Whether a file that has
-# them has the code is for the rules to say.
+# Launch code contains at least one of these words. A file with one of them may have launch code: the rules find out.
 WORDS = ("SNP_PAGE_TYPE_VMSA", TARGET, "SEV_CMD_SNP_LAUNCH_UPDATE")
 PARTS = ("Makefile with VERSION and PATCHLEVEL", "Kbuild", KVM)
 
 
 def read_text(path: Path) -> str:
-    """A file as text from which its bytes can be restored, whatever they are."""
+    """A file's text, with every byte preserved."""
     return path.read_bytes().decode("utf-8", "surrogateescape")
 
 
@@ -41,7 +40,7 @@ class Tree:
     version: str
 
     def since(self, major: int, minor: int) -> bool:
-        """Is it this version or a newer one? False if its version is not two numbers."""
+        """Is the tree of this version or a newer one? False if its version is not numeric."""
         if not (re.fullmatch("[0-9]+", self.major) and re.fullmatch("[0-9]+", self.minor)):
             return False
         return (int(self.major), int(self.minor)) >= (major, minor)
@@ -58,7 +57,7 @@ class Tree:
             raise CannotSay(f"cannot read {self.name}/{file}", "to do: check its permissions") from e
 
     def candidates(self) -> list[str]:
-        """The files of KVM that mention SNP's launch, in the order of their names. Links are not followed."""
+        """The files of KVM that contain one of WORDS, sorted by name. Links are not followed."""
         words = [word.encode() for word in WORDS]
         found = []
         for folder, _, names in os.walk(self.top / KVM):
@@ -72,7 +71,7 @@ class Tree:
 
 
 def has_makefile(folder: Path) -> bool:
-    """Is this folder's Makefile that of a kernel?"""
+    """Has the folder a kernel's Makefile?"""
     try:
         text = read_text(folder / "Makefile")
     except OSError:
@@ -100,7 +99,7 @@ def read_tree(name: str) -> Tree:
 
 
 def hint(top: Path) -> str:
-    """The likeliest remedy for a folder that is no complete kernel tree."""
+    """The hint for a folder that is no complete kernel tree."""
     if has_makefile(top) and not (top / KVM).is_dir():
         return ("it is a kernel tree without KVM for x86: complete the checkout (git sparse-checkout disable), "
                 "or unpack the whole source")

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The calls of kvm_lock_all_vcpus() whose shape the flow rules can follow: on
-// this function's own VM, the result tested at once, the failure branch leaving
-// for good. leak.cocci takes everything behind the test for "locked", so a call
-// of any other shape (result ignored, tested later, work inside if (!ret)) must
-// make the verdict "unknown" and nothing else.
+// Marks the calls of kvm_lock_all_vcpus() that the flow rules can follow: for the
+// function's own VM, with the result tested at once, and a failure branch that
+// leaves the function. leak.cocci takes all code after the test for "locked", so a
+// call of any other shape (result ignored, tested later, work inside if (!ret))
+// must make the verdict "unknown".
 
 @exists@
 identifier virtual.func;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Every kvm_unlock_all_vcpus() in "func".
+// Marks every kvm_unlock_all_vcpus() in "func".
 
 @exists@
 identifier virtual.func;

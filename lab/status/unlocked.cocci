@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Is there a way to the encryption with the vCPUs unlocked? Either from the
-// function's start without passing the lock, or from an unlock. The second holds
-// even when the lock is taken again in between: a vCPU that is encrypted already
-// must not run while the next one is measured.
+// Marks encryption that is reachable with the vCPUs unlocked: from the function's
+// start without passing the lock, or after an unlock. After an unlock it counts
+// even if the lock was taken again: a vCPU whose VMSA is encrypted must not run
+// while the next one is measured.
 
 @exists@
 identifier virtual.func, virtual.helper;
