@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Attestation of an SNP guest: the launch digest computed from files, and a report checked against it.
+"""Attestation of an SNP guest: computes the launch digest from files, and checks a report against it.
 
-Both modules are programs as well, and know nothing of the lab.
+Both modules can also be run as programs, and do not depend on the lab.
 """

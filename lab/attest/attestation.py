@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks an SNP attestation report: is it of this launch, for this request, signed with this key?
+"""Checks that an SNP attestation report belongs to a launch and a request, and is signed with a key.
 
 usage: attestation.py --digest HEX --report-data HEX --key PEM [--json FILE] REPORT
 
-REPORT has the 1184 bytes that the firmware gives: as they are, or in hex or base64, or in a log between the lines
-"-----BEGIN SNP REPORT-----" and "-----END SNP REPORT-----". What stands before the first of these lines, such as a
-console's prefix, may stand before each line between them. --digest is the launch digest (launch_digest.py);
---report-data is the data that the guest put into its request: bytes that are not given, of 64, are zero. PEM is a
-public key: the emulated host's property vcek-pem, or what `openssl x509 -pubkey -noout` prints for a chip's
+REPORT is a file with the firmware's 1184 bytes: binary, or in hex or base64, or in a log between the lines
+"-----BEGIN SNP REPORT-----" and "-----END SNP REPORT-----". If a prefix, such as a console's, precedes the first of
+these lines, it is also removed from the lines between them. --digest is the launch digest (launch_digest.py).
+--report-data is the data that the guest put into its request, filled up with zeros to 64 bytes. PEM is a file with a
+public key: the emulated host's property vcek-pem, or the output of `openssl x509 -pubkey -noout` for a chip's
 certificate.
 
 The output is a line for each check, then the verdict. The checks, by the table ATTESTATION_REPORT of the SNP ABI
 (56860):
   format       version 2 or later; signed, with ECDSA P-384 and SHA-384; VMPL 0 to 3
   measurement  at 0x90, 48 bytes
-  report data  at 0x50, 64 bytes: the report answers this request, and no older one
+  report data  at 0x50, 64 bytes: the report answers this request, not an older one
   signature    at 0x2a0: R and S, 72 bytes each, little-endian; zero from there to the end of the report. The
                signature covers everything before it; openssl verifies it.
 
@@ -49,11 +49,11 @@ BEGIN, END = "-----BEGIN SNP REPORT-----", "-----END SNP REPORT-----"
 
 
 class Usage(Exception):
-    """These arguments make no sense."""
+    """The arguments are wrong."""
 
 
 class Unusable(Exception):
-    """Nothing can be checked: what was expected, what was found, and what to do."""
+    """Nothing can be checked. The message says what was expected and found, the hint what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its problem, or None if it has passed; and what the report has there."""
+    """One check: its problem, or None if it has passed; and the value in the report."""
     name: str
     problem: str | None
     found: str
@@ -81,7 +81,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The fields of a report that the checks or a reader want."""
+    """The parsed fields of a report."""
     data: bytes
     version: int
     guest_svn: int
@@ -107,7 +107,7 @@ class Report:
         return self.data[SIGNED_LEN:]
 
     def fields(self) -> dict[str, int | str]:
-        """For the JSON."""
+        """The fields for the JSON."""
         d = self.data
         return {"version": self.version, "guest-svn": self.guest_svn, "policy": f"{self.policy:#x}", "vmpl": self.vmpl,
                 "signature-algorithm": self.algorithm,
@@ -121,7 +121,7 @@ class Report:
 
 
 def parse_report(data: bytes) -> Report:
-    """data: REPORT_LEN bytes."""
+    """Parses a report of REPORT_LEN bytes."""
     version, guest_svn, policy = struct.unpack_from("<IIQ", data, 0)
     vmpl, algorithm = struct.unpack_from("<II", data, 0x30)
     signing_key = struct.unpack_from("<I", data, 0x48)[0] >> 2 & 7
@@ -131,7 +131,7 @@ def parse_report(data: bytes) -> Report:
 # --- Reading -----------------------------------------------------------------------------------------
 
 def decode(text: str) -> bytes | None:
-    """The bytes that hex or base64 stands for; None if the text is neither."""
+    """Decodes hex or base64; None if the text is neither."""
     text = "".join(text.split())
     if re.fullmatch(r"([0-9A-Fa-f]{2})*", text):
         return bytes.fromhex(text)
@@ -142,12 +142,12 @@ def decode(text: str) -> bytes | None:
 
 
 def armoured(text: str, name: str) -> str:
-    """The text between the two lines, without the prefix that the first has."""
+    """The text between the BEGIN and END lines, without the prefix of the BEGIN line."""
     lines = text.splitlines()
     begins = [i for i, line in enumerate(lines) if BEGIN in line]
     if len(begins) != 1:
         raise Unusable(f"{name}: expected one report, found {len(begins)} lines with {BEGIN}",
-                       "cut out the one that is meant")
+                       "keep only the report to check")
     prefix = lines[begins[0]].split(BEGIN)[0]
     body: list[str] = []
     for line in lines[begins[0] + 1:]:
@@ -166,7 +166,7 @@ def read(path: Path) -> bytes:
 
 
 def read_report(path: Path) -> bytes:
-    """The report's bytes, in whichever form the file has them."""
+    """The report's bytes, from a file in any of the accepted forms."""
     data: bytes | None = read(path)
     assert data is not None
     found = f"{len(data)} bytes"
@@ -176,16 +176,16 @@ def read_report(path: Path) -> bytes:
         found += ", which are neither hex nor base64" if data is None else f", for {len(data)} bytes"
     if data is None or len(data) != REPORT_LEN:
         raise Unusable(f"{path}: expected a report of {REPORT_LEN} bytes, or hex or base64 for as many, found {found}",
-                       "in a log, other messages may stand between the BEGIN and END lines: take them out")
+                       "in a log, remove other messages between the BEGIN and END lines")
     return data
 
 
 # --- The signature -----------------------------------------------------------------------------------
 
 def openssl(*words: str | Path) -> tuple[int, str]:
-    """openssl's status and what it printed."""
+    """Runs openssl. Returns its exit status and output."""
     try:
-        # The user's configuration has no say in a verification.
+        # The user's configuration must not influence the verification.
         p = subprocess.run(["openssl", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, env={**os.environ, "OPENSSL_CONF": os.devnull}, check=False)
     except OSError as e:
@@ -194,28 +194,28 @@ def openssl(*words: str | Path) -> tuple[int, str]:
 
 
 def check_key(path: Path) -> None:
-    """Raises Unusable if no key in the file could have signed: that would look like a wrong signature."""
+    """Raises Unusable if the file has no P-384 key: openssl would only report a wrong signature."""
     read(path)
     status, text = openssl("pkey", "-pubin", "-in", path, "-noout", "-text")
     if status or "secp384r1" not in text:
         found = re.search(r"ASN1 OID: *(\S+)", text) or re.search(r"(Public-Key: .*)", text)
         raise Unusable(f"{path}: expected a public key on P-384 (secp384r1), in PEM, found "
                        f"{'none' if status else found[1] if found else 'another'}",
-                       "`openssl x509 -pubkey -noout -in FILE` prints that of a certificate")
+                       "`openssl x509 -pubkey -noout -in FILE` prints the key of a certificate")
 
 
 def der(*numbers: int) -> bytes:
-    """A SEQUENCE of two INTEGERs (X.690) of at most 48 bytes: each length fits into one byte."""
+    """Encodes two numbers of at most 48 bytes as a SEQUENCE of INTEGERs (X.690); each length fits into one byte."""
     body = b""
     for n in numbers:
-        # A leading zero where the highest bit would make the number negative.
+        # Add a leading zero if the highest bit would make the number negative.
         data = n.to_bytes(n.bit_length() // 8 + 1, "big")
         body += bytes([2, len(data)]) + data
     return bytes([0x30, len(body)]) + body
 
 
 def signature_problem(report: Report, key: Path) -> str | None:
-    """None if the key's owner has signed the report."""
+    """The problem with the report's signature; None if the key verifies it."""
     check_key(key)
     numbers = [report.signature[i * NUMBER_LEN:(i + 1) * NUMBER_LEN] for i in range(2)]
     if any(report.signature[2 * NUMBER_LEN:]) or any(any(n[P384_BYTES:]) for n in numbers):
@@ -253,8 +253,9 @@ def difference(expected: bytes, found: bytes) -> str | None:
 
 
 def check_report(data: bytes, digest: bytes, report_data: bytes, key: Path) -> list[Check]:
-    """data: REPORT_LEN bytes; digest: launch_digest()'s; report_data: what the guest asked with, up to 64 bytes;
-    key: a file with a public key in PEM. Raises Unusable for a key that cannot be, or without openssl."""
+    """Runs all checks. data: REPORT_LEN bytes; digest: from launch_digest(); report_data: the data in the guest's request,
+    up to 64 bytes; key: a file with a public key in PEM. Raises Unusable if the key is of a wrong kind, or without
+    openssl."""
     report = parse_report(data)
     about = f"version {report.version}, VMPL {report.vmpl}, policy {report.policy:#x}, " \
             f"guest SVN {report.guest_svn}, {SIGNING_KEYS.get(report.signing_key)}"
@@ -292,7 +293,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     args = p.parse_args(words)
     if args.help:
         return args
-    # A check without its argument would pass, and nobody would notice.
+    # All are required: otherwise a check without its argument would pass unnoticed.
     if None in (args.digest, args.report_data, args.key, args.report):
         raise Usage("expected --digest HEX, --report-data HEX, --key PEM and REPORT")
     args.digest = hex_argument("--digest", args.digest, MEASUREMENT_LEN, MEASUREMENT_LEN)

@@ -6,32 +6,32 @@ usage: launch_digest.py --firmware FILE --vcpus N (--cpu-model NAME | --vcpu-sig
                         [--kernel FILE [--initrd FILE] [--append STRING]] [--guest-features N]
                         [--host-mce on|off] [--steps]
 
-The digest is that of a guest which QEMU 10.0 or later launches with -object sev-snp-guest, with the firmware in one
-file (-bios, or pflash unit 0) and without an IGVM file. --kernel means kernel-hashes=on; without it, kernel-hashes=off.
---vcpu-sig is EAX of CPUID leaf 1, for a CPU model that is not known here. The output is 96 hex digits. --steps also
-prints, on standard error, the digest after each step: two launches that differ do so from one of these steps on.
+The guest is one that QEMU 10.0 or later launches with -object sev-snp-guest, with the firmware in one file (-bios, or
+pflash unit 0) and without an IGVM file. --kernel means kernel-hashes=on; without it, kernel-hashes=off. --vcpu-sig is
+EAX of CPUID leaf 1, for a CPU model that --cpu-model does not know. The output is 96 hex digits. --steps also prints the
+digest after each step on standard error: the first different step shows where two launches differ.
 
-Where the rules come from:
+The sources of the rules:
 - The digest starts as 48 zero bytes. Each page of 4 KB replaces it by the SHA-384 of a PAGE_INFO, which contains the
   digest before it (SNP ABI, 56860, SNP_LAUNCH_UPDATE). Only NORMAL and VMSA pages are measured with their contents; the
   host and the chip fill in the CPUID page and the secrets page, which are measured by type and address alone.
-- The order. QEMU queues the firmware when it loads it (x86_firmware_configure()) and the sections of its metadata
-  when the VM starts (sev_snp_launch_finish() in target/i386/sev.c), and then works through the queue. KVM splits
-  each range into pages of 4 KB, in ascending order (sev_gmem_post_populate()).
-- The firmware ends at 4 GB. 32 bytes before its end is the foot of a table that is read backwards: data, length of
-  the whole entry, GUID (hw/i386/pc_sysfw_ovmf.c; edk2, OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm).
+- The order: QEMU queues the firmware when it loads the file (x86_firmware_configure()), and the sections of the
+  firmware's metadata when the VM starts (sev_snp_launch_finish() in target/i386/sev.c). Then it works through the queue.
+  KVM splits each range into pages of 4 KB, in ascending order (sev_gmem_post_populate()).
+- The firmware ends at 4 GB. A table ends 32 bytes before that, and is read backwards: data, length of the whole entry,
+  GUID (hw/i386/pc_sysfw_ovmf.c; edk2, OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm).
 - The metadata: "ASEV", length, version, number of sections; each section has an address, a length and a type (edk2,
-  OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm). QEMU treats a type that it does not know as memory to be zeroed.
-- The kernel hashes: SHA-256 of the command line with its zero byte, of the initrd (or of nothing), and of the kernel's
-  file as it is, since x86_load_linux() in hw/i386/x86-common.c does not touch the header for an SEV guest. The rest of
-  their page is zero; the firmware's table says at which offset in the page they are.
-- The vCPUs. QEMU sets the reset state (x86_cpu_reset_hold() in target/i386/cpu.c; CS:RIP of all but the first come
-  from the firmware, sev_es_set_reset_vector()). sev_es_sync_vmsa() in arch/x86/kvm/svm/sev.c makes a VMSA of it when
-  LAUNCH_FINISH goes through the vCPUs. KVM adds EFER.SVME, the SNP bit of SEV_FEATURES, and CR4.MCE if the host
-  itself runs with it (svm_set_cr4()): a host kernel without CONFIG_X86_MCE does not (--host-mce off). KVM
-  clears CD and NW of CR0 (svm_set_cr0()). The layout is that of the APM (24593), table B-4.
+  OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm). QEMU treats a section of an unknown type as memory to be zeroed.
+- The kernel hashes: SHA-256 of the command line with its zero byte, of the initrd (or of an empty file), and of the
+  unmodified kernel file, since x86_load_linux() in hw/i386/x86-common.c does not change the header for an SEV guest.
+  The firmware's table has their offset in a page; the rest of the page is zero.
+- The vCPUs: QEMU sets the reset state (x86_cpu_reset_hold() in target/i386/cpu.c); CS:RIP of all vCPUs but the first
+  come from the firmware (sev_es_set_reset_vector()). sev_es_sync_vmsa() in arch/x86/kvm/svm/sev.c copies the state into a
+  VMSA during LAUNCH_FINISH. KVM sets EFER.SVME, the SNP bit of SEV_FEATURES, and CR4.MCE if the host runs with that bit
+  (svm_set_cr4()), which a host kernel without CONFIG_X86_MCE does not (--host-mce off). KVM clears CD and NW of CR0
+  (svm_set_cr0()). The layout is in the APM (24593), table B-4.
 
-Exit status: 0, 2 usage, 3 if no such guest can be launched from a file.
+Exit status: 0 success, 2 usage, 3 if QEMU could not launch such a guest from these files.
 """
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MAX_VCPUS = 4096            # KVM_MAX_NR_VCPUS at most
 
 
 class PageType(IntEnum):
-    """SNP ABI, PAGE_TYPE."""
+    """PAGE_TYPE of the SNP ABI."""
     NORMAL = 1
     VMSA = 2
     ZERO = 3
@@ -84,10 +84,10 @@ HASH_CMDLINE = uuid.UUID("97d02dd8-bd20-4c94-aa78-e7714d36ab2a")
 HASH_INITRD = uuid.UUID("44baf731-3a2f-4bd7-9af1-41e29169781d")
 HASH_KERNEL = uuid.UUID("4de79437-abd2-427f-b835-d5b172d2045b")
 AFTER_TABLE = 32
-ENTRY_FOOT = 2 + 16         # the entry's length and GUID, behind its data
+ENTRY_FOOT = 2 + 16         # an entry's length and GUID, after its data
 METADATA_HEADER, METADATA_SECTION = 16, 12
 
-# Family, model and stepping of QEMU's models (target/i386/cpu.c); their versions (-v2) differ in other things.
+# Family, model and stepping of QEMU's models (target/i386/cpu.c). All versions of a model (-v2) have the same.
 CPU_MODELS = {"EPYC": (23, 1, 2), "EPYC-IBPB": (23, 1, 2), "EPYC-Rome": (23, 49, 0), "EPYC-Milan": (25, 1, 1),
               "EPYC-Genoa": (25, 17, 0), "EPYC-Turin": (26, 0, 0)}
 
@@ -97,11 +97,11 @@ BSP_RESET = 0xfffffff0
 
 
 class Usage(Exception):
-    """QEMU would not take these arguments."""
+    """The arguments are wrong."""
 
 
 class Unusable(Exception):
-    """No such guest can be launched from a file: what was expected, what was found, and what to do."""
+    """QEMU could not launch a guest from a file. The message says what was expected and found, the hint what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -116,7 +116,7 @@ class Section(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A range that QEMU hands to KVM, and the digest after it."""
+    """A range that QEMU gives to KVM to measure, and the digest after that."""
     what: str
     page_type: PageType
     gpa: int
@@ -129,7 +129,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Firmware:
-    """A firmware's image, what its metadata says, and where the vCPUs start but for the first."""
+    """A firmware's image, its table and metadata, and the reset address of all vCPUs but the first."""
     name: str
     data: bytes
     table: dict[uuid.UUID, bytes]
@@ -143,7 +143,7 @@ class Firmware:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The input of kernel-hashes=on: the kernel's file, the initrd, the command line without its zero byte."""
+    """The input for kernel-hashes=on: kernel file, initrd, and command line without its zero byte."""
     kernel: bytes
     initrd: bytes = b""
     cmdline: bytes = b""
@@ -168,7 +168,7 @@ def unusable(name: str, text: str) -> Unusable:
 
 
 def parse_firmware(data: bytes, name: str = "the firmware") -> Firmware:
-    """Raises Unusable if QEMU could not launch an SNP guest from it."""
+    """Parses a firmware image. Raises Unusable if QEMU could not launch an SNP guest with it."""
     if not data or len(data) % PAGE or len(data) >= END_OF_FIRMWARE:
         raise Unusable(f"{name}: expected a firmware image, a multiple of {PAGE} bytes, found {len(data)} bytes",
                        "a part of the file may be missing: copy it again")
@@ -181,7 +181,7 @@ def parse_firmware(data: bytes, name: str = "the firmware") -> Firmware:
 
 
 def parse_table(data: bytes, name: str) -> dict[uuid.UUID, bytes]:
-    """{GUID: data}; of two entries with one GUID, that nearer to the foot: QEMU finds it first."""
+    """Parses the table as {GUID: data}. Of two entries with the same GUID, the one nearer to the end counts, as in QEMU."""
     end = len(data) - AFTER_TABLE
     length, guid = struct.unpack_from("<H16s", data, end - ENTRY_FOOT)
     if uuid.UUID(bytes_le=guid) != TABLE_FOOTER:
@@ -201,7 +201,7 @@ def parse_table(data: bytes, name: str) -> dict[uuid.UUID, bytes]:
 
 
 def table_words(table: dict[uuid.UUID, bytes], guid: uuid.UUID, n: int, what: str, name: str) -> tuple[int, ...]:
-    """The first n numbers of an entry, of 32 bits each."""
+    """The first n 32-bit numbers of an entry."""
     if guid not in table:
         raise unusable(name, f"expected {what} in its GUID table ({guid}), found none")
     data = table[guid]
@@ -240,7 +240,7 @@ def check_sections(sections: tuple[Section, ...], firmware_gpa: int, name: str) 
 
 
 def hashes_offset(firmware: Firmware) -> int:
-    """Where in its page the table of hashes starts."""
+    """The offset of the table of hashes in its page."""
     base, size = table_words(firmware.table, HASH_TABLE_AREA, 2, "a table for kernel hashes", firmware.name)
     pages = [s for s in firmware.sections if s.kind == SECTION_KERNEL_HASHES]
     if len(pages) != 1:
@@ -253,7 +253,7 @@ def hashes_offset(firmware: Firmware) -> int:
     return base % PAGE
 
 
-# --- What is measured --------------------------------------------------------------------------------
+# --- The measured contents ---------------------------------------------------------------------------
 
 def hash_table(kernel: Kernel) -> bytes:
     """QEMU's table of the three hashes, padded to 16 bytes."""
@@ -265,7 +265,7 @@ def hash_table(kernel: Kernel) -> bytes:
 
 
 def vmsa(reset: int, signature: int, features: int, cr4: int) -> bytes:
-    """A vCPU's VMSA, as LAUNCH_FINISH encrypts it."""
+    """A vCPU's VMSA before LAUNCH_FINISH encrypts it."""
     page = bytearray(PAGE)
 
     def segment(offset: int, selector: int, attributes: int, base: int = 0) -> None:
@@ -299,16 +299,16 @@ def vmsa(reset: int, signature: int, features: int, cr4: int) -> bytes:
 # --- The digest --------------------------------------------------------------------------------------
 
 def extend(digest: bytes, page_type: PageType, gpa: int, contents: bytes | None = None) -> bytes:
-    """The digest after one more page, which is measured with its contents if they are given."""
+    """The digest after one more page. Without contents, only the page's type and address are measured."""
     measured = bytes(DIGEST_LEN) if contents is None else hashlib.sha384(contents).digest()
-    # IMI and the permissions of VMPL 1 to 3, behind the type, are zero: neither QEMU nor KVM sets them.
+    # After the type, IMI and the permissions of VMPL 1 to 3 are zero: neither QEMU nor KVM sets them.
     info = digest + measured + struct.pack("<HB5xQ", PAGE_INFO_LEN, page_type, gpa)
     assert len(info) == PAGE_INFO_LEN and (contents is None or len(contents) == PAGE)
     return hashlib.sha384(info).digest()
 
 
 def ranges(launch: LaunchInput) -> Iterator[tuple[str, PageType, int, int, bytes | None]]:
-    """The updates that QEMU hands to KVM, in its order: kind, type, address, length, contents if they are measured."""
+    """The ranges that QEMU gives to KVM, in order: name, type, address, length, and contents if they are measured."""
     firmware = launch.firmware
     hashes = None if launch.kernel is None else bytes(hashes_offset(firmware)) + hash_table(launch.kernel)
     yield "firmware", PageType.NORMAL, firmware.gpa, len(firmware.data), firmware.data
@@ -332,7 +332,7 @@ def launch_steps(launch: LaunchInput) -> Iterator[Step]:
 
 
 def launch_digest(launch: LaunchInput) -> bytes:
-    """The 48 bytes that the firmware must have measured. Raises Unusable if the firmware has no place for hashes."""
+    """The launch digest, 48 bytes. Raises Unusable if the firmware has no place for the kernel hashes."""
     *_, last = launch_steps(launch)
     return last.digest
 
@@ -340,7 +340,7 @@ def launch_digest(launch: LaunchInput) -> bytes:
 # --- From files and names ----------------------------------------------------------------------------
 
 def cpu_signature(family: int, model: int, stepping: int) -> int:
-    """EAX of CPUID leaf 1 (AMD, 25481): the family above 15 and the upper half of the model have fields apart."""
+    """EAX of CPUID leaf 1 (AMD, 25481). A family above 15, and the upper half of the model, use extra fields."""
     return max(family - 15, 0) << 20 | model >> 4 << 16 | min(family, 15) << 8 | (model & 15) << 4 | stepping
 
 
@@ -364,7 +364,7 @@ def read_firmware(path: Path) -> Firmware:
 
 
 def read_kernel(path: Path) -> bytes:
-    """A bzImage. QEMU loads other kernels in other ways, without hashes, and ends in an assertion."""
+    """Reads a bzImage; raises Unusable for other kernels. QEMU would load them without hashes, and fail an assertion."""
     data = read(path)
     if data[0x202:0x206] != b"HdrS":
         raise Unusable(f"{path}: expected a bzImage, with HdrS at 0x202, found {data[0x202:0x206]!r}",
@@ -377,7 +377,7 @@ def read_kernel(path: Path) -> bytes:
 
 
 def measured_kernel(kernel: Path, initrd: Path | None = None, append: str = "") -> Kernel:
-    """The files that QEMU gets with -kernel and -initrd, and its -append."""
+    """Reads the files of QEMU's -kernel and -initrd; `append` is QEMU's -append."""
     data = b"" if initrd is None else read(initrd)
     return Kernel(read_kernel(kernel), data, os.fsencode(append))
 
