@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What does LAUNCH_FINISH cost, with so many vCPUs? L1's init runs this test program. It needs no library, so that
- * a measurement builds the kernel and this file and nothing else.
+ * Measures the cost of LAUNCH_FINISH by the number of vCPUs. L1's init runs this program. It needs no library, so that
+ * only the kernel and this file have to be built.
  *
  * usage: finish TURNS MOST
  *
  * For 1, 2, 4, … MOST vCPUs it launches an SNP VM without memory TURNS times, and once before that to warm up
- * (turn 0). It measures the one ioctl by the time stamp counter, which counts the instructions of all CPUs under
- * QEMU's -icount shift=0, and prints "bench: vcpus=N turn=N ticks=N" for each; lab/judge/bench.py reads these lines.
+ * (turn 0). It measures the ioctl LAUNCH_FINISH by the time stamp counter, which under QEMU's -icount shift=0 counts the
+ * instructions of all CPUs, and prints "bench: vcpus=N turn=N ticks=N" for each launch, for lab/judge/bench.py.
  *
- * Exit status: 0, or 1 if a launch fails, or 4 where there is no SNP.
+ * Exit status: 0 success, 1 a launch failed, 4 there is no SNP.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -56,8 +56,8 @@ static uint64_t nanoseconds(clockid_t clock)
 }
 
 /*
- * Until a tick is over, and the work that it makes: the next one is far away then. What is left of it disturbs some
- * launches, and not all.
+ * Waits until a tick and the work that it causes are over, so that the next tick is far away. Left-over work disturbs
+ * only some of the launches.
  */
 static void wait_for_tick(void)
 {
@@ -126,12 +126,12 @@ int main(int argc, char *argv[])
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	sev_fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
 	if (kvm < 0 || sev_fd < 0 || !(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) & (1 << KVM_X86_SNP_VM))) {
-		printf("# SKIP no SNP: /dev/kvm, /dev/sev and KVM's VM type are wanted\n");
+		printf("# SKIP no SNP: expected /dev/kvm, /dev/sev and KVM's VM type for SNP\n");
 		return SKIP;
 	}
 	if (setrlimit(RLIMIT_NOFILE, &files))
 		die("setrlimit");
-	/* No turn is to differ because of where it runs. */
+	/* Run every turn on the same CPU. */
 	CPU_ZERO(&cpus);
 	CPU_SET(0, &cpus);
 	if (sched_setaffinity(0, sizeof(cpus), &cpus))

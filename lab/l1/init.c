@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * L1's init: mounts, loads KVM, runs the tests that the kernel's command line names, reports each as
- * KTAP on the second serial port while the kernel's log goes to the first, powers off.
+ * L1's init: mounts file systems, loads KVM, runs the tests that the kernel's command line names, and
+ * powers off. It reports the results as KTAP on the second serial port; the first has the kernel's log.
  *
- * Command line: snplab.tests=NAME,NAME,...   "kunit" is every KUnit suite that ran when the modules
+ * Command line: snplab.tests=NAME,NAME,...   "kunit" means all KUnit suites, which ran when the modules
  *                                            were loaded; another name is a program in /tests, with
- *                                            arguments behind colons: NAME:-n:200
+ *                                            arguments after colons: NAME:-n:200
  *                                            "@FILE": the names are in /tests/FILE, one a line (the
  *                                            kernel's command line has room for 2,047 characters)
  *               snplab.timeout=SECONDS       for each test (default 120)
@@ -55,7 +55,7 @@ static void mount_one(const char *type, const char *where, unsigned long flags)
 static void power_off(void)
 {
 	fflush(report);
-	/* The port's FIFO would be lost otherwise. */
+	/* Otherwise text in the port's FIFO would be lost. */
 	fsync(fileno(report));
 	sync();
 	reboot(RB_POWER_OFF);
@@ -63,7 +63,7 @@ static void power_off(void)
 		pause();
 }
 
-/* Returns a copy of the kernel's command line that the caller may take apart. The next call overwrites it. */
+/* Returns a copy of the kernel's command line that the caller may modify. The next call overwrites it. */
 static char *cmdline(void)
 {
 	static char line[8192], copy[8192];
@@ -79,7 +79,7 @@ static char *cmdline(void)
 	return strcpy(copy, line);
 }
 
-/* The value of name= on the kernel's command line, or NULL. */
+/* Returns the value of name= on the kernel's command line, or NULL. */
 static char *cmdline_value(const char *name)
 {
 	size_t len = strlen(name);
@@ -92,8 +92,8 @@ static char *cmdline_value(const char *name)
 }
 
 /*
- * Collects a module's parameters, "NAME.PARAMETER=VALUE" on the kernel's command line, as modprobe would pass
- * them on. As there, dashes and underscores in the name are the same.
+ * Collects a module's parameters, "NAME.PARAMETER=VALUE", from the kernel's command line, as modprobe does. As in
+ * modprobe, dashes and underscores in the name are the same.
  */
 static void module_options(const char *module, char *options, size_t size)
 {
@@ -116,7 +116,7 @@ static void module_options(const char *module, char *options, size_t size)
 	}
 }
 
-/* Loads the modules that /lib/modules/order lists; reports one that cannot be loaded, and goes on. */
+/* Loads the modules that /lib/modules/order lists. If one cannot be loaded, reports that and goes on. */
 static void load_modules(void)
 {
 	char name[128], path[256], options[1024];
@@ -139,7 +139,7 @@ static void load_modules(void)
 	fclose(order);
 }
 
-/* The address at which the kernel has put a section of a module, or NULL. */
+/* Returns the address of a section of a loaded module, or NULL. */
 static const char *section_address(const char *module, const char *section)
 {
 	static char address[32];
@@ -157,7 +157,7 @@ static const char *section_address(const char *module, const char *section)
 	return address[0] ? address : NULL;
 }
 
-/* For each module the line that gdb takes; then time for the lab to stop this machine before a test begins. */
+/* Prints gdb's line for each module, then gives the lab time to stop this machine before a test begins. */
 static void tell_debugger(void)
 {
 	static const char * const more[] = { ".data", ".rodata", ".bss" };
@@ -190,8 +190,8 @@ static void tell_debugger(void)
 }
 
 /*
- * Copies one KUnit suite's results, indented as a subtest. Returns 0 if its last line says ok,
- * KSFT_SKIP if it says that all was skipped, 1 otherwise (a suite that never ran says nothing).
+ * Copies one KUnit suite's results, indented as a subtest. Returns 0 if its last result is ok,
+ * KSFT_SKIP if all of it was skipped, 1 otherwise (a suite that never ran has no result).
  */
 static int copy_suite(const char *suite)
 {
@@ -220,7 +220,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char * const *)a, *(char * const *)b);
 }
 
-/* Every suite's results. No suite at all is a failure: it was asked for. */
+/* Copies the results of all KUnit suites. No suite at all is a failure, as "kunit" was among the tests. */
 static int run_kunit(char *reason, size_t size)
 {
 	char *suites[MAX_TESTS];
@@ -257,7 +257,7 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Passes on a line that the test prints; keeps the text behind "# SKIP", or the last line, as the reason. */
+/* Reports a line that the test prints. Keeps the text after "# SKIP", or else the last line, as the reason. */
 static void pass_on(char *line, char *reason, size_t size)
 {
 	char *skip = strstr(line, "# SKIP");
@@ -270,7 +270,7 @@ static void pass_on(char *line, char *reason, size_t size)
 		snprintf(reason, size, "\1%s", line);
 }
 
-/* Runs /tests/NAME[:ARGUMENT]... for at most timeout seconds. Returns its kselftest status; 124 for the time-out. */
+/* Runs /tests/NAME[:ARGUMENT]... for at most timeout seconds. Returns its kselftest status, or 124 for a time-out. */
 static int run_program(const char *name, int timeout, char *reason, size_t size)
 {
 	char path[256], line[1024], data[512], *argv[MAX_ARGS + 1] = { NULL }, *save, *c;
@@ -311,7 +311,7 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 		struct pollfd p = { .fd = fds[0], .events = POLLIN };
 		double left = end - now();
 
-		/* After the program's end read only what is in the pipe: a stuck child may keep it open for ever. */
+		/* After the program's end, don't wait for more output: a stuck child may keep the pipe open for ever. */
 		if (!ended)
 			ended = waitpid(pid, &status, WNOHANG) == pid;
 		r = ended ? poll(&p, 1, 0) : left > 0 ? poll(&p, 1, left < 0.1 ? left * 1000 + 1 : 100) : 0;
@@ -340,9 +340,9 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	}
 	close(fds[0]);
 	/*
-	 * A program may close its output and go on: wait for it as well, for as long as the test
-	 * has left. A task that does not even die of SIGKILL sits in the kernel: do not wait for
-	 * it, so that the hang becomes a report.
+	 * A program may close its output and go on: wait for its end until the time-out. A task that
+	 * does not even die of SIGKILL is stuck in the kernel: don't wait for it, so that the hang is
+	 * reported.
 	 */
 	for (r = 0; !ended && waitpid(pid, &status, WNOHANG) == 0; usleep(10000)) {
 		if (!timed_out && now() < end)
@@ -370,7 +370,7 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	return WEXITSTATUS(status);
 }
 
-/* The names in /tests/NAME, one a line. Without them the plan is empty, and the run fails. */
+/* Returns the names in /tests/NAME, one a line. If there are none, the plan is empty, and the run fails. */
 static char *names_in_file(const char *name)
 {
 	static char names[MAX_TESTS * 64];
@@ -493,7 +493,7 @@ int main(void)
 		tests = cmdline_value("snplab.tests");
 		timeout = cmdline_value("snplab.timeout");
 		run_tests(tests ? tests : "", timeout && atoi(timeout) > 0 ? atoi(timeout) : 120);
-		/* No comment: every line that a test prints is passed on as one. */
+		/* Without "# ", which precedes every line that a test prints. */
 		fprintf(report, "snplab: end of tests\n");
 	}
 	power_off();
