@@ -1,28 +1,28 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Is this machine an SEV-SNP host on which sev_snp_launch_test can run? Looks at each prerequisite, runs the test,
-# prints what to mail. Stands alone: this file and the test's binary, a POSIX shell and small tools (busybox has
-# all of them) are enough, so that the machine that is tested needs no compiler and no network.
+# Checks whether this machine is an SEV-SNP host, runs sev_snp_launch_test on it, and prints a text to mail. The machine
+# needs only this file, the test's binary, a POSIX shell and small tools (busybox has all of them), but no compiler and
+# no network.
 #
 # usage: hw.sh --check | --binary FILE [--brief] [--force] [--timeout SEC] [--expect FILE] [--json FILE] [-- ARGUMENT...]
 #
-#   --check         look at the prerequisites, run nothing
-#   --binary FILE   the test, static: sev_snp_launch_test
-#   --brief         name only the prerequisites that are not as expected
-#   --force         run the test even though something is missing: a pass is then none, but SKIP
-#   --timeout SEC   for the whole test (default 600)
-#   --expect FILE   what is known to fail on this kernel, and what it says then: series/*/expect
-#   --json FILE     the verdict, machine-readable
-#   -- ARGUMENT...  for the test
+#   --check         only check the prerequisites
+#   --binary FILE   the test: sev_snp_launch_test, statically linked
+#   --brief         print only the prerequisites that are not as expected
+#   --force         run the test even if a prerequisite is missing: a pass then counts as SKIP
+#   --timeout SEC   time limit of the whole test (default 600)
+#   --expect FILE   the list of known failures on this kernel: series/*/expect
+#   --json FILE     write the verdict as JSON
+#   -- ARGUMENT...  arguments for the test
 #
-# Writes to nothing on the machine but a folder below TMPDIR, which it removes, and FILE of --json.
+# Writes only to a folder below TMPDIR, which it removes, and to FILE of --json.
 # Exit status: 0 pass (--check: nothing is missing), 1 the test failed or the kernel reported something, 2 usage,
 # 4 skipped: a prerequisite is missing, or the test skipped itself or all of its cases, 124 timed out.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
-# Another /proc, /sys, /dev, /boot and kernel log (ROOT/kernel.log): this script's own tests.
+# For tests of this script: a folder with another /proc, /sys, /dev, /boot and kernel log (kernel.log).
 root=${SNPLAB_HW_ROOT:-}
 
 check='' binary='' brief='' force='' expect='' limit=600 json=''
@@ -53,13 +53,13 @@ while [ $# -gt 0 ]; do
 	esac
 	shift 2
 done
-[ -n "$check$binary" ] || usage_error 'what is to be run? expected --binary FILE, or --check'
+[ -n "$check$binary" ] || usage_error 'expected --binary FILE or --check, found neither'
 if [ -n "$binary" ]; then
 	[ -f "$binary" ] || usage_error "--binary: no such file: $binary"
 	[ -x "$binary" ] || usage_error "--binary: $binary cannot be executed" "chmod +x $binary; is it on a file system mounted noexec?"
 	case $binary in */*) ;; *) binary=./$binary ;; esac
 fi
-# In a subshell: a redirection that fails ends a POSIX shell, where the command is ":".
+# In a subshell: if a redirection of ":" fails, a POSIX shell ends.
 if [ -n "$json" ] && ! (: >>"$json") 2>/dev/null; then
 	usage_error "--json: cannot write $json" 'name a file in a folder that is there'
 fi
@@ -106,26 +106,27 @@ missing() {
 	[ -n "$first_missing" ] || first_missing=$1
 	result missing "$@"
 }
-# Neither seen to be there nor seen to be missing: stops nothing.
+# A prerequisite that could not be checked. The test is run nevertheless.
 unknown() {
 	unknown=$((unknown + 1))
 	result unknown "$@"
 }
-# Not wrong, but good to know.
+# Information that is no prerequisite.
 note() { printf 'note     %s: %s\n' "$1" "$2"; }
 
-# --- Looking -----------------------------------------------------------------------------------
+# --- Reading the machine's state ---------------------------------------------------------------
 
 field() { sed -n "s/^$1[[:space:]]*: *//p" "$root/proc/cpuinfo" 2>/dev/null | head -n 1; }
 has_flag() { case " $flags " in *" $1 "*) ;; *) return 1 ;; esac; }
 has_bit() { [ $((0x$1 >> $2 & 1)) -eq 1 ]; }
 hex() { printf '0x%x' $((0x$1)); }
 
-# read_at FILE OFFSET BYTES UNIT: hexadecimal numbers of UNIT bytes each; nothing if it cannot be read.
+# read_at FILE OFFSET BYTES UNIT: prints hexadecimal numbers of UNIT bytes each; nothing if FILE cannot be read.
 read_at() { dd if="$1" bs="$3" count=1 skip="$2" iflag=skip_bytes 2>/dev/null | od -An -v -tx"$4"; }
-# msr NUMBER: 16 digits. The module msr has the file.
+# msr NUMBER: prints 16 digits. The module msr provides the file.
 msr() { read_at "$root/dev/cpu/0/msr" $(($1)) 8 8 | tr -d ' \n'; }
-# cpuid LEAF: EAX EBX ECX EDX. The module cpuid has the file. A leaf that is not there is another one's values.
+# cpuid LEAF: prints EAX EBX ECX EDX; nothing if there is no such leaf, for which the CPU would return another leaf's
+# values. The module cpuid provides the file.
 cpuid() {
 	# shellcheck disable=SC2046  # four words
 	set -- "$1" $(read_at "$root/dev/cpu/0/cpuid" $((0x80000000)) 16 4)
@@ -133,7 +134,7 @@ cpuid() {
 	read_at "$root/dev/cpu/0/cpuid" $(($1)) 16 4
 }
 
-# kernel_log FILE: what the kernel has said, as far as it can be had. True if it can.
+# kernel_log FILE: writes the kernel's log to FILE. False if the log cannot be read.
 kernel_log() {
 	if [ -n "$root" ]; then
 		cat "$root/kernel.log" >"$1" 2>/dev/null
@@ -141,13 +142,13 @@ kernel_log() {
 		dmesg >"$1" 2>/dev/null
 	fi || { : >"$1"; return 1; }
 }
-# Since the boot: the ring buffer of a machine that has been up for long has lost its beginning.
+# boot_log: gets the log since the boot. If the ring buffer has lost its beginning, journalctl may still have it.
 boot_log() {
 	kernel_log "$tmp/boot" && grep -q 'Linux version' "$tmp/boot" && return
 	[ -z "$root" ] && command -v journalctl >/dev/null && journalctl -q -k -b -o cat >"$tmp/journal" 2>/dev/null &&
 		grep -q 'Linux version' "$tmp/journal" && mv "$tmp/journal" "$tmp/boot"
 }
-# said PATTERN: the last such line, without its time.
+# said PATTERN: prints the last line of the boot's log that matches, without its time.
 said() { grep -E -- "$1" "$tmp/boot" | tail -n 1 | sed 's/^\(\[[^]]*\] *\)*//'; }
 
 version_at_least() { # FOUND MAJOR MINOR
@@ -395,14 +396,14 @@ check_firmware() {
 	elif [ -n "$api" ]; then
 		ok firmware "$want" "API $api"
 	elif [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" = Y ]; then
-		# ccp initialises no SNP firmware that is older.
+		# ccp does not initialise older SNP firmware.
 		ok firmware "$want" "no version in the kernel's log, but kvm_amd has initialised it"
 	else
 		unknown firmware "$want" "no version in the kernel's log" 'as root: dmesg | grep "API:"'
 	fi
 }
 
-# check_device PATH MODE HINT-IF-ABSENT: opened for real: rights are not a matter of mode bits alone.
+# check_device PATH MODE HINT-IF-ABSENT: opens the device, as mode bits alone do not decide who may.
 check_device() {
 	file=$root$1 want="$1, to be opened for $2"
 	if [ ! -c "$file" ]; then missing "$1" "$want" 'no such device' "$3"; return; fi
@@ -441,7 +442,7 @@ check_room() {
 	want='an ASID that no guest has'
 	capacity=$(sed -n 's/^sev_es //p' "$root/sys/fs/cgroup/misc.capacity" 2>/dev/null)
 	used=$(sed -n 's/^sev_es //p' "$root/sys/fs/cgroup/misc.current" 2>/dev/null)
-	# Most kernels and containers do not say; the test skips or fails by itself then.
+	# Most kernels and containers do not have these files; then the test itself skips or fails.
 	if [ -n "$capacity" ] && [ -n "$used" ]; then
 		if [ "$capacity" -gt "$used" ]; then ok 'free asids' "$want" "$((capacity - used)) of $capacity"; else
 			missing 'free asids' "$want" "$used of $capacity are in use" 'stop a guest with SEV-ES or SEV-SNP'
@@ -475,7 +476,7 @@ fi
 
 # --- The test ----------------------------------------------------------------------------------
 
-# The same list as lab/judge/kernel_log.py's, by which L1's kernel is judged; tests/test_hw_rules.py compares the two.
+# The same list as in lab/judge/kernel_log.py; tests/test_hw_rules.py compares the two.
 report='^(\[[^]]*\][[:space:]]*)?WARNING: |cut here|(^|[^A-Za-z0-9_])BUG[: ]|kernel BUG at|KASAN|KCSAN|UBSAN|general protection fault|'\
 'Oops: |\[#[0-9]+\]|unable to handle|INFO: task .* blocked|INFO: possible|INFO: suspicious RCU|'\
 'INFO: trying to register|INFO: lockdep is turned off|suspicious RCU usage|DEBUG_LOCKS_WARN_ON|DEAD LOCK|'\
@@ -484,7 +485,8 @@ report='^(\[[^]]*\][[:space:]]*)?WARNING: |cut here|(^|[^A-Za-z0-9_])BUG[: ]|ker
 'RMP fault|RMP violation|sleeping function called|Leaking PFN range|Leaked pages|'\
 'SEV: failed to .*(reclaim|release)|Failed to reclaim'
 
-# since BEFORE AFTER: the lines of AFTER that are new. Their number tells, until the ring buffer drops old ones.
+# since BEFORE AFTER: prints the new lines of AFTER. It counts lines; if the ring buffer has dropped old ones, it looks
+# for the last line of BEFORE.
 since() {
 	if [ "$(head -n 1 "$1")" = "$(head -n 1 "$2")" ]; then
 		tail -n +$(($(wc -l <"$1") + 1)) "$2"
@@ -494,8 +496,8 @@ since() {
 	awk -v last="$last" '{ line[NR] = $0; if ($0 == last) from = NR } END { for (i = from + 1; i <= NR; i++) print line[i] }' "$2"
 }
 
-children() { # PID: of it, and of theirs
-	# A process may go while it is read, which leaves half a line or none.
+children() { # PID: prints its children, their children, and so on
+	# A process may end while its file is read, which leaves a part of a line, or none.
 	cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\([0-9][0-9]*\) (.*) [A-Za-z] \([0-9][0-9]*\) .*/\1 \2/p' |
 		awk -v top="$1" '{ parent[$1] = $2 }
 			END { for (p in parent) for (q = p; q > 1 && q in parent; q = parent[q]) if (parent[q] == top) { print p; break } }'
@@ -504,7 +506,7 @@ kill_tree() { # PID SIGNAL
 	for pid in $(children "$1") "$1"; do kill -"$2" "$pid" 2>/dev/null; done
 	:
 }
-# Where a test that does not end waits, thread by thread: that is what a leaked lock looks like.
+# stacks PID: prints the stack of each thread of a test that does not end. A thread that waits for a leaked lock shows.
 stacks() {
 	for pid in $(children "$1"); do
 		for task in /proc/"$pid"/task/*; do
@@ -531,11 +533,11 @@ run_test() {
 		stacks "$job"
 		kill_tree "$job" KILL
 		sleep 1
-		[ -z "$(children "$job")" ] || echo 'some of it does not even die of SIGKILL: it is stuck in the kernel'
+		[ -z "$(children "$job")" ] || echo 'a process does not even die of SIGKILL: it is stuck in the kernel'
 		break
 	done
 	test_status=$(cat "$tmp/status" 2>/dev/null)
-	# What the test has left behind may hold the pipe: not waited for, for long.
+	# Processes that the test has left may keep the pipe open: wait only for a short time.
 	i=0
 	while [ ! -e "$tmp/shown" ] && [ $i -lt 10 ]; do nap; i=$((i + 1)); done
 	[ -e "$tmp/shown" ] || kill_tree "$shown" KILL
@@ -543,12 +545,12 @@ run_test() {
 }
 seconds() { sed 's/\..*//' /proc/uptime; }
 
-# No known failure says this, whatever else it says: the case hangs, or the kernel is stuck or has lost a thread.
-# lab/judge/expect.py has the same words; tests/test_hw_rules.py compares the two.
+# A case that prints this is no known failure: it hangs, or the kernel is stuck or has lost a thread.
+# lab/judge/expect.py has the same pattern; tests/test_hw_rules.py compares the two.
 never_known='did not (return|end|die)|left behind|cannot be killed|thread is gone|not run:|expected it to block|stopped waiting'
 
-# listed CASE: what the list has of it: the reason, and below it what the case must say then, an extended regular
-# expression.
+# listed CASE: prints the list's reason for a known failure, and on the next line its "says:", an extended regular
+# expression that the case's output must match.
 listed() {
 	[ -z "$expect" ] || start="$(basename "$binary") $1: known failure: " awk '
 		index($0, ENVIRON["start"]) == 1 { reason = substr($0, length(ENVIRON["start"]) + 1); mine = 1; next }
@@ -557,7 +559,7 @@ listed() {
 		END { print reason; print says }' "$expect"
 }
 
-# own_lines: for the Nth "not ok", what the test printed between the case's "#  RUN  " and that, in $tmp/own.N.
+# own_lines: writes the lines between a case's "#  RUN  " and its result, for the Nth "not ok", to $tmp/own.N.
 own_lines() {
 	awk -v start="$tmp/own." '
 		/^# +RUN  / { running = 1; own = ""; next }
@@ -566,8 +568,8 @@ own_lines() {
 		running { own = own $0 "\n" }' "$tmp/out"
 }
 
-# known_failures: takes from failed what the list has of it, and counts it in known; the rest is in $tmp/failed, each
-# with what keeps it from being known. What is in the list and passes is no error: this kernel may be ahead of the list.
+# known_failures: counts known failures in known, not in failed. The other failures go to $tmp/failed; a listed one with
+# the reason why it is not the known failure. A listed case may pass: this kernel may be newer than the list.
 known_failures() {
 	known=0 n=0
 	: >"$tmp/known"
@@ -586,9 +588,9 @@ known_failures() {
 		if [ -n "$worse" ]; then
 			:
 		elif [ -z "$says" ]; then
-			worse='the list has no "says:" for it, which is what it must say then'
+			worse='the list has no "says:" for it'
 		elif ! grep -aqE -e "$says" "$tmp/own.$n"; then
-			worse="expected that it says \"$says\", and it does not"
+			worse="expected \"$says\" in its output, found none"
 		fi
 		if [ -n "$worse" ]; then
 			printf '%s\n    known to fail (%s), but not in this way: %s\n' "$line" "$reason" "$worse" >>"$tmp/failed"
@@ -599,16 +601,16 @@ known_failures() {
 	done <"$tmp/all-failed"
 }
 
-# judge: from what the test printed and ended with, and what the kernel said: verdict, status, why.
+# judge: sets verdict, status and why from the test's output and exit status and the kernel's log.
 judge() {
-	# Results are at the beginning of a line; those of parts are indented.
+	# A case's result is at the beginning of a line; results of its parts are indented.
 	passed=$(grep -E '^ok ' "$tmp/out" | grep -cvE '# *SKIP')
 	skipped=$(grep -cE '^ok .*# *SKIP' "$tmp/out")
 	failed=$(grep -cE '^not ok ' "$tmp/out")
 	known_failures
 	plan=$(sed -n 's/^1\.\.\([0-9][0-9]*\).*/\1/p' "$tmp/out" | tail -n 1)
 	n_results=$((passed + skipped + failed + known))
-	# The status of a test of which nothing failed but what is known to.
+	# A test that ended with status 1 only because of known failures counts as ended with 0.
 	[ "$known" -eq 0 ] || [ "$failed" -gt 0 ] || [ "$test_status" != 1 ] || test_status=0
 	n_reports=$(wc -l <"$tmp/reports" | tr -d ' ')
 	if [ -n "$timed_out" ]; then
@@ -620,7 +622,7 @@ judge() {
 	elif [ "$test_status" -ne 0 ] || [ "$failed" -gt 0 ]; then
 		verdict=fail status=1 why="the test ended with status $test_status"
 	elif [ -z "$plan" ]; then
-		# To end with 0 is no result: so does a wrong program, or one that only lists its cases.
+		# Status 0 alone proves nothing: a wrong program, or one that only lists its cases, also ends with 0.
 		verdict=fail status=1 why='expected a TAP plan, found none'
 	elif [ "$plan" -ne "$n_results" ]; then
 		verdict=fail status=1 why="expected $plan results, found $n_results"
@@ -640,14 +642,15 @@ judge() {
 	if [ -n "$plan" ]; then counted="$passed passed, $failed failed, $skipped skipped$([ "$known" -eq 0 ] || echo ", $known failed as known")"; else counted="exit status ${test_status:-none}"; fi
 }
 
-# The name and the address that git has, or words to replace.
+# tester: prints git's name and address, or placeholders.
 tester() {
 	name=$(git config user.name 2>/dev/null) address=$(git config user.email 2>/dev/null)
 	printf '%s <%s>\n' "${name:-YOUR NAME}" "${address:-YOUR ADDRESS}"
 }
 dmi() { cat "$root/sys/class/dmi/id/$1" 2>/dev/null; }
 
-# To be pasted into a mail: what was tested, on what. No name of the machine, no number that only it has.
+# block: prints a text for a mail: the test, its result, the kernel and the machine, without the machine's name and
+# serial numbers.
 block() {
 	machine="$(dmi sys_vendor) $(dmi product_name)"
 	printf '\n--- to be pasted into a mail ---\n'
@@ -667,7 +670,7 @@ block() {
 	[ "$failed" -eq 0 ] || { echo 'failed'; head -n 20 "$tmp/failed" | sed 's/^/    /'; }
 	[ "$known" -eq 0 ] || { echo 'failed as known on this kernel'; sed 's/^/    /' "$tmp/known"; }
 	[ "$skipped" -eq 0 ] || { echo 'skipped'; grep -E '^ok .*# *SKIP' "$tmp/out" | head -n 20 | sed 's/^/    /'; }
-	# What failed was tested, too, but nobody wants that line then.
+	# No Tested-by for a failure: the tag means that the patch works.
 	if [ "$status" -eq 0 ]; then
 		printf '\nTested-by: %s\n' "$(tester)"
 	elif [ "$missing" -gt 0 ]; then
@@ -676,7 +679,7 @@ block() {
 	printf -- '--- end ---\n'
 }
 
-# finish VERDICT STATUS LINE: the last line, and all of it in the JSON.
+# finish VERDICT STATUS LINE: writes the JSON, prints the last line, and exits.
 finish() {
 	if [ -n "$json" ]; then
 		{
@@ -708,7 +711,7 @@ fi
 
 arguments=$*
 kernel_log "$tmp/before" || true
-printf 'running %s; what is known to go wrong on a kernel without the fix: docs/hardware.md\n\n' "$(basename "$binary")${arguments:+ $arguments}"
+printf 'running %s; docs/hardware.md says what can go wrong on a kernel without the fix\n\n' "$(basename "$binary")${arguments:+ $arguments}"
 run_test "$@"
 kernel_log "$tmp/after" || true
 since "$tmp/before" "$tmp/after" | grep -E -- "$report" >"$tmp/reports"
