@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Boots L1, and writes its logs to a folder for the judge.
 
-The kernel's log goes to the first serial port and into kernel.log, the tests' KTAP to the second and into ktap.log, a trace
-that L1's init prints there into trace.log.
-host.json has the emulated host's counts, host.log its messages, qemu.cmd QEMU's line. timed-out has the limit if it was not
-enough, not-booted the reason if QEMU ended by itself."""
+kernel.log: L1's first serial port, the kernel's log. ktap.log: the second, the tests' KTAP. trace.log: the trace that L1's
+init prints there too. host.json: the emulated host's counts. host.log: its messages. qemu.cmd: QEMU's command line.
+timed-out: the limit in seconds, if L1 exceeded it. not-booted: the reason, if QEMU ended by itself."""
 from __future__ import annotations
 
 import os
@@ -83,7 +82,7 @@ TRACE = "# trace: "
 
 
 class KtapLog:
-    """Writes L1's report into ktap.log, and hands each line on. A trace in it goes into trace.log alone."""
+    """Writes L1's report to ktap.log, and passes each line to `then`. Lines of a trace go to trace.log only."""
 
     def __init__(self, logs: Path, then: Callable[[str], None] = lambda line: None) -> None:
         logs.mkdir(parents=True, exist_ok=True)

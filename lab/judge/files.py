@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads the logs of a boot, whatever is in them, and writes files so that a reader never sees half a file."""
+"""Reads the logs of a boot, whatever they contain, and writes files atomically."""
 from __future__ import annotations
 
 import json
@@ -38,12 +38,12 @@ def versioned(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """An object as a file, whole."""
+    """Writes an object as JSON."""
     write_whole(path, json.dumps(data, indent=1) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """All of it or nothing, except to a pipe or a device, which stays one."""
+    """Replaces the file atomically; a pipe or a device is written to instead."""
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return

@@ -5,9 +5,9 @@
     # Subtest: sev_snp_launch_test       a program begins
     # # vCPU 1: said why                 init puts "# " before each line that the program prints
     # not ok 2 fixture.case              a case of the program
-    not ok 1 sev_snp_launch_test # ...   its result
-            ok 1 no_vcpu_is_no_error     a KUnit case: below its suite, above its parameters
-    snplab: end of tests                 all of them have run
+    not ok 1 sev_snp_launch_test # ...   the program's result
+            ok 1 no_vcpu_is_no_error     a KUnit case: indented deeper than its suite, less deep than its parameters
+    snplab: end of tests                 all programs have run
 """
 from __future__ import annotations
 

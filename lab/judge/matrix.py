@@ -144,7 +144,7 @@ def _table(tree: TreeResults) -> list[str]:
 
 
 def cell(result: MutantResult, layers: Sequence[str]) -> str:
-    """A mutant's cell. In brackets: caught by a layer that the header does not name."""
+    """A cell of the table; "(caught)" means that the header does not name the layer."""
     words = [result.layers[layer][0] for layer in layers if layer in result.layers]
     if "caught" in words:
         named = any(catcher.layer in layers and caught for catcher, caught in result.named)

@@ -9,10 +9,10 @@
  *                                            "@FILE": the names are in /tests/FILE, one a line (the
  *                                            kernel's command line has room for 2,047 characters)
  *               snplab.timeout=SECONDS       for each test (default 120)
- *               MODULE.PARAMETER=VALUE       for a module when it is loaded
- *               snplab.shell                 a shell on the console instead
- *               snplab.gdb                   says where the modules are, and waits for a debugger
- *               snplab.trace=NAME            traces KVM's locks while this one of the tests runs
+ *               MODULE.PARAMETER=VALUE       a parameter for a module
+ *               snplab.shell                 a shell on the console instead of the tests
+ *               snplab.gdb                   print the modules' addresses, and wait for a debugger
+ *               snplab.trace=NAME            trace KVM's locks while the test NAME runs
  *
  * A test program's exit status is its result, as kselftest has it: 0 ok, 4 skipped, others not ok.
  */

@@ -53,9 +53,9 @@ A header may name PROGRAM:CASE as in `run --test`, texts of lockdep, oops, stall
 errors: see lab/judge/mutants.py.
 
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
-  --tree TREE     only those of one tree: {', '.join(trees())}
-  --json FILE     the matrix, machine-readable
-  --html FILE     the matrix as a page, with what each layer saw
+  --tree TREE     only the mutants of one tree: {', '.join(trees())}
+  --json FILE     write the matrix as JSON
+  --html FILE     write the matrix as a page, with each layer's findings
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
 {common.OPTIONS}
