@@ -2,17 +2,17 @@
 /*
  * The GHCB page, and vCPUs that a guest starts itself.
  *
- * Can fail because: #VC or the GHCB page protocol does not carry a request or its answer (CPUID, port
- * I/O, MSRs, page state changes of several pages); RMPADJUST gives a permission that its caller has
- * not, or makes no VMSA; VMRUN does not load what the guest wrote into a VMSA, register by register,
- * runs one that is none, or keeps one in use that no vCPU runs any more.
+ * Fails if #VC or the GHCB page protocol loses a request or its answer (CPUID, port I/O, MSRs, page
+ * state changes of several pages); if RMPADJUST grants a permission that its caller lacks, or makes
+ * no VMSA; if VMRUN loads other registers than the guest wrote into the VMSA, runs a page that is no
+ * VMSA, or keeps a VMSA in use that no vCPU runs any more.
  *
- * vCPU 0 does the steps below in their order, and ends at the first that fails; vCPU 1 is what it
- * creates, destroys and creates again, as an operating system does to take a CPU offline and back.
+ * vCPU 0 takes the steps below in order and ends at the first that fails. It creates vCPU 1, destroys
+ * it and creates it again, as an operating system does to take a CPU offline and online.
  */
 #include "snp_guest.h"
 
-/* The GHCB page: what of its save area is used here. Each 8 bytes have a bit in the valid bitmap. */
+/* Fields of the GHCB page that this test uses. Each 8 bytes have a bit in the valid bitmap. */
 #define GHCB_RAX		0x1f8
 #define GHCB_RCX		0x308
 #define GHCB_RDX		0x310
@@ -33,7 +33,7 @@
 #define HV_FT_SNP		BIT_ULL(0)
 #define HV_FT_AP_CREATION	BIT_ULL(1)
 
-/* The VMSA, as the architecture lays it out. */
+/* Offsets in the VMSA (APM volume 2, appendix B). */
 #define VMSA_SEGMENT(n)		((n) * 16)
 #define VMSA_EFER		0x0d0
 #define VMSA_CR4		0x148
@@ -87,18 +87,18 @@ static const char * const steps[] = {
 };
 #define NR_STEPS	((int)ARRAY_SIZE(steps))
 
-/* Shared; a page for each vCPU. */
+/* A shared page for each vCPU. */
 struct ap_area {
 	struct snp_report report;
-	u64 done;			/* vCPU 0: the steps that are */
-	u32 cpuid[4];			/* what vCPU 0 found */
-	u64 out_value, in_value;	/* host: what it got and gave on TEST_PORT */
+	u64 done;			/* vCPU 0: number of steps done */
+	u32 cpuid[4];			/* vCPU 0: CPUID's answer */
+	u64 out_value, in_value;	/* host: values received and sent on TEST_PORT */
 	u64 runs;			/* vCPU 1: how often it was created */
-	u64 beats;			/* vCPU 1: goes up as long as it runs */
-	u64 stop;			/* vCPU 0 to vCPU 1 */
+	u64 beats;			/* vCPU 1: counts up while it runs */
+	u64 stop;			/* vCPU 0 tells vCPU 1 to end */
 };
 
-/* For the guest: addresses; written before the launch, so part of what is measured. */
+/* Addresses for the guest. The host writes them before the launch, so they are measured. */
 static struct {
 	struct ap_area *area[2];
 	u8 *ghcb;
@@ -111,7 +111,7 @@ static struct {
 	u64 tsc_per_second;
 } guest;
 
-/* What the #VC handler has seen. Private memory of vCPU 0's. */
+/* How many #VCs of each kind vCPU 0's handler has seen; in its private memory. */
 static u64 nr_vc_cpuid, nr_vc_ioio;
 
 #define GET(page, offset)	(*(volatile u64 *)((page) + (offset)))
@@ -159,7 +159,8 @@ static void handle_vc(struct ex_regs *regs)
 	case SNP_EXIT_CPUID:
 		nr_vc_cpuid++;
 		for (i = 0; i < 4; i++) {
-			r[i] = snp_msr_request((u64)(u32)regs->rax << 32 | i << 30 | SNP_MSR_CPUID_REQ);
+			r[i] = snp_msr_request((u64)(u32)regs->rax << 32 | i << 30 |
+					       SNP_MSR_CPUID_REQ);
 			snp_expect("CPUID by the GHCB MSR", SNP_MSR_INFO(r[i]), SNP_MSR_CPUID_RESP);
 		}
 		regs->rax = r[0] >> 32;
@@ -169,12 +170,12 @@ static void handle_vc(struct ex_regs *regs)
 		regs->rip += 2;
 		break;
 	case SNP_EXIT_IOIO:
-		/* Counted only: OUT with an immediate port has two bytes. */
+		/* Skip the instruction: OUT with an immediate port has two bytes. */
 		nr_vc_ioio++;
 		regs->rip += 2;
 		break;
 	default:
-		snp_fail("a #VC that nobody asked for, error code", regs->error_code, 0);
+		snp_fail("unexpected #VC, error code", regs->error_code, 0);
 	}
 }
 
@@ -303,7 +304,7 @@ static void test_rmpadjust(void)
 	begin(12);
 	snp_expect("RMPADJUST for VMPL 0, the caller's own", snp_rmpadjust(page, PERMISSION_READ),
 		   RMPADJUST_FAIL_PERMISSION);
-	snp_expect("RMPADJUST for VMPL 4, which there is not",
+	snp_expect("RMPADJUST for VMPL 4, which does not exist",
 		   snp_rmpadjust(page, PERMISSION_READ | 4), RMPADJUST_FAIL_INPUT);
 	snp_expect("RMPADJUST for VMPL 1", snp_rmpadjust(page, PERMISSION_READ | 1), 0);
 }
@@ -317,18 +318,20 @@ static void set_segment(u8 *vmsa, int n, u16 selector, u16 attributes, u32 limit
 	GET(vmsa, VMSA_SEGMENT(n) + 8) = base;
 }
 
-/* Entry of vCPU 1: all registers into memory, before compiled code uses them. */
+/* Entry of vCPU 1: stores all registers before compiled code uses them. */
 extern char ap_entry[];
-/* Not static: the compiler must not know that no C code writes them. */
+/* Not static: else the compiler sees that no C code writes the array, and takes it for zeros. */
 extern u64 ap_registers[18];
 u64 ap_registers[18];
 asm(".pushsection .text\n"
 	"ap_entry:\n"
-	"	mov %rax, ap_registers\n	mov %rcx, ap_registers+8\n	mov %rdx, ap_registers+16\n"
-	"	mov %rbx, ap_registers+24\n	mov %rsp, ap_registers+32\n	mov %rbp, ap_registers+40\n"
+	"	mov %rax, ap_registers\n	mov %rcx, ap_registers+8\n"
+	"	mov %rdx, ap_registers+16\n	mov %rbx, ap_registers+24\n"
+	"	mov %rsp, ap_registers+32\n	mov %rbp, ap_registers+40\n"
 	"	mov %rsi, ap_registers+48\n	mov %rdi, ap_registers+56\n"
-	"	mov %r8, ap_registers+64\n	mov %r9, ap_registers+72\n	mov %r10, ap_registers+80\n"
-	"	mov %r11, ap_registers+88\n	mov %r12, ap_registers+96\n	mov %r13, ap_registers+104\n"
+	"	mov %r8, ap_registers+64\n	mov %r9, ap_registers+72\n"
+	"	mov %r10, ap_registers+80\n	mov %r11, ap_registers+88\n"
+	"	mov %r12, ap_registers+96\n	mov %r13, ap_registers+104\n"
 	"	mov %r14, ap_registers+112\n	mov %r15, ap_registers+120\n"
 	"	pushfq\n	popq ap_registers+128\n"
 	"	stmxcsr ap_registers+136\n"
@@ -373,7 +376,7 @@ static void build_vmsa(u8 *vmsa, u64 run)
 	GET(vmsa, VMSA_PAT) = 0x0007040600070406ull;
 	GET(vmsa, VMSA_SEV_FEATURES) = FEATURE_SNP_ACTIVE;
 	GET(vmsa, VMSA_XCR0) = XFEATURE_MASK_FP;
-	GET(vmsa, VMSA_MXCSR) = 0x1f80 | (run << 13);	/* rounding: another one in each run */
+	GET(vmsa, VMSA_MXCSR) = 0x1f80 | (run << 13);	/* a different rounding in each run */
 	GET(vmsa, VMSA_FCW) = 0x37f;
 }
 
@@ -406,7 +409,7 @@ void ap_code(void)
 static void make_vmsa(int n)
 {
 	build_vmsa(guest.vmsa[n], n + 1);
-	/* For VMPL 1: permissions are given to a lower level, the VMSA is this level's. */
+	/* RMPADJUST grants permissions only to a lower level, so name VMPL 1; the VMSA runs at VMPL 0. */
 	snp_expect("RMPADJUST that makes a VMSA",
 		   snp_rmpadjust((u64)guest.vmsa[n], SNP_RMPADJUST_VMSA | 1), 0);
 }
@@ -528,7 +531,7 @@ int main(int argc, char *argv[])
 	}
 	guest.ghcb = (u8 *)vm_alloc_shared(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
 	guest.ghcb_gpa = snp_gpa(vm, (u64)guest.ghcb);
-	/* As at a function's entry, when the stub calls. */
+	/* 16-byte aligned before the stub's call, as the ABI wants. */
 	guest.stack = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR) + PAGE_SIZE;
 	for (i = 0; i < PSC_PAGES; i++) {
 		gva = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
@@ -539,14 +542,14 @@ int main(int argc, char *argv[])
 	guest.tsc_per_second = guest_tsc_khz * 1000;
 	sync_global_to_guest(vm, guest);
 	area[0]->in_value = 0x3c;
-	/* Not to run what KVM made of it, but what vCPU 0 will. */
+	/* vCPU 1 must not run the VMSA that KVM makes, but wait for vCPU 0's. */
 	vcpu_mp_state_set(vcpus[1], &halted);
 	vm_sev_launch(vm, snp_default_policy(), NULL);
 
 	snp_limit(120, "running the vCPUs");
 	snp_start(&v[1]);
 	snp_start(&v[0]);
-	/* Whatever becomes of vCPU 0, it ends; vCPU 1 may then have to wait for ever. */
+	/* If vCPU 0 fails, it never stops vCPU 1: don't wait long for that one then. */
 	snp_wait_all(v, 1, 60);
 	snp_wait_all(v + 1, 1, v[0].failed ? 1 : 10);
 

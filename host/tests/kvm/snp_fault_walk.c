@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Every firmware command that the launch of an SNP guest with 4 vCPUs issues, made to fail: each kind, and each
- * time that it is issued, one a launch.
+ * Makes each firmware command fail that the launch of an SNP guest with 4 vCPUs issues: one command in
+ * each launch, of each kind, at each time that it is issued.
  *
- * Can fail because: an error is swallowed, or is another one; the firmware's status does not reach user space;
- * a vCPU's mutex is not released; a vCPU that was not encrypted takes no register writes, or one that was does;
- * a page that the firmware did not take stays the guest's; what can be tried again cannot; the VM cannot be
- * destroyed; the next one cannot be launched; the host, or its kernel, had something to say about it.
+ * Fails if an error is swallowed or replaced by another; the firmware's status does not reach user
+ * space; a vCPU's mutex stays locked; a vCPU that was not encrypted refuses register writes, or an
+ * encrypted one takes them; a page that the firmware refused stays the guest's; a command cannot be
+ * tried again where it should be; the VM cannot be destroyed, or the next VM not be launched; the
+ * emulated host counts an error, or the kernel's log has a report.
  *
- * A first launch, in which nothing fails, tells how often each kind is issued, and when. Its guest is a few
- * bytes in real mode: a launch then has few commands, and all of them are walked.
+ * A first launch without a failure counts how often each kind is issued, and in which phase. Its guest
+ * is a few bytes in real mode: such a launch has few commands, so that each of them can fail once.
  *
- * -w: those failures instead after which the kernel warns and leaks, on purpose: its log has a report then. -d NAME:
- * one of the double failures that it gets wrong: no telling what comes after it in this boot.
+ * With -w, runs only the failures after which the kernel warns and leaks on purpose: its log has a
+ * report then. With -d NAME, runs one of the double failures that the kernel handles wrongly: after
+ * it, nothing more can be tested in this boot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,11 +28,11 @@
 #define NR_VCPUS	4
 #define ANSWER_SECONDS	5
 #define CASE_SECONDS	30
-/* One that no caller treats in a way of its own. */
+/* A status that no caller treats specially. */
 #define STATUS		SEV_RET_RESOURCE_LIMIT
 #define MAX_ASIDS	1000
 
-/* The guest's memory, from address 0 on, as it is launched: an ioctl each. */
+/* The guest's memory from address 0 on; each entry is one LAUNCH_UPDATE ioctl. */
 static const struct {
 	const char *what;
 	u8 type;
@@ -50,18 +52,19 @@ static const u8 guest_code[] = { 0x0f, 0x30, 0xf3, 0x0f, 0x01, 0xd9, 0xf4 };
 enum phase { CREATE, START, PAGES, FINISH, RUN, DESTROY, NR_PHASES };
 
 static const char * const phase_names[NR_PHASES] = {
-	"KVM_SEV_INIT2", "LAUNCH_START", "LAUNCH_UPDATE", "LAUNCH_FINISH", "KVM_RUN", "the VM's end",
+	"KVM_SEV_INIT2", "LAUNCH_START", "LAUNCH_UPDATE", "LAUNCH_FINISH", "KVM_RUN",
+	"the VM's end",
 };
 
 /*
- * What is issued in a launch, as the first one shows; in a kind that is not here, the walk fails. No -EIO, but
- * -ENOTTY, for GCTX_CREATE: snp_launch_start() has it so in every release.
+ * The kinds of commands that a launch issues, with the phase and the errno of a failure; the first
+ * launch fills in the counts, and fails if a kind is not listed here. snp_launch_start() returns
+ * -ENOTTY for GCTX_CREATE in every release.
  */
 static struct kind {
 	const char *name;
 	enum phase phase;
 	int error;
-	/* By phase. */
 	u64 count[NR_PHASES];
 } kinds[] = {
 	{ "SNP_GCTX_CREATE", START, ENOTTY },
@@ -80,19 +83,19 @@ struct launch {
 	u64 code[NR_VCPUS];
 };
 
-/* What a command of KVM_MEMORY_ENCRYPT_OP has returned: errno or 0, and the firmware's status. */
+/* The result of a KVM_MEMORY_ENCRYPT_OP command: errno or 0, and the firmware's status. */
 struct result {
 	int error;
 	u32 status;
 };
 
-/* --- What a case has found ---------------------------------------------------------------------- */
+/* --- A case's result ------------------------------------------------------------------------------ */
 
 static char found[512];
-/* A vCPU does not answer any more: nothing can be destroyed, and the walk ends. */
+/* A vCPU does not answer any more: its VM cannot be destroyed, and the walk ends. */
 static bool stuck;
 
-/* The first thing that is wrong is what is said. */
+/* Records an error, unless the case has one already. Returns false, for the caller to return. */
 static bool __printf(1, 2) wrong(const char *format, ...)
 {
 	va_list args;
@@ -130,13 +133,15 @@ static void log_from_here(void)
 }
 
 /*
- * What the kernel has said since: nothing about leaks, the RMP or itself, but what is expected, of which there
- * may be a few things, in this order, with other lines in between: a report has many.
+ * Checks the kernel's messages since log_from_here(). With EXPECTED, each of its texts must appear, in
+ * this order; other lines may come in between, as a report has many. Without it, no message may be
+ * about leaks, the RMP or a fault of the kernel.
  */
 static void check_log(const char * const *expected)
 {
 	static const char * const bad[] = {
-		"WARNING:", "BUG", "Leaking PFN", "RMPUPDATE failed", "Failed to re", "lock held", "list_add",
+		"WARNING:", "BUG", "Leaking PFN", "RMPUPDATE failed", "Failed to re", "lock held",
+		"list_add",
 	};
 	char record[8192], *text;
 	ssize_t n;
@@ -171,13 +176,13 @@ static void check_log(const char * const *expected)
 static struct result sev_command(struct kvm_vm *vm, u32 id, void *data)
 {
 	struct kvm_sev_cmd cmd = { .id = id, .data = (u64)data, .sev_fd = vm->arch.sev_fd };
-	/* The ioctl's number says an unsigned long, which it has never been. */
+	/* Not kvm_ioctl(): it checks the size that the ioctl's number encodes, which is wrong here. */
 	int error = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? errno : 0;
 
 	return (struct result) { error, cmd.error };
 }
 
-/* What the vCPU shall end with; the code is only in its registers. */
+/* Makes the vCPU end with this code, which it has only in its registers. */
 static void set_code(struct launch *l, int i, u64 code, struct kvm_regs *regs)
 {
 	vcpu_regs_get(l->vcpu[i], regs);
@@ -239,7 +244,7 @@ static struct result start(struct launch *l)
 	return sev_command(l->vm, KVM_SEV_SNP_LAUNCH_START, &s);
 }
 
-/* The pages of one call from *done on; counts those that were done. */
+/* Updates the pages of one call from *done on, and adds those that were done to *done. */
 static struct result update(struct launch *l, int call, int *done)
 {
 	struct kvm_sev_snp_launch_update u = { .type = calls[call].type };
@@ -264,7 +269,7 @@ static struct result finish(struct launch *l)
 	return sev_command(l->vm, KVM_SEV_SNP_LAUNCH_FINISH, &f);
 }
 
-/* Runs every vCPU to its end, which must be the one that its registers ask for. */
+/* Runs each vCPU until it ends, which must be with the code in its registers. */
 static bool run(struct launch *l)
 {
 	struct kvm_run *r;
@@ -275,12 +280,14 @@ static bool run(struct launch *l)
 		ret = _vcpu_run(l->vcpu[i]);
 		if (ret)
 			return wrong("vCPU %d: KVM_RUN: %s", i, strerror(errno));
-		if (r->exit_reason != KVM_EXIT_SYSTEM_EVENT || r->system_event.type != KVM_SYSTEM_EVENT_SEV_TERM)
-			return wrong("vCPU %d: expected its termination request, found exit %s (%u)", i,
-				     exit_reason_str(r->exit_reason), r->exit_reason);
+		if (r->exit_reason != KVM_EXIT_SYSTEM_EVENT ||
+		    r->system_event.type != KVM_SYSTEM_EVENT_SEV_TERM)
+			return wrong("vCPU %d: expected its termination request, found exit %s (%u)",
+				     i, exit_reason_str(r->exit_reason), r->exit_reason);
 		if (r->system_event.data[0] != SNP_TERM_REQUEST(SNP_TERM_PASSED, l->code[i]))
 			return wrong("vCPU %d: expected termination request 0x%lx, found 0x%llx", i,
-				     SNP_TERM_REQUEST(SNP_TERM_PASSED, l->code[i]), r->system_event.data[0]);
+				     SNP_TERM_REQUEST(SNP_TERM_PASSED, l->code[i]),
+				     r->system_event.data[0]);
 	}
 	return true;
 }
@@ -297,12 +304,15 @@ static void *ask(void *arg)
 	struct kvm_mp_state state;
 
 	asked.tid = syscall(SYS_gettid);
-	/* A VM that the kernel has given up answers as well, with an error. */
+	/* Ignore the result: a dead VM answers with an error, and that is an answer too. */
 	__vcpu_ioctl(asked.vcpu, KVM_GET_MP_STATE, &state);
 	return NULL;
 }
 
-/* An ioctl on each vCPU returns: its mutex is free. One that does not ends the walk; its thread stays. */
+/*
+ * Checks that each vCPU's mutex is free: an ioctl on the vCPU returns. If one does not return, the
+ * walk ends, and the ioctl's thread stays.
+ */
 static void expect_answers(struct launch *l)
 {
 	char path[64], wchan[64] = "?";
@@ -321,7 +331,7 @@ static void expect_answers(struct launch *l)
 		snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", asked.tid);
 		f = fopen(path, "r");
 		if (f && fscanf(f, "%63s", wchan) != 1)
-			strcpy(wchan, "?");
+			snprintf(wchan, sizeof(wchan), "?");
 		stuck = true;
 		wrong("vCPU %d: KVM_GET_MP_STATE has not returned within %d s, waits in %s: is its mutex held?",
 		      i, ANSWER_SECONDS, wchan);
@@ -329,7 +339,7 @@ static void expect_answers(struct launch *l)
 	}
 }
 
-/* The vCPUs before that one are encrypted and take no registers; the others do. */
+/* Checks that the first NR vCPUs are encrypted and refuse register writes, and the others take them. */
 static bool expect_encrypted(struct launch *l, int nr)
 {
 	struct kvm_regs regs, back;
@@ -341,18 +351,22 @@ static bool expect_encrypted(struct launch *l, int nr)
 		if (i < nr) {
 			ret = __vcpu_ioctl(l->vcpu[i], KVM_SET_REGS, &regs) ? errno : 0;
 			if (ret != EINVAL)
-				return wrong("vCPU %d is encrypted: KVM_SET_REGS: expected %s, found %s", i,
-					     strerror(EINVAL), ret ? strerror(ret) : "success");
+				return wrong("vCPU %d is encrypted: KVM_SET_REGS: expected %s, found %s",
+					     i, strerror(EINVAL), error_name(ret));
 			continue;
 		}
 		if (__vcpu_ioctl(l->vcpu[i], KVM_GET_REGS, &regs))
-			return wrong("vCPU %d is not encrypted: KVM_GET_REGS: %s", i, strerror(errno));
-		/* If it can be launched yet, it is to end with this. */
+			return wrong("vCPU %d is not encrypted: KVM_GET_REGS: %s",
+				     i, strerror(errno));
+		/* If a second attempt launches the VM, the vCPU ends with the new code. */
 		set_code(l, i, i + 0x41, &regs);
-		if (__vcpu_ioctl(l->vcpu[i], KVM_SET_REGS, &regs) || __vcpu_ioctl(l->vcpu[i], KVM_GET_REGS, &back))
-			return wrong("vCPU %d is not encrypted: KVM_SET_REGS: %s", i, strerror(errno));
+		if (__vcpu_ioctl(l->vcpu[i], KVM_SET_REGS, &regs) ||
+		    __vcpu_ioctl(l->vcpu[i], KVM_GET_REGS, &back))
+			return wrong("vCPU %d is not encrypted: KVM_SET_REGS: %s",
+				     i, strerror(errno));
 		if (memcmp(&regs, &back, sizeof(regs)))
-			return wrong("vCPU %d is not encrypted: KVM_GET_REGS gives others than were set", i);
+			return wrong("vCPU %d is not encrypted: KVM_GET_REGS differs from KVM_SET_REGS",
+				     i);
 	}
 	return true;
 }
@@ -376,7 +390,7 @@ static u64 injected_so_far(void)
 	return sum;
 }
 
-/* That many pages are the guest's by now. */
+/* Checks how many pages the RMP has assigned to this guest. */
 static void expect_assigned(const struct before *b, u64 wanted)
 {
 	u64 n = snp_host_counter("stat-rmp-assigned") - b->rmp;
@@ -396,8 +410,12 @@ static void begin_case(struct before *b, const char *fail)
 	snp_host_fail(fail);
 }
 
-/* What must hold at the end. Where a vCPU is stuck, nothing can be said any more. */
-static void check_case(const struct before *b, int injected, int left, int errors, const char * const *expected_log)
+/*
+ * Checks what must hold at a case's end: so many commands were made to fail, so many pages are left
+ * assigned, and so many errors were counted. If a vCPU is stuck, none of that can be checked.
+ */
+static void check_case(const struct before *b, int injected, int left, int errors,
+		       const char * const *expected_log)
 {
 	u64 n;
 
@@ -410,8 +428,8 @@ static void check_case(const struct before *b, int injected, int left, int error
 	}
 	n = snp_host_counter("stat-rmp-assigned");
 	if (n != b->rmp + left)
-		wrong("expected %lu pages that are a guest's in the RMP, before it were %lu, found %lu", b->rmp + left,
-		      b->rmp, n);
+		wrong("expected %lu pages assigned to guests in the RMP (%lu before the case), found %lu",
+		      b->rmp + left, b->rmp, n);
 	n = snp_host_counter("guest-errors") - b->errors;
 	if (n != errors)
 		wrong("expected %d errors on the host, found %lu", errors, n);
@@ -428,7 +446,7 @@ static void end_case(const char *name)
 		ksft_exit_fail_msg("the walk ends here\n");
 }
 
-/* How often each kind was issued since the last call, added to what it is in that phase. */
+/* Adds the commands issued since the last call to the phase's counts. FIRST only takes the start. */
 static void count(enum phase phase, bool first)
 {
 	static struct snp_host_command last[SNP_HOST_COMMANDS];
@@ -447,7 +465,8 @@ static void count(enum phase phase, bool first)
 			if (!strcmp(kinds[k].name, now[i].name))
 				break;
 		if (k == ARRAY_SIZE(kinds)) {
-			wrong("%s issues %s, of which this test knows nothing", phase_names[phase], now[i].name);
+			wrong("%s issues %s: expected only commands listed in kinds[]",
+			      phase_names[phase], now[i].name);
 			continue;
 		}
 		kinds[k].count[phase] += more;
@@ -457,7 +476,7 @@ static void count(enum phase phase, bool first)
 	memcpy(last, now, n * sizeof(now[0]));
 }
 
-/* A launch in which nothing fails. Counts, if asked to. */
+/* A launch without a failure. With LEARN, counts the commands of each phase. */
 static void clean_launch(bool learn)
 {
 	struct before b;
@@ -501,10 +520,12 @@ out:
 }
 
 /*
- * One launch in which the nth command of that kind fails, with that status, in LAUNCH_START, LAUNCH_UPDATE or
- * LAUNCH_FINISH. Then the VM is destroyed as it is; or what has failed is tried again, and all goes well.
+ * One launch in which the nth command of that kind fails with that status, in LAUNCH_START,
+ * LAUNCH_UPDATE or LAUNCH_FINISH. Then destroys the VM; or, with AGAIN, repeats the ioctl that failed,
+ * and the launch must succeed.
  */
-static void walk_one(const struct kind *k, enum phase phase, int nth, u32 status, bool again, const char *name)
+static void walk_one(const struct kind *k, enum phase at, int nth, u32 status, bool again,
+		     const char *name)
 {
 	int i, done, encrypted = NR_VCPUS, before = 0;
 	struct before b;
@@ -519,7 +540,7 @@ static void walk_one(const struct kind *k, enum phase phase, int nth, u32 status
 		goto out;
 
 	r = start(&l);
-	if (phase == START) {
+	if (at == START) {
 		if (!expect_result("LAUNCH_START", r, k->error, status))
 			goto out;
 		expect_answers(&l);
@@ -527,15 +548,18 @@ static void walk_one(const struct kind *k, enum phase phase, int nth, u32 status
 			goto out;
 		r = start(&l);
 	}
-	if (!expect_result(phase == START ? "LAUNCH_START, again" : "LAUNCH_START", r, 0, 0))
+	if (!expect_result(at == START ? "LAUNCH_START, again" : "LAUNCH_START", r, 0, 0))
 		goto out;
 
 	for (i = 0; i < ARRAY_SIZE(calls); before += calls[i++].pages) {
 		done = 0;
 		retried = false;
 		r = update(&l, i, &done);
-		if (phase == PAGES && nth > before && nth <= before + calls[i].pages) {
-			/* The pages before it are done, which is no failure: the next call is to find it out. */
+		if (at == PAGES && nth > before && nth <= before + calls[i].pages) {
+			/*
+			 * If pages before the failed one are done, the ioctl succeeds with fewer
+			 * pages; only the next call returns the error.
+			 */
 			if (!expect_result(calls[i].what, r, nth == before + 1 ? k->error : 0,
 					   nth == before + 1 ? status : 0))
 				goto out;
@@ -556,10 +580,10 @@ static void walk_one(const struct kind *k, enum phase phase, int nth, u32 status
 	}
 
 	r = finish(&l);
-	if (phase == FINISH) {
+	if (at == FINISH) {
 		if (!strcmp(k->name, "SNP_LAUNCH_UPDATE"))
 			encrypted = nth - NR_PAGES - 1;
-		/* First of all: what is stuck is stuck whatever the ioctl has returned. */
+		/* Check this first: a vCPU can be stuck whatever the ioctl has returned. */
 		expect_answers(&l);
 		if (!expect_result("LAUNCH_FINISH", r, k->error, status) || found[0])
 			goto out;
@@ -568,8 +592,9 @@ static void walk_one(const struct kind *k, enum phase phase, int nth, u32 status
 			goto out;
 		r = finish(&l);
 		expect_answers(&l);
-		/* With a vCPU that is encrypted, there is no second attempt. */
-		if (!expect_result("LAUNCH_FINISH, again", r, encrypted ? EINVAL : 0, 0) || encrypted)
+		/* Once a vCPU is encrypted, KVM refuses a second attempt. */
+		if (!expect_result("LAUNCH_FINISH, again", r, encrypted ? EINVAL : 0, 0) ||
+		    encrypted)
 			goto out;
 	} else if (!expect_result("LAUNCH_FINISH", r, 0, 0)) {
 		goto out;
@@ -582,7 +607,7 @@ out:
 	end_case(name);
 }
 
-/* Each of that kind's commands, in order; returns how many cases that is, and does nothing more with count_only. */
+/* Makes each of that kind's commands fail in turn. Returns the number of cases; COUNT_ONLY runs none. */
 static int walk_kind(const struct kind *k, bool count_only)
 {
 	char what[64], name[80];
@@ -602,8 +627,13 @@ static int walk_kind(const struct kind *k, bool count_only)
 				snprintf(what, sizeof(what), "page_%d", i);
 			else
 				snprintf(what, sizeof(what), "%s", k->name);
-			/* Of a CPUID page, this one says that the firmware has corrected it: it is read back. */
-			status = phase == PAGES && i == NR_PAGES - 1 ? SEV_RET_INVALID_PARAM : STATUS;
+			/*
+			 * For the CPUID page, the last one, INVALID_PARAM means that the firmware has
+			 * corrected it, and KVM reads it back: fail with that status.
+			 */
+			status = STATUS;
+			if (phase == PAGES && i == NR_PAGES - 1)
+				status = SEV_RET_INVALID_PARAM;
 			for (again = 0; again < 2; again++) {
 				snprintf(name, sizeof(name), "%s%s", what, again ? "_again" : "");
 				walk_one(k, phase, nth, status, again, name);
@@ -614,8 +644,8 @@ static int walk_kind(const struct kind *k, bool count_only)
 }
 
 /*
- * What the kernel issues to use ASIDs again, when it has run out of them: once per so many launches. It fails, no
- * ASID is given, and the next attempt has one.
+ * The kernel issues DF_FLUSH to reuse ASIDs once it has run out of them. When that fails, KVM_SEV_INIT2
+ * must fail for want of an ASID, and the next attempt must get one.
  */
 static void walk_flush(void)
 {
@@ -640,27 +670,29 @@ static void walk_flush(void)
 }
 
 /*
- * Failures after which a page, or an ASID, cannot be used again: the kernel warns, leaks what it is, and goes on.
- * Of a page that the firmware has kept the RMP says so for good.
+ * Failures after which a page or an ASID cannot be used again: the kernel warns, leaks it, and goes on.
+ * A page that the firmware has kept stays the firmware's in the RMP.
  */
 static const struct loss {
 	const char *name;
 	enum phase phase;
 	const char *fail;
 	int injected;
-	/* What is left in the RMP, and what else the host has refused on the way. */
+	/* Pages that stay a guest's or the firmware's in the RMP, and errors that the host counts. */
 	int guest_pages, firmware_pages, errors;
 	const char *log[4];
 } losses[] = {
 	{ "SNP_DECOMMISSION", DESTROY, "SNP_DECOMMISSION:1:0x17", 1, 0, 1, 0,
 	  { "Failed to release guest context" } },
-	{ "SNP_PAGE_RECLAIM_1", DESTROY, "SNP_PAGE_RECLAIM:1:0x17", 1, 0, 1, 0, { "Leaking PFN range" } },
-	{ "SNP_PAGE_RECLAIM_2", DESTROY, "SNP_PAGE_RECLAIM:2:0x17", 1, 0, 1, 0, { "Leaking PFN range" } },
+	{ "SNP_PAGE_RECLAIM_1", DESTROY, "SNP_PAGE_RECLAIM:1:0x17", 1, 0, 1, 0,
+	  { "Leaking PFN range" } },
+	{ "SNP_PAGE_RECLAIM_2", DESTROY, "SNP_PAGE_RECLAIM:2:0x17", 1, 0, 1, 0,
+	  { "Leaking PFN range" } },
 };
 
 /*
- * The firmware refuses a page and does not give it back either. The page is leaked, of which the RMP tells for
- * good, and nobody may use it again.
+ * The firmware refuses a page and then does not give it back either. The kernel must leak the page: it
+ * stays assigned in the RMP, and nobody may use it again.
  */
 static const struct loss double_failures[] = {
 	{ "page_0", PAGES, "SNP_LAUNCH_UPDATE:1:0x17,SNP_PAGE_RECLAIM:1:0x17", 2, 1, 0, 1,
@@ -708,7 +740,8 @@ out:
 	end_vm(l.vm);
 	firmware = snp_host_counter("stat-rmp-firmware") - firmware;
 	if (firmware != loss->firmware_pages)
-		wrong("expected %d pages that stay the firmware's, found %ld", loss->firmware_pages, (long)firmware);
+		wrong("expected %d pages to stay the firmware's, found %ld",
+		      loss->firmware_pages, (long)firmware);
 	check_case(&b, loss->injected, loss->guest_pages, loss->errors, loss->log);
 	end_case(loss->name);
 }
@@ -717,7 +750,7 @@ static void usage(const char *name)
 {
 	printf("usage: %s [-w | -d NAME]\n"
 	       "-w  only failures after which the kernel warns and leaks on purpose\n"
-	       "-d  only that one, where it cannot: page_0 or vmsa_0\n", name);
+	       "-d  only this double failure: page_0 or vmsa_0\n", name);
 }
 
 int main(int argc, char *argv[])
@@ -737,7 +770,7 @@ int main(int argc, char *argv[])
 			for (i = 0; i < ARRAY_SIZE(double_failures); i++)
 				if (!strcmp(double_failures[i].name, optarg))
 					loss = &double_failures[i];
-			TEST_ASSERT(loss, "-d wants page_0 or vmsa_0, found %s", optarg);
+			TEST_ASSERT(loss, "-d: expected page_0 or vmsa_0, found %s", optarg);
 			losing = 1;
 			doubly = true;
 			break;
@@ -752,7 +785,7 @@ int main(int argc, char *argv[])
 	if (!snp_host_reach(why, sizeof(why)))
 		ksft_exit_skip("%s\n", why);
 
-	/* The plan is known after the first launch, whose result is the first. */
+	/* The number of cases depends on the first launch, which is itself the first case. */
 	clean_launch(true);
 	for (i = 0; i < ARRAY_SIZE(kinds) && !losing; i++)
 		plan += walk_kind(&kinds[i], true);
@@ -760,7 +793,7 @@ int main(int argc, char *argv[])
 	ksft_set_plan(plan);
 	end_case("first_launch");
 	if (ksft_get_fail_cnt())
-		ksft_exit_fail_msg("nothing can be said of failures: a launch without one does not go well\n");
+		ksft_exit_fail_msg("the launch without a failure failed: the walk ends here\n");
 	for (i = 0; i < ARRAY_SIZE(kinds) && !losing; i++)
 		walk_kind(&kinds[i], false);
 	for (i = 0; i < losing; i++)

@@ -8,13 +8,13 @@
 
 /* --- In the guest ------------------------------------------------------------------------------ */
 
-/* Where the stub below goes. In guest memory like all of the program's data. */
+/* The handler that the stub below calls. The guest has a copy, as of all of the program's data. */
 static void (*vc_handler_fn)(struct ex_regs *);
 
 /*
- * The selftest library's entry stubs push a zero where the CPU pushes no error code, and take vector
- * 29 for one of those. #VC has an error code: with that stub every field behind it would be one off,
- * and IRETQ would return to nowhere. So the vector gets a stub of our own, with the library's layout.
+ * The selftest library's stub for vector 29 pushes a zero, as if #VC had no error code. But the CPU
+ * pushes one: with that stub each field of the frame is one off, and IRETQ returns to a wrong address.
+ * So the vector gets this stub, which pushes the registers in the library's layout.
  */
 extern char snp_vc_entry[];
 asm(".pushsection .text\n"
@@ -41,12 +41,12 @@ void snp_route_vc(struct ex_regs *regs)
 	if (vc_handler_fn)
 		vc_handler_fn(regs);
 	else
-		snp_fail("a #VC that nobody asked for, error code", regs->error_code, 0);
+		snp_fail("unexpected #VC, error code", regs->error_code, 0);
 }
 
 /*
- * The library's answer to an exception is a ucall, which is port I/O: in an SNP guest that is a #VC
- * and hides the first one. Said through the report instead.
+ * The library reports an exception by a ucall, which is port I/O. In an SNP guest that raises a #VC,
+ * which hides the first exception: use the report instead.
  */
 static void unexpected_exception(struct ex_regs *regs)
 {
@@ -108,8 +108,8 @@ struct snp_report *snp_alloc_report(struct kvm_vm *vm, u64 id, gva_t *gva)
 }
 
 /*
- * A second address for the page, without the C-bit. A guest that changes a page between private and
- * shared so needs no access to its own page tables.
+ * Maps the page at a second address, without the C-bit: the guest can then make the page private or
+ * shared without changing its own page tables.
  */
 gva_t snp_map_shared_alias(struct kvm_vm *vm, gva_t private)
 {
@@ -130,7 +130,7 @@ static void __printf(2, 3) fail(struct snp_vcpu *v, const char *format, ...)
 	v->failed = true;
 }
 
-/* Takes page state changes as a VMM does: the page's attribute is the guest's wish. */
+/* Handles a page state change as a VMM does: sets the page's attribute as the guest asks. */
 bool snp_default_exit(struct snp_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
@@ -150,7 +150,8 @@ bool snp_default_exit(struct snp_vcpu *v)
 			     run->system_event.type, run->system_event.data[0]);
 			break;
 		default:
-			fail(v, "exit %s (%u)", exit_reason_str(run->exit_reason), run->exit_reason);
+			fail(v, "exit %s (%u)",
+			     exit_reason_str(run->exit_reason), run->exit_reason);
 		}
 		return false;
 	}
@@ -181,10 +182,11 @@ static void *run_vcpu(void *arg)
 			event = run->system_event.data[0];
 			if (event == SNP_TERM_REQUEST(SNP_TERM_PASSED, v->report->id))
 				break;
-			if (event == SNP_TERM_REQUEST(SNP_TERM_FAILED, v->report->id) && v->report->failed)
+			if (event == SNP_TERM_REQUEST(SNP_TERM_FAILED, v->report->id) &&
+			    v->report->failed)
 				fail(v, "round %lu, %s: %s: expected 0x%lx, found 0x%lx",
-				     v->report->round, v->report->step ?: "start", v->report->failed,
-				     v->report->expected, v->report->found);
+				     v->report->round, v->report->step ?: "start",
+				     v->report->failed, v->report->expected, v->report->found);
 			else
 				fail(v, "expected termination request 0x%lx, found 0x%lx",
 				     (u64)SNP_TERM_REQUEST(SNP_TERM_PASSED, v->report->id), event);
@@ -205,7 +207,7 @@ void snp_start(struct snp_vcpu *v)
 	TEST_ASSERT(v->started, "pthread_create() failed");
 }
 
-/* The function of the kernel that a thread sleeps in, or "0". */
+/* Reads the name of the kernel function that a thread sleeps in; "0" if it runs. */
 static void where_it_waits(int tid, char *buf, size_t size)
 {
 	char path[64];
@@ -220,8 +222,9 @@ static void where_it_waits(int tid, char *buf, size_t size)
 }
 
 /*
- * Waits for all, together for as long as that. A vCPU that has not ended by then cannot be joined or
- * destroyed safely: it is named, and so are the others; the caller must end the process.
+ * Waits until all vCPUs have ended, for that many seconds in all. One that still runs then is marked
+ * as failed, with the place where it waits. It can be neither joined nor destroyed: the caller must
+ * end the process.
  */
 void snp_wait_all(struct snp_vcpu *v, int nr, int seconds)
 {
@@ -253,7 +256,7 @@ static void out_of_time(int sig)
 	_exit(KSFT_FAIL);
 }
 
-/* From now on, for as long as that (0: no limit any more), the main thread is in this phase. */
+/* Ends the process if the main thread's phase takes longer than that many seconds; 0 ends the limit. */
 void snp_limit(int seconds, const char *phase)
 {
 	limited_phase = phase;

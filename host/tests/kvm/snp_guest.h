@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the SNP tests share: the instructions and GHCB protocols as a guest uses them, what a guest
- * tells the host, and running vCPUs in threads with an end to every wait.
+ * Shared by the SNP tests: the SNP instructions and GHCB protocols for the guest, the guest's report
+ * to the host, and vCPUs that run in threads, with a time limit on every wait.
  */
 #ifndef SNP_GUEST_H
 #define SNP_GUEST_H
@@ -32,21 +32,21 @@
 #define SNP_PSC_SHARED		2ull
 
 #define SNP_VC_VECTOR		29
-/* #VC error codes: the #VMEXIT code that the guest is asked to take care of. */
+/* #VC error codes: each is the #VMEXIT code that the guest has to handle. */
 #define SNP_EXIT_CPUID		0x72
 #define SNP_EXIT_IOIO		0x7b
 #define SNP_EXIT_MSR		0x7c
 #define SNP_EXIT_NOT_VALIDATED	0x404
 
-/* The termination request's reason sets that these tests use; the code is the vCPU's number. */
+/* Reason sets of these tests' termination requests; the reason code is the vCPU's number. */
 #define SNP_TERM_PASSED		0xa
 #define SNP_TERM_FAILED		0xb
 #define SNP_TERM_REQUEST(set, code) \
 	(GHCB_MSR_TERM_REQ | ((u64)(set) << 12) | ((u64)(code) << 16))
 
 /*
- * What a vCPU tells the host, in a shared page. Text is a pointer into the program, which is at the
- * same address on both sides.
+ * A vCPU's report to the host, in a shared page. Texts are pointers: guest and host run the same
+ * program, at the same address.
  */
 struct snp_report {
 	u64 id;
@@ -58,7 +58,7 @@ struct snp_report {
 	u64 nr_vc_not_validated;
 };
 
-/* Of the vCPU that asks: snp_guest_init() puts it into GS.base. */
+/* The calling vCPU's report: snp_guest_init() puts its address into GS.base. */
 static inline struct snp_report *snp_this_report(void)
 {
 	return (struct snp_report *)rdmsr(MSR_GS_BASE);
@@ -92,7 +92,7 @@ static inline void snp_fail(const char *what, u64 found, u64 expected)
 	snp_terminate(SNP_TERM_FAILED, report->id);
 }
 
-/* In the guest: the value must be the expected one, or the vCPU says so and ends. */
+/* In the guest: compares a value with the expected one. If they differ, the vCPU reports both and ends. */
 #define snp_expect(what, found, expected)			\
 do {								\
 	u64 found_ = (found), expected_ = (expected);		\
@@ -103,7 +103,7 @@ do {								\
 
 #define snp_step(text)	(WRITE_ONCE(snp_this_report()->step, text))
 
-/* PVALIDATE of a 4 KB page: its return code, plus SNP_NO_CHANGE if it said that nothing changed. */
+/* PVALIDATE of a 4 KB page. Returns its return code, plus SNP_NO_CHANGE if it set the carry flag. */
 #define SNP_NO_CHANGE	BIT_ULL(32)
 static inline u64 snp_pvalidate(u64 gva, bool validate)
 {
@@ -149,7 +149,7 @@ static inline gpa_t snp_gpa(struct kvm_vm *vm, gva_t gva)
 	return addr_gva2gpa(vm, gva) & ~snp_c_bit(vm);
 }
 
-/* To be called by a vCPU before anything else. */
+/* Each vCPU calls this before anything else. */
 static inline void snp_guest_init(struct snp_report *report)
 {
 	wrmsr(MSR_GS_BASE, (u64)report);
@@ -165,9 +165,9 @@ struct snp_vcpu {
 	bool started;
 	bool ended;
 	bool failed;
-	/* What the vCPU ended with, in words; of use only if it failed. */
+	/* The reason of the failure; valid only if failed. */
 	char why[256];
-	/* Takes an exit to user space; returns false, and says why, for one it did not ask for. */
+	/* Handles an exit to user space. For an unexpected exit, sets why and returns false. */
 	bool (*on_exit)(struct snp_vcpu *v);
 	void *private;
 };

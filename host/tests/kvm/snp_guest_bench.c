@@ -2,11 +2,11 @@
 /*
  * How fast is a guest under SNP, compared with a plain nested guest on the same machine?
  *
- * The same loop over memory of the guest's (larger than a page, so that translations count) runs in
- * an SNP VM and in a plain one, in turns, so that what else the machine does meets both. Fails if the
- * SNP guest is slower than MIN_RATIO of the plain one: the median of the turns' ratios counts. A busy
- * machine can spoil a series of turns, but makes no slow guest look fast every time: a series that
- * fails is measured again, twice at most.
+ * An SNP VM and a plain VM run the same loop over several pages of memory, so that address
+ * translation counts. They take turns, so that other load on the machine slows both. Fails if the
+ * SNP guest's speed is below MIN_RATIO of the plain guest's, by the median of the turns' ratios. A
+ * busy machine can spoil a series of turns, but cannot make a slow guest look fast each time: a
+ * series that fails is measured again, at most twice.
  */
 #include <getopt.h>
 #include <time.h>
@@ -55,7 +55,7 @@ static void guest_code(struct bench_area *area)
 		start = rdtsc();
 		area->sum = loop(area->memory, area->passes);
 		area->tsc = rdtsc() - start;
-		/* A way to the host that each has: next to the loop it costs nearly nothing. */
+		/* Exit to the host by whichever way this guest has: the loop takes far longer. */
 		if (area->snp)
 			snp_msr_request(SNP_TERM_REQUEST(SNP_TERM_PASSED, 0));
 		else
@@ -96,13 +96,15 @@ static u64 now(void)
 static u64 run(struct guest *g, u64 passes, u64 *tsc)
 {
 	u64 start, ns;
+	u32 wanted;
 
 	g->area->passes = passes;
 	start = now();
 	vcpu_run(g->vcpu);
 	ns = now() - start;
-	TEST_ASSERT(g->vcpu->run->exit_reason == (g->area->snp ? KVM_EXIT_SYSTEM_EVENT : KVM_EXIT_IO),
-		    "%s guest: unexpected exit %s", g->name, exit_reason_str(g->vcpu->run->exit_reason));
+	wanted = g->area->snp ? KVM_EXIT_SYSTEM_EVENT : KVM_EXIT_IO;
+	TEST_ASSERT(g->vcpu->run->exit_reason == wanted, "%s guest: expected exit %s, found %s", g->name,
+		    exit_reason_str(wanted), exit_reason_str(g->vcpu->run->exit_reason));
 	TEST_ASSERT(!g->area->report.failed, "%s guest: %s 0x%lx", g->name, g->area->report.failed,
 		    g->area->report.found);
 	*tsc = g->area->tsc;
@@ -125,7 +127,7 @@ static double median(const double *values, int n)
 	return sorted[n / 2];
 }
 
-/* The median of the turns' ratios: the SNP guest's speed, in parts of the plain guest's. */
+/* Returns the SNP guest's speed divided by the plain guest's: the median over all turns. */
 static double measure(struct guest *plain, struct guest *snp, int turns, u64 passes)
 {
 	double ratio[MAX_TURNS], tsc_ratio[MAX_TURNS];
@@ -167,7 +169,10 @@ int main(int argc, char *argv[])
 	create(&plain, KVM_X86_DEFAULT_VM);
 	create(&snp, KVM_X86_SNP_VM);
 
-	/* Once without being counted: pages are mapped, code is translated. Then longer. */
+	/*
+	 * The first run maps pages and translates code: don't count it. Then double the passes until
+	 * a turn takes long enough to be measured.
+	 */
 	run(&snp, passes, &tsc);
 	run(&plain, passes, &tsc);
 	do {
@@ -180,7 +185,7 @@ int main(int argc, char *argv[])
 	ksft_test_result(m >= MIN_RATIO,
 			 "the SNP guest runs at %.1f or more of the plain guest's speed\n",
 			 MIN_RATIO);
-	/* The sum depends on every pass before, and the plain guest made more of them: fresh guests. */
+	/* The sum depends on all earlier passes, of which the plain guest made more: use new guests. */
 	kvm_vm_free(plain.vm);
 	kvm_vm_free(snp.vm);
 	create(&plain, KVM_X86_DEFAULT_VM);

@@ -12,7 +12,7 @@
 
 #include "snp_host.h"
 
-/* Where lab/qmp.py puts the monitor: the third port, with an interrupt that no other port has. */
+/* lab/boot/qmp.py puts the monitor on the third port, with an interrupt that no other port has. */
 #define PORT		"/dev/ttyS2"
 #define PORT_IRQ	5
 #define ANSWER_MS	5000
@@ -24,7 +24,7 @@ static int port = -1;
 static char psp[128];
 static char answer[16384];
 
-/* The next line, without its end; false if there is none in time. */
+/* Reads the next line, without its end, into answer. Returns false if none comes in time. */
 static bool read_line(void)
 {
 	static char buffer[512];
@@ -52,9 +52,9 @@ static bool read_line(void)
 }
 
 /*
- * Sends a command and waits for its answer, which has the command's number: events, and what came before
- * anybody listened, are passed over. Returns what follows "return": in it; NULL, and the whole line in answer,
- * if the answer is an error or none.
+ * Sends a command and waits for the answer with the command's number; skips events and lines that
+ * the monitor sent earlier. Returns the text after "return":. If the answer is an error or does not
+ * come, returns NULL and leaves the line or the reason in answer.
  */
 static char *command(const char *name, const char *arguments)
 {
@@ -62,14 +62,15 @@ static char *command(const char *name, const char *arguments)
 	char line[1024], mark[32], *found;
 	int n;
 
-	/* Another program may have spoken here before: numbers of its own for each. */
+	/* An earlier program's answers may still be in the port: each program has its own numbers. */
 	if (!id)
 		id = (unsigned int)getpid() * 10000;
 	snprintf(mark, sizeof(mark), "\"id\": %u", ++id);
-	/* 0xff: whatever the monitor has read of a command so far is forgotten. */
+	/* 0xff makes the monitor drop the unfinished command that it may have read before. */
 	n = snprintf(line, sizeof(line), "\xff{\"execute\":\"%s\",\"arguments\":{%s},\"id\":%u}\n",
 		     name, arguments, id);
-	TEST_ASSERT(n < sizeof(line), "a command of %d characters", n);
+	TEST_ASSERT(n < sizeof(line), "expected a command shorter than %zu characters, found %d",
+		    sizeof(line), n);
 	if (write(port, line, n) != n) {
 		snprintf(answer, sizeof(answer), "%s: %s", PORT, strerror(errno));
 		return NULL;
@@ -89,9 +90,11 @@ static char *get(const char *path, const char *property)
 {
 	char arguments[512], *value;
 
-	snprintf(arguments, sizeof(arguments), "\"path\":\"%s\",\"property\":\"%s\"", path, property);
+	snprintf(arguments, sizeof(arguments), "\"path\":\"%s\",\"property\":\"%s\"",
+		 path, property);
 	value = command("qom-get", arguments);
-	TEST_ASSERT(value, "expected %s of %s from the emulated host, found %s", property, path, answer);
+	TEST_ASSERT(value, "expected %s of %s from the emulated host, found %s",
+		    property, path, answer);
 	return value;
 }
 
@@ -113,8 +116,8 @@ static bool set_port(void)
 }
 
 /*
- * The kernel takes the port's interrupt for the first port's: set the right one and open the port again. The port
- * must be raw by then, for an echo of the monitor's output would reach the monitor as commands.
+ * The kernel assumes the first port's interrupt for this port: set the right one, then open the port
+ * again. Make the port raw first, or the echo of the monitor's output reaches the monitor as commands.
  */
 static bool open_port(void)
 {
@@ -124,21 +127,22 @@ static bool open_port(void)
 	return set_port();
 }
 
-/* Is there an emulated host, and does it answer? If not, WHY gets the reason in words. To be called first. */
+/* Opens the monitor. Call this first. If no emulated host answers, returns false with the reason in WHY. */
 bool snp_host_reach(char *why, size_t size)
 {
 	char *found, *start;
 
 	if (!open_port()) {
-		snprintf(why, size, "no monitor of the emulated host behind %s: %s", PORT, strerror(errno));
+		snprintf(why, size, "no monitor of the emulated host behind %s: %s",
+			 PORT, strerror(errno));
 		return false;
 	}
-	/* It may have been told before, which is an error then. */
+	/* A second qmp_capabilities is an error: an earlier program may have sent the first. */
 	if (!command("qmp_capabilities", "") && !strstr(answer, "CommandNotFound")) {
 		snprintf(why, size, "no monitor of the emulated host behind %s: %s", PORT, answer);
 		return false;
 	}
-	/* It has no name of its own, only a number among the devices. */
+	/* The PSP device has no name of its own, only a number among the devices. */
 	found = command("qom-list", "\"path\":\"" DEVICES "\"");
 	found = found ? strstr(found, "child<amd-psp>") : NULL;
 	if (!found) {
@@ -154,13 +158,13 @@ bool snp_host_reach(char *why, size_t size)
 	return true;
 }
 
-/* A number that /machine/amd-snp has: "guest-errors", "stat-rmp-assigned", ... */
+/* Reads a number of /machine/amd-snp: "guest-errors", "stat-rmp-assigned", ... */
 u64 snp_host_counter(const char *name)
 {
 	return strtoull(get(PLATFORM, name), NULL, 10);
 }
 
-/* Returns how many kinds were ever issued. */
+/* Fills C with an entry for each kind of command that was ever issued. Returns the number of entries. */
 int snp_host_commands(struct snp_host_command *c)
 {
 	unsigned long long done, refused, injected;
@@ -169,8 +173,10 @@ int snp_host_commands(struct snp_host_command *c)
 
 	s[strcspn(s + 1, "\"") + 1] = 0;
 	for (item = strtok_r(s + 1, ",", &save); item; item = strtok_r(NULL, ",", &save), n++) {
-		TEST_ASSERT(n < SNP_HOST_COMMANDS, "more than %d kinds of commands", SNP_HOST_COMMANDS);
-		TEST_ASSERT(sscanf(item, "%31[^:]:%llu:%llu:%llu", c[n].name, &done, &refused, &injected) == 4,
+		TEST_ASSERT(n < SNP_HOST_COMMANDS, "expected at most %d kinds of commands, found more",
+			    SNP_HOST_COMMANDS);
+		TEST_ASSERT(sscanf(item, "%31[^:]:%llu:%llu:%llu", c[n].name,
+				   &done, &refused, &injected) == 4,
 			    "expected NAME:N:N:N in the list of commands, found %s", item);
 		c[n].done = done;
 		c[n].injected = injected;
@@ -178,12 +184,13 @@ int snp_host_commands(struct snp_host_command *c)
 	return n;
 }
 
-/* As the device's property "fail": NAME:N:STATUS,... with N counted from now; "" for none any more. */
+/* Sets the device's property "fail": NAME:N:STATUS,... with N counted from now. "" ends all failures. */
 void snp_host_fail(const char *spec)
 {
 	char arguments[512];
 
-	snprintf(arguments, sizeof(arguments), "\"path\":\"%s\",\"property\":\"fail\",\"value\":\"%s\"", psp, spec);
-	TEST_ASSERT(command("qom-set", arguments), "expected the emulated host to take fail=%s, found %s",
-		    spec, answer);
+	snprintf(arguments, sizeof(arguments),
+		 "\"path\":\"%s\",\"property\":\"fail\",\"value\":\"%s\"", psp, spec);
+	TEST_ASSERT(command("qom-set", arguments),
+		    "expected the emulated host to take fail=%s, found %s", spec, answer);
 }

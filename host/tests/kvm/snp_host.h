@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A test in L1 reads the counters of the emulated host and makes it fail firmware commands. The lab puts a QMP
- * monitor behind L1's third serial port for that (lab/boot/qmp.py).
+ * Reads the emulated host's counters from a test in L1, and makes the host fail firmware commands.
+ * The lab puts a QMP monitor behind L1's third serial port for that (lab/boot/qmp.py).
  */
 #ifndef SNP_HOST_H
 #define SNP_HOST_H
@@ -13,7 +13,7 @@
 
 #define SNP_HOST_COMMANDS	64
 
-/* How often a firmware command was issued since the host's start, and how often it was told to fail. */
+/* One kind of firmware command: how often it was issued since the host's start, and made to fail. */
 struct snp_host_command {
 	char name[32];
 	u64 done;

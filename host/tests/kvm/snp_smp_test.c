@@ -2,15 +2,14 @@
 /*
  * An SNP guest with several vCPUs, all running at the same time.
  *
- * Can fail because: a vCPU's state is kept or restored in the wrong place (registers differ after an
- * exit, or are another vCPU's); a translation outlives a change of the RMP (stale private or shared
- * data, no #VC where a page is not validated); private memory loses what was written to it; a vCPU
- * never comes back.
+ * Fails if a vCPU's state is saved or restored in the wrong place (registers differ after an exit, or
+ * are another vCPU's), if a translation outlives a change of the RMP (stale private or shared data,
+ * no #VC for a page that is not validated), if private memory loses data, or if a vCPU never exits.
  *
- * Each vCPU, in each round: fills private memory with numbers of its own and reads them back; makes
- * an exit with all registers set and compares them; gives a page to the host and takes it back, with
- * what the architecture demands at each step. It ends with a termination request that has its number.
- * The host computes for itself what each vCPU must have found.
+ * In each round each vCPU fills private memory with its own numbers and reads them back; sets all
+ * registers, exits and compares them; gives a page to the host and takes it back, checking each step
+ * against the architecture. It ends with a termination request that has its number. The host computes
+ * the sums that each vCPU must have found.
  */
 #include <getopt.h>
 #include <time.h>
@@ -22,20 +21,20 @@
 #define MAX_VCPUS	64
 #define SLOW_SECONDS	15
 
-/* One page, shared: what the host tells a vCPU, and what that answers. */
+/* A shared page for each vCPU: the host's orders, and the vCPU's answers. */
 struct smp_area {
 	struct snp_report report;
-	/* Of all vCPUs, on a page of its own: how many there are, how many have arrived. */
+	/* A counter on a page that all vCPUs share: how many of them have arrived. */
 	u64 *arrived;
 	u64 nr_vcpus;
 	u64 rounds;
 	u64 wait_tsc;		/* how long to wait for the others */
 	u64 *work;
-	/* The page that changes hands: its address as private memory, as shared, and in the guest. */
+	/* The page that changes hands: its private address, its shared address, and its GPA. */
 	u64 *private;
 	u64 *shared;
 	u64 gpa;
-	/* Set while a #VC for a page that is not validated is due. */
+	/* Set while the vCPU expects a #VC for a page that is not validated. */
 	u64 vc_due;
 	u64 sum[MAX_ROUNDS];
 };
@@ -47,7 +46,7 @@ static u64 next(u64 x)
 	return x ^ (x << 17);
 }
 
-/* Where a vCPU's numbers start in a round; what makes them different from everyone else's. */
+/* The start of a vCPU's numbers in a round; no other vCPU or round has the same numbers. */
 static u64 seed(u64 id, u64 round, u64 purpose)
 {
 	return next(0x9e3779b97f4a7c15ull * (id * 1000003 + round * 257 + purpose + 1));
@@ -91,7 +90,8 @@ static void arrive_and_wait(u64 goal)
 	while (READ_ONCE(*area->arrived) < goal) {
 		cpu_relax();
 		if (rdtsc() > end)
-			snp_fail("vCPUs here in time", READ_ONCE(*area->arrived), goal);
+			snp_fail("number of vCPUs that arrived in time",
+				 READ_ONCE(*area->arrived), goal);
 	}
 }
 
@@ -123,13 +123,14 @@ static const char * const gpr_names[15] = {
 };
 
 /*
- * Loads the registers, exits, stores them. What the exit asks for is in the GHCB MSR already: no
- * register has a meaning in it, so that none may change. All but RSP, by which "after" is found.
+ * Loads all registers but RSP, exits, and stores them. The GHCB MSR holds the request, so the exit
+ * uses no register and none may change. RSP is left out: "after" is found through the stack.
  */
 void exit_with_registers(const struct registers *before, struct registers *after);
 asm(".pushsection .text\n"
 	"exit_with_registers:\n"
-	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
+	"	push %rbx\n	push %rbp\n	push %r12\n"
+	"	push %r13\n	push %r14\n	push %r15\n"
 	"	push %rsi\n"
 	"	mov %rdi, %rax\n"
 	"	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
@@ -155,7 +156,8 @@ asm(".pushsection .text\n"
 	"	movdqu %xmm\\n, 128 + 16 * \\n(%rax)\n"
 	"	.endr\n"
 	"	add $8, %rsp\n"
-	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
+	"	pop %r15\n	pop %r14\n	pop %r13\n"
+	"	pop %r12\n	pop %rbp\n	pop %rbx\n"
 	"	cld\n"
 	"	ret\n"
 	".popsection\n");
@@ -171,7 +173,7 @@ static const char * const msr_names[ARRAY_SIZE(kept_msrs)] = {
 	"SYSENTER_ESP after an exit", "SYSENTER_EIP after an exit",
 };
 
-/* Canonical, and within the 32 bits that SFMASK has. */
+/* A value that every MSR in kept_msrs takes: a canonical address, and within SFMASK's 32 bits. */
 static u64 msr_value(u64 id, u64 round, int i)
 {
 	return seed(id, round, 100 + i) & 0x7fffffff;
@@ -242,7 +244,7 @@ static void change_hands(u64 round)
 
 	snp_step("page to the host");
 	snp_psc(area->gpa, SNP_PSC_SHARED);
-	/* What the guest wrote here the host sees, and looks at when the page is taken back. */
+	/* The host checks these numbers when the guest asks for the page back. */
 	fill(area->shared, seed(id, round, 3));
 	expect_filled("shared page's content", area->shared, seed(id, round, 3));
 
@@ -258,7 +260,8 @@ static void change_hands(u64 round)
 
 static void guest_code(struct smp_area *area)
 {
-	const u64 snp = MSR_AMD64_SEV_ENABLED | MSR_AMD64_SEV_ES_ENABLED | MSR_AMD64_SEV_SNP_ENABLED;
+	const u64 snp = MSR_AMD64_SEV_ENABLED | MSR_AMD64_SEV_ES_ENABLED |
+			MSR_AMD64_SEV_SNP_ENABLED;
 	u64 round;
 
 	snp_guest_init(&area->report);
@@ -273,7 +276,7 @@ static void guest_code(struct smp_area *area)
 		compare_registers(round, SNP_MSR_SEV_INFO_REQ, SNP_MSR_SEV_INFO_RESP);
 		change_hands(round);
 		snp_step("registers across an exit to user space");
-		/* The page is private already: a request without effect, but all the way. */
+		/* The page is private already: the request goes to user space but changes nothing. */
 		compare_registers(round, (SNP_PSC_PRIVATE << 52) | area->gpa | SNP_MSR_PSC_REQ,
 				  SNP_MSR_PSC_RESP);
 	}
@@ -302,11 +305,12 @@ static bool smp_exit(struct snp_vcpu *v)
 	to_private = run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED;
 	if (run->hypercall.args[0] != host->area->gpa || run->hypercall.args[1] != 1) {
 		v->failed = true;
-		snprintf(v->why, sizeof(v->why), "page state change of 0x%llx, %llu pages: expected 0x%lx, 1",
-			 run->hypercall.args[0], run->hypercall.args[1], host->area->gpa);
+		snprintf(v->why, sizeof(v->why),
+			 "expected a page state change of 0x%lx, 1 page, found 0x%llx, %llu pages",
+			 host->area->gpa, run->hypercall.args[0], run->hypercall.args[1]);
 		return false;
 	}
-	/* The third request of a round changes nothing, and the page is the guest's by then. */
+	/* Skip a round's second request to private: by then the page is the guest's already. */
 	if (to_private && host->conversions++ % 2 == 0) {
 		x = seed(id, host->area->report.round, 3);
 		for (i = 0; i < PAGE_SIZE / sizeof(u64); i++) {
@@ -315,12 +319,12 @@ static bool smp_exit(struct snp_vcpu *v)
 				continue;
 			v->failed = true;
 			snprintf(v->why, sizeof(v->why),
-				 "round %lu: the host finds 0x%lx at %lu of the shared page, expected 0x%lx",
-				 host->area->report.round, host->page[i], i * 8, x);
+				 "round %lu: at %lu of the shared page: expected 0x%lx, found 0x%lx",
+				 host->area->report.round, i * 8, x, host->page[i]);
 			return false;
 		}
 	}
-	/* Every other time the private page's memory is given up as well. */
+	/* In every other round, free the private page's memory as well. */
 	if (!to_private && host->area->report.round % 2)
 		vm_guest_mem_punch_hole(v->vcpu->vm, host->area->gpa, PAGE_SIZE);
 	return snp_default_exit(v);
@@ -335,19 +339,21 @@ static void check_results(struct snp_vcpu *v)
 		if (area->sum[round] == expected_sum(area->report.id, round))
 			continue;
 		v->failed = true;
-		snprintf(v->why, sizeof(v->why), "round %lu: sum of private memory 0x%lx, expected 0x%lx",
-			 round, area->sum[round], expected_sum(area->report.id, round));
+		snprintf(v->why, sizeof(v->why),
+			 "round %lu: sum of private memory: expected 0x%lx, found 0x%lx",
+			 round, expected_sum(area->report.id, round), area->sum[round]);
 	}
 	if (!v->failed && area->report.nr_vc_not_validated != area->rounds) {
 		v->failed = true;
-		snprintf(v->why, sizeof(v->why), "%lu #VCs for pages that were not validated, expected %lu",
-			 area->report.nr_vc_not_validated, area->rounds);
+		snprintf(v->why, sizeof(v->why),
+			 "#VCs for pages that were not validated: expected %lu, found %lu",
+			 area->rounds, area->report.nr_vc_not_validated);
 	}
 }
 
 static int nr_vcpus = 8, rounds = 8, seconds = 60;
 
-/* Launch, run, destroy. Returns how many vCPUs failed; they are in v. */
+/* Launches, runs and destroys a VM. Returns how many of the vCPUs in v failed. */
 static int launch(struct snp_vcpu *v)
 {
 	static struct smp_host host[MAX_VCPUS];
@@ -371,9 +377,10 @@ static int launch(struct snp_vcpu *v)
 		host[i].area->arrived = (u64 *)counter;
 		host[i].area->nr_vcpus = nr_vcpus;
 		host[i].area->rounds = rounds;
-		/* Before the host's own limit: the one that waits knows how many are missing. */
+		/* End before the host's limit: only the guest knows how many vCPUs are missing. */
 		host[i].area->wait_tsc = guest_tsc_khz * 1000 * seconds * 3 / 4;
-		host[i].area->work = (u64 *)vm_alloc(vm, WORK_PAGES * PAGE_SIZE, KVM_UTIL_MIN_VADDR);
+		host[i].area->work = (u64 *)vm_alloc(vm, WORK_PAGES * PAGE_SIZE,
+						     KVM_UTIL_MIN_VADDR);
 		private = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
 		host[i].area->private = (u64 *)private;
 		host[i].area->shared = (u64 *)snp_map_shared_alias(vm, private);
@@ -382,7 +389,7 @@ static int launch(struct snp_vcpu *v)
 		vcpu_args_set(vcpus[i], 1, area);
 	}
 	vm_sev_launch(vm, snp_default_policy(), NULL);
-	/* The wait itself has an end; this is for what comes after it. */
+	/* snp_wait_all() has its own limit; this one also covers the VM's destruction. */
 	snp_limit(2 * seconds, "running the vCPUs, or destroying the VM");
 	for (i = 0; i < nr_vcpus; i++)
 		snp_start(&v[i]);
@@ -392,11 +399,11 @@ static int launch(struct snp_vcpu *v)
 		failed += v[i].failed;
 		stuck += !v[i].ended;
 	}
-	/* Not destroyed under a vCPU that still runs: the process's end does that. */
+	/* A VM must not be destroyed under a running vCPU: leave that to the process's end. */
 	if (!stuck)
 		kvm_vm_free(vm);
 	snp_limit(0, "");
-	/* On a busy machine no failure, but not to go unseen: a vCPU may have stood still for a while. */
+	/* A busy machine may be slow, so don't fail; but say so, for a vCPU may have been stuck a while. */
 	if (time(NULL) - start > SLOW_SECONDS)
 		ksft_print_msg("slow: %ld s for one launch\n", (long)(time(NULL) - start));
 	return failed;
@@ -431,7 +438,8 @@ int main(int argc, char *argv[])
 			seconds = atoi_positive("seconds", optarg);
 			break;
 		default:
-			printf("usage: %s [-n LAUNCHES] [-v VCPUS] [-r ROUNDS] [-t SECONDS]\n", argv[0]);
+			printf("usage: %s [-n LAUNCHES] [-v VCPUS] [-r ROUNDS] [-t SECONDS]\n",
+			       argv[0]);
 			return opt == 'h' ? 0 : KSFT_FAIL;
 		}
 	}
@@ -446,7 +454,8 @@ int main(int argc, char *argv[])
 		for (i = 0; i < nr_vcpus; i++) {
 			if (v[i].failed)
 				ksft_print_msg("vCPU %d: %s\n", i, v[i].why);
-			ksft_test_result(!v[i].failed, "vCPU %d of %d: %d rounds\n", i, nr_vcpus, rounds);
+			ksft_test_result(!v[i].failed, "vCPU %d of %d: %d rounds\n",
+					 i, nr_vcpus, rounds);
 		}
 		ksft_finished();
 	}
