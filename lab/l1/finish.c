@@ -86,7 +86,11 @@ static uint64_t launch(int nr_vcpus)
 	struct kvm_sev_snp_launch_start start = { .policy = POLICY };
 	struct kvm_sev_snp_launch_finish finish = { 0 };
 	struct kvm_sev_init init = { 0 };
-	struct kvm_sev_cmd cmd = { .id = KVM_SEV_SNP_LAUNCH_FINISH, .data = (uintptr_t)&finish, .sev_fd = sev_fd };
+	struct kvm_sev_cmd cmd = {
+		.id = KVM_SEV_SNP_LAUNCH_FINISH,
+		.data = (uintptr_t)&finish,
+		.sev_fd = sev_fd,
+	};
 	int i, vm, ret;
 	uint64_t t;
 
@@ -120,7 +124,8 @@ int main(int argc, char *argv[])
 	uint64_t t;
 
 	if (turns < 1 || most < 1 || most > MAX_VCPUS) {
-		printf("usage: %s TURNS MOST: at least 1 turn, 1 to %d vCPUs\n", argv[0], MAX_VCPUS);
+		printf("usage: %s TURNS MOST: at least 1 turn, 1 to %d vCPUs\n",
+		       argv[0], MAX_VCPUS);
 		return 2;
 	}
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -140,7 +145,8 @@ int main(int argc, char *argv[])
 	for (n = 1; n <= most; n *= 2) {
 		for (turn = 0; turn <= turns; turn++) {
 			t = launch(n);
-			printf("bench: vcpus=%d turn=%d ticks=%llu\n", n, turn, (unsigned long long)t);
+			printf("bench: vcpus=%d turn=%d ticks=%llu\n",
+			       n, turn, (unsigned long long)t);
 			fflush(stdout);
 		}
 	}

@@ -103,7 +103,8 @@ static void module_options(const char *module, char *options, size_t size)
 	options[0] = 0;
 	for (word = strtok_r(cmdline(), " ", &save); word; word = strtok_r(NULL, " ", &save)) {
 		for (i = 0; module[i]; i++)
-			if (word[i] != module[i] && (!strchr("-_", module[i]) || !word[i] || !strchr("-_", word[i])))
+			if (word[i] != module[i] &&
+			    (!strchr("-_", module[i]) || !word[i] || !strchr("-_", word[i])))
 				break;
 		if (module[i] || word[i] != '.')
 			continue;
@@ -160,7 +161,7 @@ static const char *section_address(const char *module, const char *section)
 /* Prints gdb's line for each module, then gives the lab time to stop this machine before a test begins. */
 static void tell_debugger(void)
 {
-	static const char * const more[] = { ".data", ".rodata", ".bss" };
+	static const char * const more[] = { ".data", ".rodata", ".bss", NULL };
 	char name[128], module[128];
 	FILE *order = fopen("/lib/modules/order", "r");
 	const char *address;
@@ -175,7 +176,7 @@ static void tell_debugger(void)
 		if (!address)
 			continue;
 		fprintf(report, "# gdb: add-symbol-file %s.ko %s", name, address);
-		for (i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		for (i = 0; more[i]; i++) {
 			address = section_address(module, more[i]);
 			if (address)
 				fprintf(report, " -s %s %s", more[i], address);
@@ -264,10 +265,12 @@ static void pass_on(char *line, char *reason, size_t size)
 
 	fprintf(report, "# %s\n", line);
 	fflush(report);
-	if (skip)
-		snprintf(reason, size, "%s", skip + strlen("# SKIP") + strspn(skip + strlen("# SKIP"), " -"));
-	else if (!reason[0] || reason[0] == '\1')
+	if (skip) {
+		skip += strlen("# SKIP");
+		snprintf(reason, size, "%s", skip + strspn(skip, " -"));
+	} else if (!reason[0] || reason[0] == '\1') {
 		snprintf(reason, size, "\1%s", line);
+	}
 }
 
 /* Runs /tests/NAME[:ARGUMENT]... for at most timeout seconds. Returns its kselftest status, or 124 for a time-out. */
@@ -314,7 +317,10 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 		/* After the program's end, don't wait for more output: a stuck child may keep the pipe open for ever. */
 		if (!ended)
 			ended = waitpid(pid, &status, WNOHANG) == pid;
-		r = ended ? poll(&p, 1, 0) : left > 0 ? poll(&p, 1, left < 0.1 ? left * 1000 + 1 : 100) : 0;
+		if (ended)
+			r = poll(&p, 1, 0);
+		else
+			r = left > 0 ? poll(&p, 1, left < 0.1 ? left * 1000 + 1 : 100) : 0;
 		if (r == 0 && !ended && left > 0)
 			continue;
 		if (r == 0) {
@@ -362,7 +368,8 @@ static int run_program(const char *name, int timeout, char *reason, size_t size)
 	if (reason[0] == '\1')
 		memmove(reason, reason + 1, strlen(reason));
 	if (WIFSIGNALED(status)) {
-		snprintf(reason, size, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+		snprintf(reason, size, "killed by signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 		return 1;
 	}
 	if (WEXITSTATUS(status) && WEXITSTATUS(status) != KSFT_SKIP)
@@ -395,7 +402,8 @@ static void run_tests(char *names, int timeout)
 
 	if (names[0] == '@')
 		names = names_in_file(names + 1);
-	for (t = strtok_r(names, ",\n", &save); t && n < MAX_TESTS; t = strtok_r(NULL, ",\n", &save))
+	for (t = strtok_r(names, ",\n", &save); t && n < MAX_TESTS;
+	     t = strtok_r(NULL, ",\n", &save))
 		tests[n++] = t;
 	fprintf(report, "1..%d\n", n);
 	for (i = 0; i < n; i++) {
@@ -426,8 +434,10 @@ static void run_tests(char *names, int timeout)
 
 static void shell(void)
 {
-	char *argv[] = { "sh", NULL };
-	char *envp[] = { "PATH=/bin:/tests", "HOME=/", "TERM=vt100", "PS1=snplab# ", NULL };
+	static char * const argv[] = { "sh", NULL };
+	static char * const envp[] = {
+		"PATH=/bin:/tests", "HOME=/", "TERM=vt100", "PS1=snplab# ", NULL
+	};
 	pid_t pid;
 
 	/* busybox finds its applets through links. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Numbers that assembly and C share. */
+/* Constants for both assembly and C. */
 #ifndef ASM_H
 #define ASM_H
 
@@ -55,7 +55,7 @@
 #define SH_GO		0x80
 #define SH_SPINS	0x88
 
-/* what the agent can be asked to do */
+/* the agent's orders */
 #define OP_NOP		0
 #define OP_READ		1
 #define OP_WRITE	2
@@ -106,7 +106,7 @@
 #define OP_PVLOOP	47
 #define OP_MAX		48
 
-#define G_STACKS	0x6000		/* the page of all stacks */
+#define G_STACKS	0x6000		/* one page for all stacks */
 #define G_RSP0		(G_STACKS + 0xf00)
 #define G_USTACK	(G_STACKS + 0xd00)
 

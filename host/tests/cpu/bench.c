@@ -1,8 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The speed of a guest under SNP against that of the same code in a plain
- * nested VM on the same QEMU: no exits, integer work, branches, and a walk
- * over its memory. Interleaved runs, medians.
+ * The speed of an SNP guest, compared with the same code in a plain nested VM
+ * on the same QEMU: integer work, branches, and a walk over memory, without
+ * exits. The two take turns; the medians count.
  */
 #include "lib.h"
 
@@ -55,7 +55,7 @@ static u64 median(u64 *t)
 	return t[RUNS / 2];
 }
 
-/* TSC ticks in a millisecond, by the PIT */
+/* TSC ticks in a millisecond, measured with the PIT */
 u64 tsc_khz(void)
 {
 	u64 t;
@@ -86,7 +86,8 @@ void bench(void)
 		s[i] = measure(snp, &a);
 		p[i] = measure(plain, &b);
 		if (a != b)
-			bail("the two loops differ: %#lx, %#lx", a, b);
+			bail("expected equal sums, found %#lx (SNP) and %#lx (plain)",
+			     a, b);
 		say("# run %u: SNP guest %lu ms, plain nested VM %lu ms\n",
 		    i + 1, s[i] / khz, p[i] / khz);
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Entry of the test kernel (PVH: 32-bit, paging off), the way into long mode
- * for all CPUs, exception stubs, and what C cannot express: a call whose
- * faults are caught, VMRUN with every register known, user and 32-bit code.
+ * for all CPUs, exception stubs, and code that C cannot express: a call whose
+ * faults are caught, VMRUN with all registers set, user and 32-bit code.
  */
 #include "asm.h"
 
@@ -17,7 +17,7 @@
 pvh_entry:
 	cli
 	cld
-	/* %ebx: PVH start info, not needed: memory is laid out by run */
+	/* ignore %ebx, the PVH start info: run always gives 1 GB of memory */
 	mov	$boot_stack_top, %esp
 	/* the first 4 GB, 2 MB pages; C builds the real tables */
 	mov	$boot_pd, %edi
@@ -40,7 +40,7 @@ pvh_entry:
 	lgdt	boot_gdtr
 	ljmp	$0x18, $enter32
 
-	/* common to the first CPU and the others: paging on, long mode */
+	/* for the first CPU and the others: paging on, long mode */
 	.globl	enter32
 enter32:
 	mov	$0x10, %eax
@@ -203,7 +203,7 @@ irq:	cmpq	$0x80, (%rsp)
 	add	$16, %rsp
 	iretq
 
-	/* u64 call_user(fn, a, b): to be run under try_call; ends at int 0x80 */
+	/* u64 call_user(fn, a, b): at CPL 3, until int 0x80; call it by try() */
 	.globl	call_user
 call_user:
 	mov	%rdi, %rcx
@@ -222,7 +222,7 @@ call_user:
 user_done:
 	int	$0x80
 
-	/* RMPUPDATE as 32-bit code decodes it; under try_call */
+	/* RMPUPDATE in 32-bit code; call it by try() */
 	.globl	compat_rmpupdate
 compat_rmpupdate:
 	pushq	$0x18
@@ -238,8 +238,8 @@ compat_rmpupdate:
 2:	ret
 
 	/*
-	 * void vmrun_asm(struct vmrun *r): registers as in r->in at VMRUN,
-	 * as found after it in r->out. GIF is clear around it.
+	 * void vmrun_asm(struct vmrun *r): loads the registers from r->in, runs
+	 * VMRUN with GIF clear, stores the registers into r->out.
 	 */
 	.globl	vmrun_asm
 vmrun_asm:

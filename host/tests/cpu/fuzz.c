@@ -1,9 +1,9 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Arbitrary orders from all CPUs at once: mailbox commands, RMP instructions
- * and host accesses, VMRUN with arbitrary VMCBs, an SNP guest with arbitrary
- * instructions and nested tables. Whatever they lead to, the platform must
- * stay: run --fuzz looks at QEMU's end, this file at the rest.
+ * Random orders from all CPUs at once: mailbox commands, RMP instructions and
+ * host accesses, VMRUN with random VMCBs, an SNP guest with random instructions
+ * and nested tables. The platform must survive all of them: run --fuzz checks
+ * that QEMU ends well, this file checks the rest.
  */
 #include "lib.h"
 
@@ -27,7 +27,7 @@ static u64 below(u64 n)
 	return (rnd() >> 33) % n;
 }
 
-/* Mostly pages that are here for this; never those of the test kernel. */
+/* A random address, mostly in the fuzzed areas; never in the test kernel. */
 static u64 addr(void)
 {
 	u64 base = below(2) ? area4k : area2m;
@@ -66,7 +66,7 @@ static void mailbox(void *platform)
 		0x093, 0x094, 0x0a0, 0x0a1, 0x0a2, 0x0b0, 0x0b1, 0x0c7, 0x0c9,
 		0x0cb, 0x0cd, 0x0ce,
 	};
-	static u64 b[512] __attribute__((aligned(4096)));
+	static u64 b[512] __aligned(4096);
 	u32 id = this_cpu()->id;
 
 	while (!time_is_up()) {
@@ -77,7 +77,7 @@ static void mailbox(void *platform)
 			cmd = below(0x800);
 		if (platform && !below(4))
 			cmd = 0x081 + below(6);
-		/* that would end the guests of the others */
+		/* a shutdown would end the other CPUs' guests */
 		if (!platform && (cmd == CMD_SNP_SHUTDOWN_EX || cmd == 0x082))
 			continue;
 		for (u32 i = 0; i < 64; i++) {
@@ -100,7 +100,7 @@ static void mailbox(void *platform)
 		}
 		if (!below(5))
 			at = addr();
-		/* a context that exists, now and then */
+		/* often a page that may be a guest's context */
 		if (!below(2))
 			b[0] = area4k + below(8) * PAGE;
 		if (!below(3) && cmd >= 0x090)
@@ -199,8 +199,8 @@ static void vmruns(void *p)
 	done_ok[id] = 1;
 }
 
-#define SMALL	0x800000ul	/* 2 MB by 4 KB nested pages */
-#define BIG	0xa00000ul	/* 2 MB by one */
+#define SMALL	0x800000ul	/* 2 MB, mapped by 4 KB nested pages */
+#define BIG	0xa00000ul	/* 2 MB, mapped by one nested page */
 
 static u64 gva(void)
 {
@@ -237,7 +237,7 @@ static void guest(void *p)
 				      below(8));
 			break;
 		case 2:
-			/* one that the guest could have */
+			/* a page that is the guest's at this gpa */
 			spa = area4k + below(8) * PAGE;
 			rmp_assign(spa, gpa, vm->asid, false, false);
 			npt_map(vm, gpa, spa, NPT_RWX);
@@ -254,8 +254,8 @@ static void guest(void *p)
 			e = vcpu_run(v);
 		}
 		if (e != EXIT_VMGEXIT)
-			bail("the guest is lost: exit %#lx after order %u", e,
-			     op);
+			bail("expected VMGEXIT after order %u, found exit %#lx",
+			     op, e);
 		counts[id]++;
 	}
 	done_ok[id] = 1;
@@ -288,7 +288,7 @@ void fuzz(u64 seed, u64 seconds)
 		   counts[i]);
 	is(vcpu_do(&b->vcpu[0], OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
 	   "a guest that was left alone by the host runs on");
-	/* then the platform itself, off and on */
+	/* then shutdown and initialization of the platform itself */
 	deadline = rdtsc() + khz * 250 * seconds;
 	counts[0] = 0;
 	mailbox((void *)1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest: an agent that reads one order from a page it shares with the
- * host, does it, leaves the result there and leaves by VMGEXIT. An exception
- * is noted in the same page and ends the order. Position independent; copied
- * to private pages.
+ * The guest: an agent that reads an order from a page shared with the host,
+ * carries it out, stores the result in the page and exits by VMGEXIT. An
+ * exception ends the order and is stored there too. The code is position
+ * independent and copied to private pages.
  *
- * %r15: the shared page (virtual), %r14: top of stack. Orders keep both.
+ * %r15: the shared page (virtual), %r14: top of stack. Orders preserve both.
  */
 #include "asm.h"
 
@@ -201,7 +201,7 @@ op_spin:
 	je	op_spin
 	mov	$0x431, %eax
 	jmp	done
-	/* SH_A: a page; validated and rescinded until SH_GO is set */
+	/* SH_A: a page; validate and rescind it until SH_GO is set */
 op_pvloop:
 	mov	$1, %edx
 1:	mov	%rdi, %rax
@@ -253,7 +253,7 @@ op_invlpga:
 	xor	%ecx, %ecx
 	invlpga
 	jmp	done
-op_rdgprs:			/* one exit with every register known */
+op_rdgprs:			/* one exit with all registers set */
 	mov	%rdi, %rax
 	lea	1(%rdi), %rcx
 	lea	2(%rdi), %rdx
@@ -270,7 +270,7 @@ op_rdgprs:			/* one exit with every register known */
 	VMGEXIT
 	jmp	done
 
-	/* SH_A: what to run at CPL 3; it comes back by an exception */
+	/* SH_A: code to run at CPL 3, until it raises an exception */
 op_user:
 	pushq	$0x1b
 	pushq	$G_USTACK
@@ -296,7 +296,7 @@ op_getfpu:
 	add	$16, %rsp
 	jmp	done
 
-	/* SH_A: a pattern, SH_B: exits to make. Result: registers changed */
+	/* SH_A: a pattern, SH_B: number of exits. Result: registers that changed */
 op_regs:
 	push	%r14
 	push	%r15
@@ -371,7 +371,7 @@ op_regs:
 
 	/*
 	 * SH_A: rounds, SH_B: buffer, SH_C: its size, a power of two. Integer
-	 * work, branches that depend on it, and a walk over all its pages.
+	 * work, branches that depend on its results, and a walk over the buffer.
 	 */
 op_bench:
 	mov	$0x9e3779b97f4a7c15, %r9
@@ -395,13 +395,13 @@ op_bench:
 	jnz	1b
 	jmp	done
 
-	/* a function that the host can have called at any address */
+	/* a function that OP_CALL can call at any address */
 	.balign	64
 guest_func:
 	mov	$0xc0de, %eax
 	ret
 
-	/* user code: ends with #UD if nothing ended it before */
+	/* user code: ends with #UD if the instruction raises no fault */
 user_pvalidate:
 	mov	%rdi, %rax
 	xor	%ecx, %ecx

@@ -14,13 +14,19 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t s64;
 
+/* the kernel's names */
+#define __aligned(n)	__attribute__((aligned(n)))
+#define __packed	__attribute__((packed))
+#define __printf(f, a)	__attribute__((format(printf, f, a)))
+#define __noreturn	__attribute__((noreturn))
+
 #define PAGE		4096ul
 #define MB		0x100000ul
 #define GB		0x40000000ul
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define BIT(n)		(1ull << (n))
 
-/* memory: see run; the RMP lies at 512 MB and is found by its MSRs */
+/* memory: run gives QEMU 1 GB; the RMP lies at 512 MB, as RMP_BASE says */
 #define POOL4K		0x04000000ul	/* mapped by 4 KB pages */
 #define POOL4K_END	0x0c000000ul
 #define POOL2M		0x0c000000ul	/* mapped by 2 MB pages */
@@ -65,6 +71,12 @@ typedef int64_t s64;
 #define NPF_SIZEM	BIT(35)
 #define NPF_VMPL	BIT(36)
 
+/* labels of boot.S and guest.S */
+extern u8 exc_stubs[], trampoline[], trampoline_end[];
+extern u64 boot_gdt[], boot_cr3, boot_rsp, boot_cpu;
+extern u8 guest_image[], guest_image_end[], guest_stubs[];
+extern u8 guest_func[], user_pvalidate[], user_rmpadjust[];
+
 /* main.c: CPUs, faults, memory, TAP */
 struct cpu {
 	struct cpu *self;
@@ -76,7 +88,7 @@ struct cpu {
 	void *volatile arg;
 	volatile u32 busy, up;
 	u8 *hsave;
-	u8 tss[104] __attribute__((aligned(16)));
+	u8 tss[104] __aligned(16);
 	u64 gdt[8];
 };
 
@@ -95,8 +107,11 @@ static inline struct cpu *this_cpu(void)
 struct fault {
 	u64 vec, err, cr2, rip, ret;
 };
+
 u64 try_call(u64 (*fn)(u64, u64, u64), u64 a, u64 b, u64 c);
 struct fault try(u64 (*fn)(u64, u64, u64), u64 a, u64 b, u64 c);
+
+/* CPL 3, and 32-bit code */
 u64 call_user(u64 fn, u64 a, u64 b);
 u64 compat_rmpupdate(u64 pa, u64 st, u64 c);
 
@@ -105,25 +120,25 @@ void on_cpu_start(u32 id, void (*fn)(void *), void *arg);
 void on_cpu_wait(u32 id);
 void on_all(void (*fn)(void *), void *arg);
 void delay(u64 tsc);
-void cpu_restart(u32 id);		/* by INIT and SIPI */
+void cpu_restart(u32 id);		/* an idle CPU, by INIT and SIPI */
 
 void *page_alloc(void);			/* 4 KB, zeroed, from POOL4K */
 void page_free(void *p);
 u8 *huge_alloc(void);			/* 2 MB in POOL4K */
-u64 *host_pte(u64 va);			/* of an address in POOL4K */
+u64 *host_pte(u64 va);			/* the PTE of an address in POOL4K */
 
-void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-bool ok(bool pass, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void say(const char *fmt, ...) __printf(1, 2);
+bool ok(bool pass, const char *fmt, ...) __printf(2, 3);
 bool is_(u64 found, u64 expected, const char *what, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+	__printf(4, 5);
 #define is(found, expected, ...) is_((u64)(found), (u64)(expected), \
 				     #found, __VA_ARGS__)
 bool is_fault(struct fault f, u64 vec, u64 err, u64 cr2, const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
+	__printf(5, 6);
 void section(const char *name);
-__attribute__((noreturn)) void bail(const char *fmt, ...)
-	__attribute__((format(printf, 1, 2)));
-__attribute__((noreturn)) void power_off(void);
+__noreturn void bail(const char *fmt, ...)
+	__printf(1, 2);
+__noreturn void power_off(void);
 
 void *memset(void *d, int c, size_t n);
 void *memcpy(void *d, const void *s, size_t n);
@@ -244,7 +259,7 @@ static inline void barrier(void)
 	asm volatile("mfence" ::: "memory");
 }
 
-/* functions to be tried: the first argument is an address or a number */
+/* functions for try(): one access or instruction each */
 u64 t_read(u64 a, u64 b, u64 c);
 u64 t_write(u64 a, u64 v, u64 c);
 u64 t_xadd(u64 a, u64 v, u64 c);
@@ -259,7 +274,7 @@ u64 t_rmpquery(u64 va, u64 b, u64 attr);
 u64 t_rmpread(u64 pa, u64 out, u64 c);
 u64 t_vmgexit(u64 a, u64 b, u64 c);
 
-/* rmp.c: the RMP as its owner sees it, RMPUPDATE's operand */
+/* rmp.c: entries as the RMP's memory holds them, and RMPUPDATE's operand */
 #define RMP_ASSIGNED	BIT(0)
 #define RMP_2MB		BIT(1)
 #define RMP_IMMUTABLE	BIT(2)
@@ -272,7 +287,7 @@ struct rmp_state {
 	u64 gpa;
 	u8 assigned, pagesize, immutable, rsvd;
 	u32 asid;
-} __attribute__((packed, aligned(16)));
+} __packed __aligned(16);
 
 extern u64 rmp_base, rmp_end;
 u64 rmp(u64 pa);			/* the entry's low word */
@@ -432,9 +447,10 @@ struct vmrun {
 	u64 in[16], out[16];
 	u64 xmm0[2];
 };
+
 void vmrun_asm(struct vmrun *r);
 
-/* the guest: physical layout, and its two views of it */
+/* the guest's physical memory; it is mapped twice, private and shared */
 #define G_PML4		0x1000
 #define G_PDPT		0x2000
 #define G_PD		0x3000
@@ -455,7 +471,7 @@ struct vcpu {
 	u8 *vmsa;			/* or NULL: a plain VM */
 	u8 *sh;				/* the shared page */
 	struct vmrun r;
-	u64 exits, lost;		/* lost: exits without the host's GS */
+	u64 exits, lost;		/* lost: exits that changed the host's GS */
 };
 
 #define VM_PAGES 2048
@@ -465,7 +481,7 @@ struct vm {
 	u8 *gctx;
 	u64 *npt;
 	struct vcpu vcpu[4];
-	u64 pages[VM_PAGES];		/* to give back, bit 0: 2 MB */
+	u64 pages[VM_PAGES];		/* vm_destroy() frees them; bit 0: 2 MB */
 	u32 npages;
 };
 
@@ -482,9 +498,9 @@ void vm_vmsa_image(struct vcpu *v, u8 *page);
 struct vcpu *vm_vcpu(struct vm *vm, u32 vmpl);
 struct vcpu *vm_vcpu_bare(struct vm *vm);	/* no VMSA yet */
 void vm_finish(struct vm *vm);
-struct vm *vm_ready(u32 asid, u32 nvcpu);	/* all of it, running */
+struct vm *vm_ready(u32 asid, u32 nvcpu);	/* all steps; each vCPU has run */
 void vm_destroy(struct vm *vm);
-void vm_keep(struct vm *vm, void *p);	/* to be given back */
+void vm_keep(struct vm *vm, void *p);	/* vm_destroy() frees the page */
 void npt_map(struct vm *vm, u64 gpa, u64 spa, u64 flags);
 void npt_map_large(struct vm *vm, u64 gpa, u64 spa, u64 flags);
 #define NPT_RWX 7ull
@@ -498,7 +514,7 @@ u8 *vmsa_read(struct vcpu *v);		/* decrypted copy, debug policy */
 void t_platform(void);
 void t_off(void);
 void t_enable(void);
-void snp_enable(void);			/* no test: SNP on, firmware in INIT */
+void snp_enable(void);			/* SNP on, firmware in INIT; checks nothing */
 void t_rmp(void);
 void t_host(void);
 void t_dma(void);

@@ -1,15 +1,12 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The test kernel itself: CPUs, faults that are expected, memory, TAP on the
- * first serial port.
+ * The test kernel itself: CPUs, memory, expected faults, and TAP on the first
+ * serial port.
  */
 #include "lib.h"
 
-struct cpu cpus[MAX_CPUS] __attribute__((aligned(64)));
+struct cpu cpus[MAX_CPUS] __aligned(64);
 u32 ncpus = 1;
-
-extern u8 exc_stubs[], trampoline[], trampoline_end[];
-extern u64 boot_gdt[], boot_cr3, boot_rsp, boot_cpu;
 
 /* ---- output ------------------------------------------------------------ */
 
@@ -173,10 +170,12 @@ void bail(const char *fmt, ...)
 
 /* ---- faults ------------------------------------------------------------ */
 
+/* what exc_stubs in boot.S push */
 struct frame {
 	u64 vec, err, rip, cs, rflags, rsp, ss;
 };
 
+/* called by exc_stubs for a fault outside try() */
 void unexpected(struct frame *f, u64 cr2);
 void unexpected(struct frame *f, u64 cr2)
 {
@@ -324,10 +323,10 @@ int memcmp(const void *a, const void *b, size_t n)
 }
 
 #define N_PT ((POOL4K_END - POOL4K) / (2 * MB))
-static u64 pml4[512] __attribute__((aligned(4096)));
-static u64 pdpt[512] __attribute__((aligned(4096)));
-static u64 pd[4][512] __attribute__((aligned(4096)));
-static u64 pts[N_PT][512] __attribute__((aligned(4096)));
+static u64 pml4[512] __aligned(4096);
+static u64 pdpt[512] __aligned(4096);
+static u64 pd[4][512] __aligned(4096);
+static u64 pts[N_PT][512] __aligned(4096);
 /* 4 KB pages grow up from the pool's start, 2 MB pieces down from its end */
 static u64 next_page = POOL4K, next_huge = POOL4K_END;
 static void *free_list;
@@ -409,9 +408,9 @@ static void paging(void)
 
 /* ---- CPUs -------------------------------------------------------------- */
 
-static u64 idt[256][2] __attribute__((aligned(16)));
-static u8 stacks[MAX_CPUS][3][16384] __attribute__((aligned(4096)));
-static u8 hsaves[MAX_CPUS][PAGE] __attribute__((aligned(4096)));
+static u64 idt[256][2] __aligned(16);
+static u8 stacks[MAX_CPUS][3][16384] __aligned(4096);
+static u8 hsaves[MAX_CPUS][PAGE] __aligned(4096);
 
 #define WAKE 0xf0
 
@@ -421,7 +420,7 @@ static void cpu_setup(u32 id)
 	struct {
 		u16 limit;
 		u64 base;
-	} __attribute__((packed)) d;
+	} __packed d;
 	u64 t = (u64)c->tss, cr4;
 
 	c->self = c;
@@ -507,7 +506,7 @@ void delay(u64 tsc)
 		pause();
 }
 
-/* One CPU at a time: the trampoline's stack and number are shared. */
+/* Start CPUs one at a time: all use the trampoline's stack and CPU number. */
 static bool init_sipi(u32 id, u32 apic)
 {
 	boot_cpu = id;
@@ -534,11 +533,10 @@ static void start_others(u32 wanted)
 	}
 }
 
-/* An idle CPU, which start_others() has started before. */
 void cpu_restart(u32 id)
 {
 	if (!init_sipi(id, cpus[id].apic))
-		bail("CPU %u does not start again by INIT and SIPI", id);
+		bail("expected CPU %u to start again by INIT and SIPI, found it down", id);
 }
 
 /* ---- start ------------------------------------------------------------- */
@@ -546,8 +544,8 @@ void cpu_restart(u32 id)
 void c_entry(u64 id);
 
 /*
- * What run asks for: a fw_cfg file with decimal numbers in it. Returns how
- * many, 0 if there is no such file.
+ * The program "run" chooses the mode by a fw_cfg file of decimal numbers.
+ * Reads them; returns how many there are, 0 if there is no such file.
  */
 static u32 asked(const char *name, u64 *num, u32 max)
 {
@@ -557,8 +555,9 @@ static u32 asked(const char *name, u64 *num, u32 max)
 	while (name[n])
 		n++;
 	outw(0x510, 0x19);
-	for (u32 i = 0, f = 0; i < 4; i++)
-		files = f = f << 8 | inb(0x511);
+	files = 0;
+	for (u32 i = 0; i < 4; i++)
+		files = files << 8 | inb(0x511);
 	for (; files; files--) {
 		for (u32 i = 0; i < 64; i++)
 			b[i] = inb(0x511);
@@ -588,7 +587,7 @@ static u32 asked(const char *name, u64 *num, u32 max)
 	return got;
 }
 
-static __attribute__((noreturn)) void end(void)
+static __noreturn void end(void)
 {
 	say("1..%u\n", tests);
 	say("# %u of %u failed\n", failures, tests);

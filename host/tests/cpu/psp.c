@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The PSP's mailbox, polled, and the firmware's commands (ABI 56860). */
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The firmware's commands (ABI 56860) through the PSP's mailbox, without interrupts. */
 #include "lib.h"
 
 #define PSP_ID		0x14ca1022
@@ -22,7 +22,7 @@ static void pci_write(u32 devfn, u32 off, u32 v)
 	outl(0xcfc, v);
 }
 
-/* bus, device and function; a number that none has if it is not there */
+/* bus, device and function; PCI_DEVFNS if there is no such device */
 static u32 pci_devfn(u32 id)
 {
 	u32 d = 0;
@@ -46,7 +46,7 @@ u64 pci_find(u32 id, u32 bar_at)
 	return bar & ~0xfull;
 }
 
-/* The PSP's BARs are in the memory map or out of it. */
+/* Puts the PSP's BARs into the memory map, or takes them out. */
 void psp_decode(bool on)
 {
 	static u32 d = PCI_DEVFNS;
@@ -61,7 +61,7 @@ u64 psp_find(void)
 	u64 bar = pci_find(PSP_ID, 0x18);
 
 	if (!bar)
-		bail("no PCI device 1022:14ca: run with the amd-psp device");
+		bail("expected PCI device 1022:14ca, found none: run with -device amd-psp");
 	mmio = (volatile u8 *)bar;
 	return bar;
 }
@@ -79,13 +79,13 @@ u32 psp(u32 cmd, void *buf)
 		if (v & BIT(31))
 			return v & 0xffff;
 		if (rdtsc() - t > 20000000000ull)
-			bail("PSP: command %#x not done", cmd);
+			bail("PSP: command %#x: no answer in time", cmd);
 		pause();
 	}
 }
 
-/* command buffers: one page, never assigned */
-static u64 buf[512] __attribute__((aligned(4096)));
+/* one page for all command buffers; stays the hypervisor's in the RMP */
+static u64 buf[512] __aligned(4096);
 
 static void clear(void)
 {
@@ -100,9 +100,9 @@ u32 snp_init(void)
 			u64 base;
 			u32 pages, rsvd;
 		} r[1];
-	} list __attribute__((aligned(4096)));
+	} list __aligned(4096);
 
-	/* one HV-fixed page, so that its state can be looked at */
+	/* one HV-fixed page, so that the tests can check its state */
 	list.n = 1;
 	list.r[0].base = 0x1000;
 	list.r[0].pages = 1;
@@ -166,7 +166,7 @@ u32 fw_reclaim(u64 pa, bool large)
 	return psp(CMD_SNP_PAGE_RECLAIM, buf);
 }
 
-/* The firmware writes only to pages that are its own. */
+/* The firmware writes only to firmware pages: decrypt into one, then copy. */
 u32 fw_dbg_decrypt(void *gctx, u64 pa, void *to)
 {
 	static u8 *page;
@@ -175,21 +175,21 @@ u32 fw_dbg_decrypt(void *gctx, u64 pa, void *to)
 	if (!page)
 		page = page_alloc();
 	if (rmp_firmware((u64)page))
-		bail("dbg_decrypt: no firmware page");
+		bail("dbg_decrypt: RMPUPDATE to firmware failed");
 	clear();
 	buf[0] = (u64)gctx;
 	buf[1] = pa;
 	buf[2] = (u64)page;
 	rc = psp(CMD_SNP_DBG_DECRYPT, buf);
 	if (fw_reclaim((u64)page, false) || rmp_shared((u64)page, false))
-		bail("dbg_decrypt: the page is not given back");
+		bail("dbg_decrypt: the firmware page cannot be reclaimed");
 	memcpy(to, page, PAGE);
 	return rc;
 }
 
 /*
- * A command of the older interface. While SNP is on, what the firmware writes
- * to has to be its own: the command's buffer, and the page it works on.
+ * A command of the older SEV interface. While SNP is on, the firmware writes
+ * only to firmware pages: the command buffer and the page must become such.
  */
 u32 fw_legacy(u32 cmd, u64 *words, u32 n, u64 page)
 {
@@ -200,12 +200,12 @@ u32 fw_legacy(u32 cmd, u64 *words, u32 n, u64 page)
 		b = page_alloc();
 	memcpy(b, words, n * 8);
 	if (rmp_firmware((u64)b) || (page && rmp_firmware(page)))
-		bail("command %#x: no firmware page", cmd);
+		bail("command %#x: RMPUPDATE to firmware failed", cmd);
 	rc = psp(cmd, b);
 	if (fw_reclaim((u64)b, false) || rmp_shared((u64)b, false))
-		bail("command %#x: the buffer is not given back", cmd);
+		bail("command %#x: the buffer cannot be reclaimed", cmd);
 	if (page && (fw_reclaim(page, false) || rmp_shared(page, false)))
-		bail("command %#x: the page is not given back", cmd);
+		bail("command %#x: the page cannot be reclaimed", cmd);
 	memcpy(words, b, n * 8);
 	return rc;
 }

@@ -1,12 +1,12 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The RMP: what its memory says, and RMPUPDATE in the forms that are used. */
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The RMP: reading entries from its memory, and RMPUPDATE to each state. */
 #include "lib.h"
 
 u64 rmp_base, rmp_end;
 
 static u64 *entry(u64 pa)
 {
-	/* 16 KB of the processor's own, then 16 bytes per page */
+	/* the processor's own 16 KB, then 16 bytes per page */
 	return (u64 *)(rmp_base + 0x4000 + (pa >> 12) * 16);
 }
 

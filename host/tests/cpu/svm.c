@@ -1,18 +1,16 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A small hypervisor: VMs with an agent as their only program (guest.S), as
- * SNP guests through the firmware or as plain VMs with the same code.
+ * A small hypervisor. Each VM runs one program, the agent in guest.S: as an
+ * SNP, SEV-ES or SEV guest launched by the firmware, or as a plain VM.
  */
 #include "lib.h"
 
-extern u8 guest_image[], guest_image_end[], guest_stubs[];
-
 u64 cbit;
-/* nothing intercepted, and everything */
-u8 msrpm[2 * PAGE] __attribute__((aligned(4096)));
-u8 iopm[3 * PAGE] __attribute__((aligned(4096)));
-u8 msrpm_all[2 * PAGE] __attribute__((aligned(4096)));
-u8 iopm_all[3 * PAGE] __attribute__((aligned(4096)));
+/* permission maps: msrpm and iopm intercept nothing, the _all ones everything */
+u8 msrpm[2 * PAGE] __aligned(4096);
+u8 iopm[3 * PAGE] __aligned(4096);
+u8 msrpm_all[2 * PAGE] __aligned(4096);
+u8 iopm_all[3 * PAGE] __aligned(4096);
 
 static struct vm vms[4];
 
@@ -23,7 +21,7 @@ void svm_cpu_init(void *unused)
 	u8 *h = this_cpu()->hsave;
 
 	(void)unused;
-	/* swap type B: what VMRUN of an ES guest restores but does not save */
+	/* swap type B: VMRUN of an ES guest restores these but does not save them */
 	asm volatile("vmsave" :: "a"(h) : "memory");
 	put64(h + VMCB_SAVE, SA_XCR0, 7);
 	put64(h + VMCB_SAVE, SA_XSS, 0);
@@ -72,7 +70,7 @@ void npt_map_large(struct vm *vm, u64 gpa, u64 spa, u64 flags)
 void vm_keep(struct vm *vm, void *p)
 {
 	if (vm->npages == VM_PAGES)
-		bail("a VM with too many pages");
+		bail("expected a VM of at most %u pages, found more", VM_PAGES);
 	vm->pages[vm->npages++] = (u64)p;
 }
 
@@ -89,7 +87,7 @@ static struct vm *vm_alloc(u32 asid)
 		vm_keep(vm, vm->npt);
 		return vm;
 	}
-	bail("too many VMs");
+	bail("expected a free slot for a VM, found all in use");
 }
 
 struct vm *vm_new(u32 asid, u64 policy)
@@ -97,10 +95,12 @@ struct vm *vm_new(u32 asid, u64 policy)
 	struct vm *vm = vm_alloc(asid);
 	u32 rc;
 
-	vm->sev = vm->es = vm->snp = true;
+	vm->sev = true;
+	vm->es = true;
+	vm->snp = true;
 	vm->gctx = page_alloc();
 	if (rmp_firmware((u64)vm->gctx))
-		bail("RMPUPDATE: no firmware page");
+		bail("RMPUPDATE of the context to firmware failed");
 	rc = fw_gctx_create(vm->gctx);
 	if (rc)
 		bail("GCTX_CREATE: status %#x", rc);
@@ -145,7 +145,7 @@ u32 vm_sev_encrypt(struct vm *vm, u32 cmd, void *page)
 	return fw_legacy(cmd, w, 3, (u64)page);
 }
 
-/* A page of the guest's, private and launched if it is an SNP guest. */
+/* Gives the guest a page. SEV: encrypts it. SNP: assigns it, LAUNCH_UPDATE. */
 void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 {
 	void *p = page_alloc();
@@ -175,7 +175,7 @@ void *vm_page(struct vm *vm, u64 gpa, const void *from, u32 type, u32 perms)
 
 void vm_memory(struct vm *vm)
 {
-	static u64 t[512] __attribute__((aligned(4096)));
+	static u64 t[512] __aligned(4096);
 	const u64 f = 0x67, c = vm->sev ? cbit : 0;
 	u64 i;
 
@@ -282,7 +282,7 @@ struct vcpu *vm_vcpu_bare(struct vm *vm)
 	put32(v->vmcb, VMCB_ASID, vm->asid);
 	put64(v->vmcb, VMCB_NCR3, (u64)vm->npt);
 	put8(v->vmcb, VMCB_TLB, 1);
-	intercept(v, 0x80, true);	/* VMRUN: must be */
+	intercept(v, 0x80, true);	/* VMRUN: required by the architecture */
 	intercept(v, EXIT_SHUTDOWN, true);
 	intercept(v, EXIT_HLT, true);
 	if (vm->es) {
@@ -291,7 +291,7 @@ struct vcpu *vm_vcpu_bare(struct vm *vm)
 	} else {
 		put64(v->vmcb, VMCB_MISC, vm->sev ? 3 : 1);
 		save_area(v, v->vmcb + VMCB_SAVE);
-		intercept(v, 0x81, true);	/* VMMCALL is its VMGEXIT */
+		intercept(v, 0x81, true);	/* VMMCALL in place of VMGEXIT */
 		v->r.in[15] = SHARED_VIEW + G_SHARED + v->n * PAGE;
 		v->r.in[14] = get64(v->vmcb + VMCB_SAVE, SA_RSP);
 	}
@@ -394,7 +394,7 @@ u64 vcpu_run(struct vcpu *v)
 
 	v->r.vmcb = (u64)v->vmcb;
 	if (v->vm->es) {
-		/* type B: the host's registers are software's to save */
+		/* type B: #VMEXIT loads these from the host save area */
 		for (u32 i = 1; i < 16; i++) {
 			if (i == 4)
 				continue;
@@ -403,7 +403,7 @@ u64 vcpu_run(struct vcpu *v)
 		}
 		vmrun_asm(&v->r);
 		if (rdmsr(MSR_GS_BASE) != (u64)cpu) {
-			/* a failure to be told of, by what lives on GS */
+			/* count it; reporting it needs GS */
 			wrmsr(MSR_GS_BASE, (u64)cpu);
 			v->lost++;
 		}
@@ -456,7 +456,7 @@ void vcpu_abort(struct vcpu *v)
 
 u8 *vmsa_read(struct vcpu *v)
 {
-	static u8 copy[PAGE] __attribute__((aligned(4096)));
+	static u8 copy[PAGE] __aligned(4096);
 	u32 rc = fw_dbg_decrypt(v->vm->gctx, (u64)v->vmsa, copy);
 
 	if (rc)

@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Accesses by a device (QEMU's edu): the IOMMU checks them against the RMP,
- * writes that is, and what is under a key it does not read (APM 2, 15.36.10).
+ * Accesses by a device (QEMU's edu): the IOMMU checks writes against the RMP,
+ * and reads no plaintext of encrypted pages (APM 2, 15.36.10).
  */
 #include "lib.h"
 
@@ -26,7 +26,7 @@ static void transfer(u64 src, u64 dst, u64 cmd)
 	put64(edu, EDU_CMD, cmd | EDU_RUN);
 	while (get64(edu, EDU_CMD) & EDU_RUN) {
 		if (rdtsc() - t > 20000000000ull)
-			bail("edu: a transfer does not end");
+			bail("edu: expected the transfer to end, found it busy");
 		pause();
 	}
 }
@@ -55,7 +55,7 @@ void t_dma(void)
 
 	section("device accesses");
 	edu = (u8 *)pci_find(EDU_ID, 0x10);
-	if (!ok(edu != NULL, "an edu device is there"))
+	if (!ok(edu, "an edu device is there"))
 		return;
 
 	fill(in, 0xd3d3d3d3d3d3d3d3);

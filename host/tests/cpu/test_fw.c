@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The firmware's launch flow (ABI 56860): each step that is skipped, or done
- * on a page in the wrong state, has its status.
+ * The firmware's launch flow (ABI 56860): a step skipped, out of order, or on a
+ * page in the wrong state gets the status that the ABI names.
  */
 #include "lib.h"
 
@@ -162,7 +162,7 @@ static void launch(void)
 	give_back((u64)h);
 }
 
-/* Content follows the key, not the page table: what the host reads. */
+/* The host reads no plaintext of encrypted pages, whatever its page table says. */
 static void keys(void)
 {
 	struct vm *vm = vm_new(1, POLICY_DEBUG);

@@ -1,18 +1,18 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What an SNP guest may do to its memory (APM 2, 15.36.6 to 15.36.10; APM 3):
- * PVALIDATE, RMPADJUST, RMPQUERY, and accesses to pages that are not its own,
- * not validated, of another size, or of a lower VMPL.
+ * An SNP guest and its memory (APM 2, 15.36.6 to 15.36.10; APM 3): PVALIDATE,
+ * RMPADJUST, RMPQUERY, and accesses to pages that are not the guest's, not
+ * validated, of another size, or without permission for the VMPL.
  */
 #include "lib.h"
 
-/* mov $0xc0de, %eax; ret: harmless should it be fetched after all */
+/* mov $0xc0de, %eax; ret: harmless if a missing check lets the guest run it */
 #define FUNC 0x00c30000c0deb8ull
 
 static struct vm *vm, *other;
 static struct vcpu *v0, *v1;	/* VMPL 0, VMPL 1 */
 
-/* A page given to the guest after its launch. */
+/* Gives the guest a page after its launch. */
 static u64 give(u64 gpa)
 {
 	u64 p = (u64)page_alloc();
@@ -29,7 +29,7 @@ static u64 give(u64 gpa)
 #define MASK (PF_W | PF_I | PF_RMP | NPF_FINAL | NPF_TABLE | NPF_ENC | \
 	      NPF_SIZEM | NPF_VMPL | PF_P)
 
-/* The last order's exit must be #NPF with these bits; it is ended then. */
+/* The last order must have ended in #NPF with these bits; aborts the order. */
 static void is_npf(struct vcpu *v, u64 e, u64 gpa, u64 bits, const char *what)
 {
 	u64 i1 = get64(v->vmcb, VMCB_INFO1), i2 = get64(v->vmcb, VMCB_INFO2);
@@ -117,7 +117,7 @@ static void pvalidate(void)
 	done(v0, vcpu_do(v0, OP_READ, a + 0xff8, 0, 0), 0x1111,
 	     "and its first half is not written");
 
-	/* RMPUPDATE takes validation away: the guest learns of any remapping */
+	/* RMPUPDATE clears Validated: so the guest notices any remapping */
 	rmp_shared(p, false);
 	is_npf(v0, vcpu_do(v0, OP_READ, a, 0, 0), a,
 	       PF_P | PF_RMP | NPF_FINAL | NPF_ENC,
@@ -125,7 +125,7 @@ static void pvalidate(void)
 	rmp_assign(p, a, 1, false, false);
 	is_vc(v0, vcpu_do(v0, OP_READ, a, 0, 0), VC_NOT_VALID,
 	      "page taken away and given back");
-	/* PVALIDATE through a missing mapping leaves like any access */
+	/* PVALIDATE of an unmapped gpa exits by #NPF, as any access does */
 	npt_map(vm, a, 0, 0);
 	e = vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
 	is(e, EXIT_NPF, "PVALIDATE: page not in the nested table: #NPF");
@@ -133,8 +133,9 @@ static void pvalidate(void)
 	e = vcpu_run(v0);
 	done(v0, e, 0, "PVALIDATE: carried out when it is mapped");
 	e = vcpu_do(v1, OP_PVALIDATE, a, 0, 0);
-	ok(e == EXIT_VMGEXIT && (get64(v1->sh, SH_VEC) == VEC_GP ||
-	   get64(v1->sh, SH_R0) != 0), "PVALIDATE: refused at VMPL 1");
+	ok(e == EXIT_VMGEXIT &&
+	   (get64(v1->sh, SH_VEC) == VEC_GP || get64(v1->sh, SH_R0) != 0),
+	   "PVALIDATE: refused at VMPL 1");
 	ok(rmp(p) & RMP_VALIDATED, "PVALIDATE: at VMPL 1 changes nothing");
 	if (e == EXIT_NPF)
 		vcpu_abort(v1);
@@ -203,8 +204,8 @@ static void large(void)
 }
 
 /*
- * An operand mapped without C-bit is no private page of the guest's, whatever
- * the RMP has at that address.
+ * An operand mapped without the C-bit is not private, whatever the RMP says of
+ * its address.
  */
 static void shared_operand(u64 gpa, u64 spa, const char *what)
 {
@@ -247,7 +248,7 @@ static void shared_operand(u64 gpa, u64 spa, const char *what)
 
 static void shared_operands(void)
 {
-	static u8 copy[PAGE] __attribute__((aligned(4096)));
+	static u8 copy[PAGE] __aligned(4096);
 	const u64 a = G_TEST + 0x40000, out = 0x7000000000;
 	struct vm *third = vm_new(3, POLICY_DEBUG);
 	u64 p = give(a), q = (u64)page_alloc(), r, s;
@@ -278,7 +279,7 @@ static void shared_operands(void)
 	   "C=0 operand: the other guest's page is readable to its owner");
 	is(get64(copy, 0), 0x7468697264, "and has its content");
 	shared_operand(a + 3 * PAGE, out, "what is no memory");
-	/* the guest is as it was: the same by the right mapping */
+	/* through the private mapping the same orders succeed */
 	done(v0, vcpu_do(v0, OP_PVALIDATE, a + 4 * PAGE, 0, 1), 0,
 	     "and through C=1 the guest validates its page");
 	is(rmp(s), RMP_ASSIGNED | (a + 4 * PAGE) | RMP_ASID(1) | RMP_VALIDATED,
@@ -288,7 +289,7 @@ static void shared_operands(void)
 	vm_destroy(third);
 }
 
-/* Bits 11:0 of RAX are not looked at: software has operands of a byte. */
+/* The CPU ignores bits 11:0 of RAX: software passes unaligned addresses. */
 static void unaligned(void)
 {
 	const u64 a = G_TEST + 0x50000;
@@ -312,7 +313,7 @@ static void unaligned(void)
 		     "PVALIDATE: rescind, bits 11:0 of RAX set");
 		is(rmp(p), e, "the page is Guest-Invalid");
 	}
-	/* each of bits 20:12 counts for 2 MB */
+	/* for 2 MB, none of bits 20:12 may be set */
 	for (u32 b = 12; b <= 20; b++) {
 		vcpu_do(v0, OP_PVALIDATE, G_TEST + BIT(b), 1, 1);
 		is(get64(v0->sh, SH_R0), 1,
@@ -385,7 +386,7 @@ static void accesses(void)
 	       PF_P | PF_RMP | F | PF_W, "shared write to the own VMSA");
 	npt_map(vm, a + 3 * PAGE, 0, 0);
 
-	/* faults of the nested table itself */
+	/* faults of the nested table, not of the RMP */
 	is_npf(v0, vcpu_do(v0, OP_READ, a + 4 * PAGE, 0, 0), a + 4 * PAGE,
 	       F | NPF_ENC, "private read, not mapped: P clear, ENC set");
 	is_npf(v0, vcpu_do(v0, OP_READ, sh + a + 4 * PAGE, 0, 0),
@@ -408,7 +409,7 @@ static void accesses(void)
 	done(v0, vcpu_do(v0, OP_CALL, sh + G_DATA, 0, 0), 0xc0de,
 	     "call through C=0: fetches are private (15.34.5)");
 
-	/* a walk of the guest's tables: always private, so RMP-checked */
+	/* walks of the guest's tables are always private, so RMP-checked */
 	pt = vm->npt;
 	for (u32 i = 0; i < 2; i++)
 		pt = (u64 *)(pt[0] & ~0xfffull);
@@ -486,10 +487,9 @@ static void vmpl(void)
 	   "RMPADJUST: the entry's low word is as it was");
 }
 
-/* User code: its own execute permission, and no instruction of these */
+/* User code has an execute permission of its own, and no SNP instruction. */
 static void user(void)
 {
-	extern u8 guest_image[], user_pvalidate[], user_rmpadjust[];
 	const u64 a = G_TEST + 0x28000;
 	const u64 V = PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_VMPL | PF_I;
 	u64 p = give(a), e;
@@ -521,13 +521,13 @@ static void user(void)
 	   "VMPL 1, execute for user code only: user fetch");
 	if (e == EXIT_NPF)
 		vcpu_abort(v1);
-	/* both at once: what one has got into the TLB is not the other's */
+	/* a TLB entry made by a user fetch must not serve a supervisor fetch */
 	e = vcpu_do(v1, OP_CALL, a, 0, 0);
 	is(e, EXIT_NPF, "VMPL 1: supervisor fetch after a user fetch");
 	vcpu_abort(v1);
 }
 
-/* As a guest starts its next CPU: it builds the VMSA itself. */
+/* The guest builds a VMSA, as it does to start another CPU. */
 static void own_vmsa(void)
 {
 	const u64 a = G_TEST + 0x30000;
@@ -562,8 +562,6 @@ static void own_vmsa(void)
 
 void t_guest(void)
 {
-	extern u8 guest_func[];
-
 	section("guest memory");
 	vm = vm_new(1, POLICY_DEBUG);
 	other = vm_new(2, POLICY);

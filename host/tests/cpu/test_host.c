@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Accesses by the host (APM 2, 15.36.10): writes, and what counts as one,
- * need a hypervisor page; reads do not. On one CPU and on several.
+ * Accesses by the host (APM 2, 15.36.10), on one CPU and on several: a write,
+ * or an access that counts as one, needs a hypervisor page; a read does not.
  */
 #include "lib.h"
 
@@ -75,7 +75,7 @@ static void straddle(void)
 		 "which is writable when the 2 MB are back");
 }
 
-/* A write through a mapping that covers more than hypervisor pages. */
+/* A write through a 2 MB mapping in which a page is assigned. */
 static void large_mapping(void)
 {
 	u64 big = POOL2M, in = big + 3 * PAGE, other = big + 9 * PAGE;
@@ -102,7 +102,7 @@ static void large_mapping(void)
 	rmp_shared(big, true);
 }
 
-/* The page walk's own writes: accessed and dirty bits. */
+/* The page walk writes too: it sets accessed and dirty bits. */
 static void page_walk(void)
 {
 	u64 *pt = page_alloc(), va = POOL2M + 4 * MB;
@@ -128,7 +128,7 @@ static void page_walk(void)
 	pt[0] |= 0x20;
 	rmp_assign((u64)pt, 0x1000, 5, false, false);
 	invlpg(va);
-	/* the APM lists table accesses with writes: a fault is right too */
+	/* the APM counts table accesses as writes: a fault is also right */
 	f = try(t_read, va, 0, 0);
 	ok(f.vec == NO_FAULT || (f.vec == VEC_PF && (f.err & PF_RMP)),
 	   "page walk: A is set, an assigned table is read, or #PF with RMP");
@@ -213,7 +213,9 @@ static void other_cpus(void)
 
 		race.stop = 0;
 		for (i = 1; i < ncpus; i++) {
-			race.late[i] = race.writes[i] = race.faulted[i] = 0;
+			race.late[i] = 0;
+			race.writes[i] = 0;
+			race.faulted[i] = 0;
 			on_cpu_start(i, write_loop, NULL);
 		}
 		while (!was) {
@@ -223,7 +225,7 @@ static void other_cpus(void)
 			pause();
 		}
 		rmp_assign(race.page, 0x1000, 5, false, false);
-		/* complete: from here on no CPU may write */
+		/* RMPUPDATE has returned: from here on no CPU may write */
 		__atomic_store_n(&race.stop, 1, __ATOMIC_SEQ_CST);
 		for (i = 1; i < ncpus; i++) {
 			on_cpu_wait(i);
@@ -240,7 +242,7 @@ static void other_cpus(void)
 	page_free((void *)race.page);
 }
 
-/* RMPUPDATE by several CPUs at once, each on its own pages and on one. */
+/* RMPUPDATE by all CPUs at once, on pages of their own and on a common page. */
 static u64 shared_pages[16], storm_bad;
 
 static void storm(void *unused)

@@ -1,15 +1,15 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A VM without SEV on the same host: what is left to it of other guests'
- * pages, and the parts of SVM that the platform advertises (NRIPS, decode
- * assists, flush by ASID): APM 2, 15.7 to 15.20.
+ * A VM without SEV on an SNP host: its accesses to other guests' pages, and the
+ * parts of SVM that the platform advertises (NRIPS, decode assists, flush by
+ * ASID; APM 2, 15.7 to 15.20).
  */
 #include "lib.h"
 
 static struct vm *vm;
 static struct vcpu *v;
 
-/* Writes are the host's: hypervisor pages only. */
+/* The VM's writes count as the host's: to hypervisor pages only. */
 static void rmp_and_plain(void)
 {
 	u64 a = G_TEST, p, e;
@@ -42,7 +42,7 @@ static void rmp_and_plain(void)
 	npt_map(vm, a, 0, 0);
 }
 
-/* Leave by an intercept, look, and have the host do nothing about it. */
+/* An intercepted instruction: check the exit, then skip it without its effect. */
 static u64 leave(u32 code, u32 op, u64 a, const char *name, u32 len)
 {
 	u64 e, rip;
@@ -99,7 +99,7 @@ static void assists(void)
 	   "#NPF: they are those of MOV (%%rdi), %%rax: %02x %02x %02x", b[0],
 	   b[1], b[2]);
 
-	/* TLB_CONTROL: another page behind the same address */
+	/* TLB_CONTROL: the same gpa is mapped to another page */
 	p = (u64)page_alloc();
 	q = (u64)page_alloc();
 	vm_keep(vm, (void *)p);
@@ -139,7 +139,7 @@ static void refused(void)
 	put64(s, SA_EFER, efer & ~(u64)EFER_SVME);
 	memcpy(before, s, PAGE - VMCB_SAVE);
 	vcpu_order(v, OP_NOP, 0, 0, 0);
-	/* without VMSAVE, which would write there itself */
+	/* no VMSAVE here: it would write to the VMCB itself */
 	v->r.vmcb = (u64)v->vmcb;
 	vmrun_asm(&v->r);
 	is(get64(v->vmcb, VMCB_EXIT), EXIT_INVALID,
@@ -150,7 +150,7 @@ static void refused(void)
 	e = vcpu_run(v);
 	is(e, EXIT_VMGEXIT, "the guest runs");
 
-	/* the VMCB has to be the hypervisor's */
+	/* the VMCB must be a hypervisor page */
 	memcpy(before, v->vmcb, PAGE);
 	rmp_assign((u64)v->vmcb, 0x1000, 5, false, false);
 	f = try(t_vmrun_asm, 0, 0, 0);

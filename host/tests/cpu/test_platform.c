@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the platform says of itself, before SNP and while it is enabled. */
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* CPUID, MSRs and the firmware's status, before SNP and while it is enabled. */
 #include "lib.h"
 
 static u64 garbage_page;
@@ -7,7 +7,7 @@ static u64 garbage_page;
 void t_platform(void)
 {
 	struct rmp_state st = { 0 };
-	static u64 buf[512] __attribute__((aligned(4096)));
+	static u64 buf[512] __aligned(4096);
 	struct cpuid c;
 	struct fault f;
 	u64 v;
@@ -56,7 +56,7 @@ void t_platform(void)
 	   rmp_base, rmp_end);
 	ok(rmp_end + 1 - rmp_base >= 0x4000 + (RAM_END >> 12) * 16,
 	   "the RMP has an entry for every page of memory");
-	/* either is right: a BIOS may have locked it; silence is not */
+	/* a BIOS may have locked it: #GP is right too, but not an ignored write */
 	f = try(t_wrmsr, MSR_RMP_END, rmp_end - 0x2000, 0);
 	v = rdmsr(MSR_RMP_END);
 	ok((f.vec == NO_FAULT && v == rmp_end - 0x2000) ||
@@ -89,7 +89,7 @@ void t_platform(void)
 	is(snp_init(), ST_CONFIG,
 	   "SNP_INIT_EX while SNP_EN is clear (ABI 8.12)");
 
-	/* what INIT_RMP must clear */
+	/* an old entry, which INIT_RMP must clear */
 	garbage_page = (u64)page_alloc();
 	put64((void *)(rmp_base + 0x4000 + (garbage_page >> 12) * 16), 0,
 	      RMP_VALIDATED | RMP_ASID(77) | 0x123000);
@@ -131,7 +131,7 @@ void snp_enable(void)
 
 void t_enable(void)
 {
-	static u64 buf[512] __attribute__((aligned(4096)));
+	static u64 buf[512] __aligned(4096);
 	struct fault f;
 	u64 *st, v, n, i;
 
@@ -182,7 +182,7 @@ void t_enable(void)
 	is(psp(CMD_SNP_PLATFORM_STATUS, buf), ST_OK,
 	   "PLATFORM_STATUS into a firmware page");
 	is(st[0] >> 16 & 0xff, 1, "PLATFORM_STATUS: state INIT");
-	/* where the firmware left it in state Reclaim already: nothing to do */
+	/* needless if the firmware left the page in state Reclaim */
 	fw_reclaim((u64)st, false);
 	rmp_shared((u64)st, false);
 	rmp_firmware((u64)st);
@@ -197,14 +197,14 @@ void t_enable(void)
 	is(rmp((u64)st), 0, "its entry is clear");
 	page_free(st);
 
-	/* the first launch wants it too */
+	/* the first launch needs a DF_FLUSH too */
 	flush_asids(CMD_SNP_DF_FLUSH);
 	on_all(svm_cpu_init, NULL);
 	memset(msrpm_all, 0xff, 2 * PAGE);
 	memset(iopm_all, 0xff, 3 * PAGE);
 }
 
-/* A machine or a CPU without SNP: what is not advertised is not there. */
+/* A machine or CPU without SNP: nothing is advertised, and nothing works. */
 void t_off(void)
 {
 	static struct rmp_state st = { 0 };

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* RMPUPDATE and PSMASH (APM 3), RMPREAD: results, entries, faults. */
 #include "lib.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Several CPUs at once: guests in parallel, pages in use, changes of the RMP
  * that a running guest must notice before they are complete, and changes of
@@ -8,7 +8,7 @@
 
 static volatile u64 exit_of[MAX_CPUS], bad_regs[MAX_CPUS], stop;
 
-/* VMRUN until the guest has carried out its order, or leaves otherwise. */
+/* VMRUN until the guest has carried out its order, or exits for another reason. */
 static void run_order(void *p)
 {
 	struct vcpu *v = p;
@@ -63,7 +63,7 @@ static void parallel(void)
 		is(bad_regs[i + 1], 0,
 		   "vCPU %u: no register of the host changed", i);
 	}
-	/* one vCPU on every CPU in turn */
+	/* one vCPU, run by each CPU in turn */
 	vcpu_do(v[0], OP_SETXMM, 0x123456789, 0x42, 0);
 	for (u32 i = 1; i < ncpus; i++) {
 		vcpu_order(v[0], OP_GETXMM, 0, 0, 0);
@@ -148,13 +148,13 @@ static void in_use(void)
 	vm_destroy(vm);
 }
 
-/* CPU 1: a guest that keeps using one page; CPU 0 changes that page. */
+/* CPU 1 runs a guest that keeps writing to a page; CPU 0 changes its RMP entry. */
 static void noticed(void)
 {
 	const u64 a = G_DATA, MASK = PF_RMP | NPF_ENC | NPF_VMPL;
 	struct vm *vm = vm_new(1, POLICY_DEBUG);
 	struct vcpu *v0, *v1;
-	/* some ten seconds, which a fault cuts short */
+	/* some ten seconds, unless a fault ends it */
 	const u64 long_enough = 300000000, ms = 3000000;
 	u64 i1, lost = 0, left = 0, p;
 
@@ -171,7 +171,7 @@ static void noticed(void)
 		on_cpu_start(1, run_order, v1);
 		delay(2 * ms);
 		lost += rmp_shared(p, false) != 0;
-		/* complete: the page is the host's, no write of the guest's */
+		/* RMPUPDATE has returned: the guest may not write any more */
 		for (u32 i = 0; i < PAGE; i += 8)
 			put64((void *)p, i, ~(u64)i);
 		delay(ms);
@@ -216,7 +216,7 @@ static void noticed(void)
 	vm_destroy(vm);
 }
 
-/* As KVM resolves it: the entry is smashed, then the mapping is made small. */
+/* As KVM splits 2 MB: PSMASH of the entry, then 4 KB nested mappings. */
 static void smashed(void)
 {
 	const u64 a = 0x800000;
@@ -257,7 +257,7 @@ static void churn_until_stopped(void *unused)
 		churn();
 }
 
-/* Other CPUs' RMPUPDATEs make this one stop for a moment, wherever it is. */
+/* An RMPUPDATE on another CPU interrupts this CPU for a moment, at any place. */
 static void injected(void)
 {
 	struct vm *vm = vm_ready(1, 1);
@@ -283,7 +283,7 @@ static void injected(void)
 	vm_destroy(vm);
 }
 
-/* VMRUN again and again: nothing that the guest leaves for is resolved. */
+/* VMRUN again and again, without handling the guest's exits. */
 static volatile u64 npfs;
 
 static void run_through(void *p)
@@ -298,7 +298,7 @@ static void run_through(void *p)
 	exit_of[this_cpu()->id] = e;
 }
 
-/* How often the entry is not what the host has made of it, for a while */
+/* Watches an entry for a while; counts the times it is not as the host set it. */
 static u64 differs(u64 p, u64 lo)
 {
 	u64 bad = 0;
@@ -310,7 +310,7 @@ static u64 differs(u64 p, u64 lo)
 	return bad;
 }
 
-/* CPU 1: a guest that validates and rescinds; CPU 0 gives and takes away. */
+/* CPU 1 runs a guest that validates and rescinds; CPU 0 gives and takes the page. */
 static void pvalidate_race(void)
 {
 	const u64 a = G_DATA, mine = RMP_ASSIGNED | a;
@@ -318,7 +318,7 @@ static void pvalidate_race(void)
 	struct vcpu *v = &vm->vcpu[0];
 	u64 p = (u64)page_alloc(), torn = 0, perms = 0, wrong = 0, fixed = 0;
 	u64 lost = 0, rc = 0, n, rounds = 0, seen = 0, start = rdtsc();
-	/* a loaded machine runs one CPU at a time, for milliseconds */
+	/* a loaded machine runs only one CPU for milliseconds */
 	const u64 wait = 60000000, most = 800 * wait;
 
 	vm_keep(vm, (void *)p);
@@ -328,13 +328,13 @@ static void pvalidate_race(void)
 	npfs = 0;
 	vcpu_order(v, OP_PVLOOP, a, 0, 0);
 	on_cpu_start(1, run_through, v);
-	/* at least so many, and until the guest has had its turns */
+	/* at least so many rounds, and until the guest has had its turns */
 	for (; rounds < 1000 || (seen < 200 && rdtsc() - start < most);
 	     rounds++) {
 		u64 t = rdtsc();
 
 		rc += rmp_assign(p, a, 1, false, false) != 0;
-		/* taken away at once, or amid its first PVALIDATEs, or later */
+		/* take the page at once, or during the first PVALIDATEs, or later */
 		while (rounds % 3 && rdtsc() - t < wait) {
 			if (rmp(p) & RMP_VALIDATED) {
 				seen++;
@@ -347,7 +347,7 @@ static void pvalidate_race(void)
 		case 1:
 		case 5:
 		case 11:
-			/* another guest's, at the same address */
+			/* give it to another guest, at the same gpa */
 			rc += rmp_assign(p, a, 2, false, false) != 0;
 			wrong += differs(p, mine | RMP_ASID(2));
 			break;
@@ -355,7 +355,7 @@ static void pvalidate_race(void)
 		case 7:
 		case 9:
 		case 15:
-			/* the firmware's, until it gives it back */
+			/* give it to the firmware, then reclaim it */
 			rc += rmp_assign(p, a, 1, false, true) != 0;
 			fixed += differs(p, mine | RMP_IMMUTABLE | RMP_ASID(1));
 			rc += fw_reclaim(p, false) != ST_OK;
@@ -401,8 +401,8 @@ static void read_until_stopped(void *p)
 }
 
 /*
- * The host may read an assigned page, and has it in a TLB without a key, when
- * the guest accepts it and writes there.
+ * The host has read an assigned page, so its TLB entry for it has no key. Then
+ * the guest accepts the page and writes to it: the host must see no plaintext.
  */
 static void read_while_accepted(void)
 {
@@ -413,10 +413,12 @@ static void read_while_accepted(void)
 
 	vm_keep(vm, (void *)p);
 	npt_map(vm, a, p, NPT_RWX);
-	leaked = readings = stop = 0;
+	leaked = 0;
+	readings = 0;
+	stop = 0;
 	on_cpu_start(1, read_until_stopped, (void *)p);
 	for (u64 i = 0; i < rounds; i++) {
-		/* with RMPUPDATEs of others going on, and without */
+		/* with RMPUPDATEs by other CPUs going on, and without */
 		if (i == rounds / 2)
 			on_cpu_start(2, churn_until_stopped, NULL);
 		put64((void *)p, 0, i);
@@ -470,7 +472,7 @@ static void write_there(void *p)
 	fault_there = try(t_write, (u64)p, 1, 0);
 }
 
-/* As Linux takes a CPU down and up again. */
+/* INIT and SIPI while SNP is on, as Linux takes a CPU offline and online. */
 static void sipi(void)
 {
 	struct vm *vm = vm_ready(1, 1);
@@ -519,7 +521,7 @@ static void use_apic(void *unused)
 	u32 id = this_cpu()->id;
 
 	(void)unused;
-	/* Vectors below 32 are not valid. */
+	/* vectors below 32 are reserved */
 	for (u32 v = 0; !__atomic_load_n(&stop, __ATOMIC_ACQUIRE); v++) {
 		u32 lvt = LVT_MASKED | (32 + v % 224);
 
@@ -530,9 +532,9 @@ static void use_apic(void *unused)
 }
 
 /*
- * As a kernel does that sizes BARs: a device leaves the memory map, and comes
- * back, below a device that the other CPUs are using. What they have in their
- * TLBs has to stay right for as long as it is in there.
+ * A device leaves the memory map and comes back, as when a kernel sizes BARs,
+ * while other CPUs use a device above it. Their TLB entries must not lead to
+ * another device meanwhile.
  */
 static void memory_map_changes(void)
 {

@@ -1,17 +1,18 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What TLBs have of a page when its RMP entry changes: it is known by several
- * addresses, as a table, as a part of 2 MB, to a CPU that is amid a walk.
+ * TLB entries for a page whose RMP entry changes: the page is mapped at several
+ * addresses, used as a table, part of 2 MB, or a CPU is in the middle of a walk
+ * to it.
  */
 #include "lib.h"
 
 #define RMP_W (PF_P | PF_W | PF_RMP)
-/* where a table of the test's own is put in place of 2 MB */
+/* the first address that is mapped by the test's own table, not by 2 MB */
 #define VIEW (POOL2M + 4 * MB)
 
 /*
- * Pages of 2 MB that have one assigned page throughout, or its assignment would
- * be the first of the region's, for which everything is flushed.
+ * 2 MB regions in which one page stays assigned: the first assignment in a
+ * region flushes all TLBs, which would hide a missing flush.
  */
 static u64 region;
 
@@ -46,7 +47,7 @@ static void view_restore(u64 was)
 	invlpg(VIEW);
 }
 
-/* One page at N addresses, all of them in the TLB. */
+/* A page mapped at N addresses, with a TLB entry for each. */
 static void aliases(void)
 {
 	u64 *pt = page_alloc(), p = page_of_region(0), was;
@@ -60,7 +61,7 @@ static void aliases(void)
 		for (u32 i = 0; i < n; i++)
 			faults += try(t_write, VIEW + i * PAGE, n, 0).vec !=
 				  NO_FAULT;
-		/* its own address is one more, half of the times */
+		/* every other time use the identity mapping as well */
 		if (n & 1)
 			faults += try(t_write, p, n, 0).vec != NO_FAULT;
 		is(faults, 0, "a page at %u addresses: all writable", n);
@@ -82,7 +83,7 @@ static void aliases(void)
 	page_free(pt);
 }
 
-/* A table that the last walk has written to */
+/* A page table in which the last walk has set A and D */
 static void walked_table(void)
 {
 	u64 *pt = (u64 *)page_of_region(1), p = (u64)page_alloc(), was;
@@ -106,7 +107,7 @@ static void walked_table(void)
 	page_free((void *)p);
 }
 
-/* A guest has the pages of 2 MB in its TLB, one by one. */
+/* A guest has a TLB entry for each 4 KB page of 2 MB. */
 static void guest_2m(void)
 {
 	const u64 a = 0x800000, at[] = { 0, 5 * PAGE, 511 * PAGE };
@@ -133,7 +134,7 @@ static void guest_2m(void)
 	vm_destroy(vm);
 }
 
-/* Guests in turn on one CPU: each sees its own page at the same address. */
+/* Two guests take turns on a CPU; each must see its own page at the same gpa. */
 static void asids(void)
 {
 	const u64 a = G_DATA;
@@ -159,7 +160,7 @@ static void asids(void)
 		vm_destroy(vm[i]);
 }
 
-/* PKRU of the host comes from its save area after a guest with SEV-ES. */
+/* After an SEV-ES guest the host's PKRU comes from the host save area. */
 static void host_pkru(void)
 {
 	struct vm *vm = vm_ready(1, 1);
@@ -196,8 +197,8 @@ static void host_pkru(void)
 }
 
 /*
- * The VMSA is the CPU's while the guest runs. Before and after, a walk that
- * takes it for a table finds noise there and writes nothing.
+ * Only the CPU may access the VMSA while the guest runs. Between runs, a host
+ * walk that uses the VMSA as a page table must find noise and write nothing.
  */
 static void vmsa_as_table(void)
 {
@@ -207,7 +208,7 @@ static void vmsa_as_table(void)
 	struct fault f;
 
 	put64((void *)p, 0, 0x5ec2e7);
-	/* XMM0 is an entry for p, as far as the guest can see */
+	/* XMM0 in the VMSA has the value of a table entry for p */
 	vcpu_do(v, OP_SETXMM, p | 7, p | 7, 0);
 	for (u32 i = 0; i < 20; i++) {
 		was = view_put((u64 *)v->vmsa);
@@ -232,7 +233,7 @@ static struct {
 	volatile u64 go, stop, late[MAX_CPUS], writes[MAX_CPUS];
 } race;
 
-/* Each write is a walk. */
+/* INVLPG before each write makes each write a walk. */
 static void walk_and_write(void *unused)
 {
 	u32 id = this_cpu()->id;
@@ -260,14 +261,15 @@ static void amid_a_walk(void)
 	for (u32 r = 0; r < rounds; r++) {
 		race.stop = 0;
 		for (u32 i = 1; i < ncpus; i++) {
-			race.writes[i] = race.late[i] = 0;
+			race.writes[i] = 0;
+			race.late[i] = 0;
 			on_cpu_start(i, walk_and_write, NULL);
 		}
 		while (!race.writes[1] || !race.writes[ncpus - 1])
 			pause();
 		delay(r * 7919 % 64 * 100);
 		rmp_assign(race.page, 0x1000, 5, false, false);
-		/* complete: from here on no CPU may write */
+		/* RMPUPDATE has returned: from here on no CPU may write */
 		__atomic_store_n(&race.stop, 1, __ATOMIC_SEQ_CST);
 		for (u32 i = 1; i < ncpus; i++) {
 			on_cpu_wait(i);
@@ -276,11 +278,12 @@ static void amid_a_walk(void)
 		}
 		rmp_shared(race.page, false);
 	}
-	is(late, 0, "CPUs amid walks to a page while RMPUPDATE assigns it: none "
-	   "writes after it (of %lu)", writes);
+	is(late, 0,
+	   "CPUs amid walks to a page while RMPUPDATE assigns it: none writes after it (of %lu)",
+	   writes);
 }
 
-/* The first that a CPU has to do with a page, at the time of its assignment */
+/* A CPU's first access to a page races with the page's assignment. */
 static void first_write(void *p)
 {
 	u32 id = this_cpu()->id;
@@ -305,9 +308,11 @@ static void amid_a_first_walk(void)
 
 	race.page = page_of_region(3);
 	for (u64 r = 0; r < rounds; r++) {
-		race.go = race.stop = 0;
+		race.go = 0;
+		race.stop = 0;
 		for (u32 i = 1; i < ncpus; i++) {
-			race.writes[i] = race.late[i] = 0;
+			race.writes[i] = 0;
+			race.late[i] = 0;
 			on_cpu_start(i, first_write, (void *)r);
 		}
 		__atomic_store_n(&race.go, 1, __ATOMIC_RELEASE);
@@ -321,11 +326,12 @@ static void amid_a_first_walk(void)
 		}
 		rmp_shared(race.page, false);
 	}
-	is(late, 0, "CPUs amid their first walk to a page: none writes after it "
-	   "is assigned (of %lu)", writes);
+	is(late, 0,
+	   "CPUs amid their first walk to a page: none writes after it is assigned (of %lu)",
+	   writes);
 }
 
-/* 2 MB, of which one page that nobody has seen is assigned */
+/* CPUs write to 2 MB while a page of it that none has used is assigned. */
 static void region_race(void)
 {
 	const u32 rounds = 200;
@@ -335,7 +341,8 @@ static void region_race(void)
 	for (u32 r = 0; r < rounds; r++) {
 		race.stop = 0;
 		for (u32 i = 1; i < ncpus; i++) {
-			race.writes[i] = race.late[i] = 0;
+			race.writes[i] = 0;
+			race.late[i] = 0;
 			on_cpu_start(i, walk_and_write, NULL);
 		}
 		while (!race.writes[1] || !race.writes[ncpus - 1])
@@ -349,8 +356,9 @@ static void region_race(void)
 		}
 		rmp_shared(other, false);
 	}
-	is(late, 0, "CPUs that write to 2 MB while the first page of it is "
-	   "assigned: none writes after it (of %lu)", writes);
+	is(late, 0,
+	   "CPUs that write to 2 MB while the first page of it is assigned: none writes after it (of %lu)",
+	   writes);
 }
 
 void t_tlb(void)

@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * VMRUN and #VMEXIT of SNP guests (APM 2, 15.35 and 15.36.12): which VMSA is
- * refused, what is saved and restored, which exits are automatic.
+ * VMRUN and #VMEXIT of SNP guests (APM 2, 15.35 and 15.36.12): VMSAs that VMRUN
+ * refuses, state saved and restored, automatic exits.
  */
 #include "lib.h"
 
@@ -22,7 +22,7 @@ static u64 painted(const u8 *vmcb)
 	return bad;
 }
 
-/* VMRUN with the VMSA at pa: must be refused, and nothing be written. */
+/* VMRUN with the VMSA at pa must be refused and write nothing. */
 static void refused(struct vcpu *v, u64 pa, const char *why)
 {
 	static u8 before[PAGE];
@@ -56,7 +56,7 @@ static void vmsa_checks(void)
 	vm_memory(other);
 	v = vm_vcpu(vm, 0);
 	w = vm_vcpu(other, 0);
-	/* a page of the guest that holds a VMSA's content but is not one */
+	/* a guest page with a VMSA's content that is not marked as VMSA */
 	vm_vmsa_image(v, img);
 	p = vm_page(vm, G_TEST, img, TYPE_NORMAL, 0);
 	/* assigned, immutable, plaintext: LAUNCH_UPDATE was left out */
@@ -112,7 +112,7 @@ static void vmsa_checks(void)
 	is(painted(v->vmcb), 0,
 	   "the VMCB's save area stays untouched (15.35.2)");
 
-	/* the page is taken away, and given again: content under no key */
+	/* take the page and give it back: its content has no key then */
 	rmp_shared((u64)v->vmsa, false);
 	refused(v, (u64)v->vmsa, "a VMSA that was taken away");
 	rmp_assign((u64)v->vmsa, G_VMSA, 1, false, false);
@@ -379,8 +379,8 @@ static void vc_exits(struct vcpu *v)
 }
 
 /*
- * An intercept of #VC itself in an SEV-ES guest: what it would report, it
- * would report by a #VC.
+ * An intercept of #VC in an SEV-ES guest has no effect: its exit would itself
+ * raise a #VC.
  */
 static void vc_intercepted(struct vcpu *v)
 {
@@ -469,7 +469,7 @@ static void events(struct vcpu *v)
 	put32(v->vmcb, VMCB_INT_STATE, 0);
 }
 
-/* A fault while an event is delivered: the event is told to the host. */
+/* A fault while an event is delivered: EXITINTINFO names the event. */
 static void interrupted_delivery(struct vcpu *v)
 {
 	u64 *pt = v->vm->npt, stack, e, n;
@@ -497,7 +497,7 @@ static void interrupted_delivery(struct vcpu *v)
 	vcpu_do(v, OP_CLI, 0, 0, 0);
 }
 
-/* An interrupt of the host's while the guest runs. */
+/* A host interrupt arrives while the guest runs. */
 static void physical(struct vcpu *v)
 {
 	volatile u32 *apic = (volatile u32 *)0xfee00000ul;
@@ -509,7 +509,7 @@ static void physical(struct vcpu *v)
 	vcpu_order(v, OP_SPIN, 0, 0, 0);
 	apic[0x3e0 / 4] = 0xb;
 	apic[0x320 / 4] = 0xf1;
-	/* on a loaded machine the timer can be first: then once more */
+	/* on a loaded machine the timer may fire before VMRUN: try again */
 	do {
 		apic[0x380 / 4] = 10000000;
 		/* RFLAGS.IF of the host decides under V_INTR_MASKING */
@@ -553,7 +553,7 @@ static void run_once(void *p)
 	v->r.out[0] = vcpu_run(v);
 }
 
-/* The guest's register values that the host finds in the VMSA */
+/* Counts the guest's register values that the host can read in the VMSA. */
 static u64 secrets_in(const u8 *vmsa)
 {
 	u64 bad = 0;
@@ -569,7 +569,7 @@ static u64 secrets_in(const u8 *vmsa)
 	return bad;
 }
 
-/* What the host writes to a VMSA in use does not take its key from it. */
+/* A VMSA in use keeps its key when the host writes to it. */
 static void es_written(struct vcpu *v)
 {
 	u64 n, cr3, at_once;
@@ -598,7 +598,7 @@ static void es_written(struct vcpu *v)
 	is(get64(v->sh, SH_R0), 0x431, "SEV-ES: after it has done its order");
 }
 
-/* Words of a page that are not what the guest has written there */
+/* Counts the words of a page that differ from what the guest wrote there. */
 static u64 changed(struct vcpu *v, u64 gpa)
 {
 	u64 n = 0;
@@ -610,7 +610,7 @@ static u64 changed(struct vcpu *v, u64 gpa)
 	return n;
 }
 
-/* Tables under another key: read as noise, and not written. */
+/* A walk reads a table under another key as noise, and does not write to it. */
 static void foreign_tables(struct vcpu *v)
 {
 	const u64 t = G_TEST + PAGE, own = G_TEST + 2 * PAGE;
@@ -630,7 +630,7 @@ static void foreign_tables(struct vcpu *v)
 	for (u32 i = 0; i < 2; i++)
 		pd = (u64 *)(pd[0] & ~0xfffull);
 
-	/* a nested table that the guest has under its key */
+	/* the guest writes to a nested table under its key */
 	for (u32 i = 0; i < ARRAY_SIZE(idx); i++) {
 		pd[nested / (2 * MB)] = (u64)table | 7;
 		put8(v->vmcb, VMCB_TLB, 1);
@@ -645,7 +645,7 @@ static void foreign_tables(struct vcpu *v)
 	is(changed(v, t), 0,
 	   "walk: nested table under a guest's key: nothing changes");
 
-	/* the host's own table likewise */
+	/* likewise to a table of the host */
 	asm volatile("mov %%cr3, %0" : "=r"(cr3));
 	host = (u64 *)(*(u64 *)cr3 & ~0xfffull);
 	pde = (u64 *)(host[0] & ~0xfffull) + (POOL2M + 6 * MB) / (2 * MB);
@@ -663,7 +663,7 @@ static void foreign_tables(struct vcpu *v)
 	is(changed(v, t), 0,
 	   "walk: host's table under a guest's key: nothing changes");
 
-	/* and a table of the guest's that the host has under none */
+	/* and the host writes to a table of the guest without a key */
 	vcpu_do(v, OP_READ, G_PD + walked / (2 * MB) * 8, 0, 0);
 	keep = get64(v->sh, SH_R0);
 	vcpu_do(v, OP_WRITE, G_PD + walked / (2 * MB) * 8, own | 0x67 | cbit, 0);
@@ -682,7 +682,7 @@ static void foreign_tables(struct vcpu *v)
 	is(bad, 0, "walk: guest's table under no key: nothing changes");
 }
 
-/* SEV alone: its ASIDs are those that SEV-ES has not. */
+/* SEV without ES: its ASIDs begin where those of SEV-ES end. */
 static void sev_guest(void)
 {
 	u32 min = cpuid(0x8000001f, 0).d;
@@ -708,7 +708,7 @@ static void sev_guest(void)
 	vm_destroy(vm);
 }
 
-/* An SEV-ES guest beside SNP: its VMSA is not the RMP's, but has a key. */
+/* An SEV-ES guest beside SNP: its VMSA is no RMP-checked page, but has a key. */
 static void es_guest(void)
 {
 	u64 tmr = (u64)huge_alloc(), w[5] = { 1, tmr, 2 * MB, 0, 0 };
@@ -717,7 +717,7 @@ static void es_guest(void)
 	u8 *img, *p, copy[64];
 	u64 e;
 
-	/* trusted memory of the firmware's for ES: 2 MB, while SNP is on */
+	/* the trusted memory region for ES: 2 MB of firmware pages while SNP is on */
 	is(fw_legacy(CMD_INIT, w, 3, 0), ST_PAGE_STATE,
 	   "SEV: INIT with ES, its TMR not the firmware's");
 	rmp_assign(tmr, 0, 0, true, true);

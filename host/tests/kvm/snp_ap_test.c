@@ -85,6 +85,7 @@ static const char * const steps[] = {
 	"AP creation again, with another VMSA",
 	"RMPADJUST refuses what it must",
 };
+
 #define NR_STEPS	((int)ARRAY_SIZE(steps))
 
 /* A shared page for each vCPU. */

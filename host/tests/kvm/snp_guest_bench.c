@@ -103,8 +103,9 @@ static u64 run(struct guest *g, u64 passes, u64 *tsc)
 	vcpu_run(g->vcpu);
 	ns = now() - start;
 	wanted = g->area->snp ? KVM_EXIT_SYSTEM_EVENT : KVM_EXIT_IO;
-	TEST_ASSERT(g->vcpu->run->exit_reason == wanted, "%s guest: expected exit %s, found %s", g->name,
-		    exit_reason_str(wanted), exit_reason_str(g->vcpu->run->exit_reason));
+	TEST_ASSERT(g->vcpu->run->exit_reason == wanted, "%s guest: expected exit %s, found %s",
+		    g->name, exit_reason_str(wanted),
+		    exit_reason_str(g->vcpu->run->exit_reason));
 	TEST_ASSERT(!g->area->report.failed, "%s guest: %s 0x%lx", g->name, g->area->report.failed,
 		    g->area->report.found);
 	*tsc = g->area->tsc;
