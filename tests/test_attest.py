@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The launch digest and the attestation report, on files made here.
+"""The launch digest and the attestation report, computed and checked on made-up files.
 
-A digest that depended on too little would accept another kernel, and one that is wrong would accept nothing: the
-digests of some launches are therefore those that another implementation computes for the same files, every input
-must change the digest, and firmware that QEMU or KVM would refuse has none. A report must pass with its own digest,
-request and key, and with nothing else.
+A digest that leaves out an input would accept another kernel, and a wrong digest would accept nothing. So the digests of
+some launches are compared with those that another implementation computed for the same files, a change of any input must
+change the digest, and firmware that QEMU or KVM would refuse must be refused here. A report must pass only with its own
+digest, its own request and its own key.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lab.attest import attestation, launch_digest
 from lab.attest.launch_digest import PageType
 from tests.attest import make
 
-ABOUT = "the launch digest is what others compute, and a report passes with its digest, request and key alone"
+ABOUT = "launch digests equal another implementation's; a report passes only with its own digest, request and key"
 LANE = "fast"
 NEEDS = ("guest",)
 TAKES = 8

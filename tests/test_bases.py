@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Do the real series survive another base?
+"""Do tree, refresh, mail and the checks of the series work on another base than the one the series was made on?
 
-Debian's newest kernel changes every few weeks. A patch names blobs of the base that it was made on, and the lines at which
-its hunks stand: if `refresh` writes those anew each time, a test that wants its patches back byte for byte is red for
-everybody, and a real change drowns. Here tree, refresh, mail and the checks of the series run on the newest base, on an
-older one of the archive, and on one with a line more above the hunks.
+Debian's newest kernel changes every few weeks. A patch names the base's blobs and the lines of its hunks. If `refresh`
+updated those each time, everybody's patches would change with each kernel, and nobody would see a real change among them.
+So the real series run on the newest base, on an older one from the archive, and on a base with an added line above each
+hunk.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.patches import copy_program, patch, write_identity
 from tests.support.patches_mail import CHECKS, Mails, can_send, header, send_email
 from tests.support.patches_real import changed_base, checkpatch, copy_some, newest_base, older_base
 
-ABOUT = "tree, refresh, mail and the series on two bases: no byte changes but what a base moves, and that is said"
+ABOUT = "tree, refresh and mail of the real series on two bases: only bytes that the base moves change, and refresh says so"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "mail", "sendmail")
 TAKES = 150

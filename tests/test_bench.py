@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The benchmark counts: two kernels, two boots of each, and a verdict on what they counted.
+"""`bench --quick` boots two kernels twice each, counts instructions, and gives a verdict on the counts.
 
-What it says of counts that are given to it is tests/test_bench_judge.py's. Here it counts itself, up to 16 vCPUs on the
-kernel that run builds. It can fail because a boot does not repeat, because the program that counts does not fit the
-kernel, or because the kernel without the locks is the one with them.
+tests/test_bench_judge.py tests the verdict on made-up counts. This file counts for real, with up to 16 vCPUs, on the kernel
+that `run` builds. It fails if a second boot counts otherwise, if the counting program does not fit the kernel, or if the
+kernel "without locks" has them.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.front import expect, run_snplab
 from tests.support.l1 import BUILD_LIMIT
 
-ABOUT = "bench --quick counts instructions: both boots of each kernel the same, a straight line, locks in one only"
+ABOUT = "bench --quick: both boots of a kernel count the same, counts grow linearly, one of the two kernels locks"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 150

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verdict of `bench` on made-up counts, good and bad. ./snplab bench counts.
+"""The verdict of `bench` on made-up counts, good and bad; `./snplab bench` counts for real.
 
-A count that does not repeat must not pass for a number, nor locks that are in both kernels for cheap ones; the turn
-that a tick interrupted must not count.
+Counts that differ between boots must not pass as a result, and a comparison of two kernels that both lock must not pass as
+cheap locks. A turn that a timer tick interrupted must not count.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests that boot read out of a boot's logs, on logs that are made up.
+"""Do the tests that boot read a boot's logs rightly? Here on made-up logs.
 
-Such a test is green for months; if it reads the logs wrongly, it stays green when the kernel breaks. So each way in
-which a boot of the fault walk can be wrong must fail its check, and the one way in which it may end early is known.
+A test that reads logs wrongly stays green when the kernel breaks. So each fault that a boot of the fault walk can have must
+fail the walk's check; only the one known early end of a boot is allowed.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb cache says what is there and removes only what the newest versions do not use, and nothing that another run uses.
+"""`cache` lists what is there; `cache --prune` removes only what neither the newest versions nor another run use.
 
-A wrong rule here deletes somebody's hour of building, or a source tree under a build that is running.
+A wrong rule deletes an hour of somebody's builds, or a source tree while a build uses it.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from lab.core.places import LAYOUT
 from tests.support.front import Done
 
-ABOUT = "cache and cache --prune: what goes, what stays, locks"
+ABOUT = "cache and cache --prune: what is removed, what is kept, and locks"
 LANE = "fast"
 NEEDS = ()
 TAKES = 5

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""./snplab check counts right: what fails, cannot be set up, cannot be imported, is killed or was never run is not a pass.
-
-Each test runs ./snplab check in a copy of the repository, whose tests are made up.
+"""`./snplab check` counts rightly: a test that fails, whose set-up fails, whose import fails, that is killed or never runs
+is no pass. Each test runs `./snplab check` in a copy of the repository with made-up tests.
 """
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from lab.core.process import Processes
 from tests.support.front import (Done, changed_environment, copy_repository, expect, open_to_everybody, run_command,
                                  run_snplab)
 
-ABOUT = "check counts right: failures, errors of set-up, TAP cases, files that die"
+ABOUT = "check counts rightly: failures, errors in set-up, TAP cases, test files that die"
 LANE = "fast"
 NEEDS = ()
 TAKES = 25

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Do the series build with every kind of mutex?
+"""Do the series compile with every kind of mutex?
 
-DEBUG_LOCK_ALLOC on and off, PREEMPT_RT on and off: in all four, the folders that the series touch must compile, and every
-lock function that KVM's modules call must be one that the kernel exports. Upstream's mutex_lock_killable_nest_lock() did not
-link in one of the four; an object alone does not show it.
+DEBUG_LOCK_ALLOC and PREEMPT_RT, each on and off: in all four configurations the folders that the series change must
+compile, and the kernel must export each lock function that KVM's modules call. Upstream's mutex_lock_killable_nest_lock()
+did not link in one of the four, which compiling an object does not show.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lab.core.steps import Job, last_lines
 from lab.patches.series import trees
 from tests.support.patched import Patched, patched_tree
 
-ABOUT = "with and without lockdep and PREEMPT_RT, the series compiles, and the kernel exports what KVM calls"
+ABOUT = "the series compiles with and without lockdep and PREEMPT_RT, and the kernel exports the locks that KVM calls"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "check")
 TAKES = 600

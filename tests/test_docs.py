@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The series' documentation builds, without a warning that the base does not have; and the page has the new text."""
+"""The documentation of the mainline series builds without a warning that the base does not have, and has the new text."""
 from __future__ import annotations
 
 import re

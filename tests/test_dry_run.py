@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""--dry-run touches nothing: no file, no lock, no leftover of a killed run, whatever runs meanwhile; and it works with an
-empty cache, without a network, with packages missing, and as any user.
+"""--dry-run changes nothing: no file, no lock, no leftover of a killed run, even while another run is busy. It also works
+with an empty cache, without a network, with packages missing, and as any user.
 
-Each verb that has a plan runs in a copy of the repository, with a made-up cache whose state invites a clean-up.
+Each verb with a plan runs in a copy of the repository, with a made-up cache that a real run would clean up.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lab.core.process import Processes
 from tests.support.forked import run_forked
 from tests.support.front import (Done, copy_repository, expect, listing, open_to_everybody, run_command, run_snplab)
 
-ABOUT = "--dry-run touches nothing, waits for nobody, and works on any machine as any user"
+ABOUT = "--dry-run changes nothing, waits for no lock, and works on any machine as any user"
 LANE = "fast"
 NEEDS = ("overlay",)
 TAKES = 14

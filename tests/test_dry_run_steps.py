@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""--dry-run lists the steps that the run then has: the same titles, in the same order.
+"""--dry-run lists the same steps in the same order as the run that follows.
 
-Each verb runs twice dry, with the user's cache and with an empty one, and once for good. What a dry run cannot know, such as
-<newest 6.12>, may be anything. A boot's result does not matter here: where a verb lets one, the boot ends by a time-out.
+Each verb runs dry twice, with the user's cache and with an empty one, and then for real. Words that a dry run cannot know,
+such as <newest 6.12>, match anything. The result of a boot does not matter here: where possible, a time-out ends the boot.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.front import TOP, Done, changed_environment, copy_repository, run_snplab
 
-ABOUT = "--dry-run lists the steps that the run then has: run, guest, mutants, bench, host, shell, tree, refresh, mail, hw"
+ABOUT = "--dry-run lists the steps of the real run: run, guest, mutants, bench, host, shell, tree, refresh, mail, hw"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest", "mail", "check")
 TAKES = 240

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bad input, no network, a missing program: the exit status, what was expected and found, and a hint; and nothing half-made
-is left behind. Each case is a command line that a user mistypes, or a machine that lacks something.
+"""Bad input, no network, a missing program: snplab says what it expected and found, gives a hint and the right exit status,
+and leaves nothing half-made. Each case is a mistyped command line, or a machine that lacks something.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lab.core.places import LAYOUT
 from tests.support.forked import run_forked
 from tests.support.front import TOP, changed_environment, copy_repository, expect, run_command, run_snplab
 
-ABOUT = "bad input and machines that lack something: status, message, hint, nothing half-made"
+ABOUT = "bad input and incomplete machines: exit status, message, hint, nothing half-made"
 LANE = "fast"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest")
 TAKES = 12

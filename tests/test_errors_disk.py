@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A disk that is too small, or that cannot be written, is refused before minutes go into it, and holds nothing half-made."""
+"""snplab refuses a disk that is too small or not writable before it spends minutes, and leaves nothing half-made."""
 from __future__ import annotations
 
 import os
@@ -11,7 +11,7 @@ import pytest
 from lab.core.places import LAYOUT
 from tests.support.front import expect, run_command, run_snplab
 
-ABOUT = "a full disk, and one that cannot be written"
+ABOUT = "a full disk, and one that cannot be written, are refused at once"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 15

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every firmware command of an SNP guest's launch fails once, each in a launch of its own.
+"""Each firmware command of an SNP guest's launch fails once, in a launch of its own.
 
-An error path that nobody has taken leaks a lock or a page. So the caller must be told, every vCPU must be free, nothing
-may be left, and the kernel's log must have no report. Where the kernel is to warn and to leak, it must do exactly that.
-What it is known to get wrong, it still does: a repair is not to go unseen.
+An error path that nobody has taken may leak a lock or a page. So the caller must get the error, no vCPU's mutex may stay
+locked, no page may stay assigned, and the kernel's log must have no report. Where the kernel warns and leaks on purpose, it
+must do exactly that. Known faults of the kernel must still show: their repair must not go unnoticed.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.support.fault_walk import NAMES, PAGE, Walked, walked
 from tests.support.recorder import Tap
 
-ABOUT = "each firmware command of a launch fails once: the caller gets the error, no lock stays held, no page stays assigned"
+ABOUT = "each firmware command of a launch fails once: the caller gets the error, no lock is held, no page stays assigned"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 70

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""./snplab before there is any Python: it takes Debian's python3 and no other, installs it only if it may, or says how.
+"""./snplab on a machine without Python: it uses Debian's python3 and no other, installs it only if allowed, or says how.
 
-Most tests run a copy of the script in which one line names another place of python3. Where mount namespaces can be had, the
-script itself runs on a machine without python3.
+Most tests run a copy of the script in which one line names another path of python3. Where mount namespaces are allowed, the
+script itself runs with python3 hidden.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""run --gdb: the line that it prints starts a gdb in which a breakpoint in KVM's module is hit, with source and arguments.
+"""`run --gdb` prints a gdb command line with which gdb stops at a breakpoint in KVM's module, with source and arguments.
 
-The addresses of modules are known only once L1 has loaded them. A line with wrong ones sets breakpoints that are never hit,
-or in the middle of an instruction; an L1 that does not wait has run its tests before anybody could type.
+The modules' addresses are known only once L1 has loaded them. With wrong addresses a breakpoint is never hit, or lands in
+the middle of an instruction. If L1 does not wait, its tests are over before anybody can type.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from lab.core.places import TOP
 
-ABOUT = "run --gdb: a breakpoint in sev_mem_enc_ioctl() and in snp_launch_update_vmsa() is hit"
+ABOUT = "run --gdb: gdb stops at breakpoints in sev_mem_enc_ioctl() and snp_launch_update_vmsa()"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource", "gdb")
 TAKES = 900

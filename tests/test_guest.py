@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A Linux SNP guest boots on both trees and on Debian's own kernel, with Debian's own software.
+"""A Linux SNP guest boots with Debian's unchanged software, on both trees and on Debian's own kernel.
 
-A launch that passes and a guest that then hangs was the first posting of the fix: only a whole guest shows it. So each
-boot must come to a shell, and L2's attestation report must say what it was launched with: another kernel, another
-command line and another number of CPUs each give another measurement. And the first posting's hang must be named.
+The first posting of the fix passed each launch, and then the guest hung: only a whole guest shows that. So each boot must
+reach a shell, and L2's attestation report must hold the launch's measurement: another kernel, command line or number of
+CPUs each give another measurement. The hang of the first posting must be reported with its cause.
 """
 from __future__ import annotations
 

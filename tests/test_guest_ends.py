@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How `guest` ends when its boot does not: with a script in place of the emulated host.
+"""How `guest` ends when its boot fails: with a script in place of the emulated host.
 
-A run that fails must end with the right exit status and the same in its JSON, must leave nobody running, and must leave
-hundreds of MB less than while it ran: what was booted goes, however the run ends.
+A failed run must have the right exit status, in its JSON as well, must leave no process running, and must delete the
+hundreds of MB that it booted from, however it ends.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pytest
 from tests.support.front import TOP, Done, changed_environment, expect, run_snplab
 from tests.support.l1 import BUILD_LIMIT
 
-ABOUT = "guest ends as it should when its boot does not: QEMU fails, L1 fails, Ctrl-C, a terminal"
+ABOUT = "guest ends rightly when its boot fails: QEMU fails, L1 fails, Ctrl-C, a terminal"
 LANE = "boot"
 NEEDS = ("fetch", "boot", "shell", "guest", "check")
 TAKES = 25

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verdict on boots with an SNP guest in them: made-up logs, right or wrong in one thing.
+"""The verdict on boots with an SNP guest: made-up logs with one fault each.
 
-`guest` passes only if L2 was launched, ran, found SEV-SNP active and all its CPUs, and showed a report that the
-platform has signed, that answers this boot's request and that has the measurement of the files it was launched from.
-Each of these is wrong here once. A hang is to be explained by lockdep's report, and nobody is to be named without one.
-A guest prints what it likes: its lines must decide nothing.
+`guest` passes only if L2 was launched, ran, found SEV-SNP active and all its CPUs, and showed a report that the platform
+signed, that answers this boot's request and has the measurement of the files launched. Each of these is wrong in one case
+here. The verdict explains a hang by lockdep's report, and names no culprit without one. A guest can print anything: its
+lines must not decide the verdict.
 """
 from __future__ import annotations
 

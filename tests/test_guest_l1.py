@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The program that launches L2 in L1 (snp_guest), run here with a program in place of QEMU that behaves in many ways.
+"""snp_guest, the program that launches L2 in L1, runs here with a script in place of QEMU that behaves in many ways.
 
-Whatever QEMU and L2 do, it has to print seven results in their order, to end, and to end with the right status: a
-program that waits for a line that never comes would cost each boot its whole time-out, and one that reads a guest's
-words as its own would pass what the guest wants. It must tell vCPUs that hang on vcpu->mutex from those that only
-sleep.
+Whatever QEMU and L2 do, snp_guest must print seven results in order, end, and have the right exit status. If it waited for
+a line that never comes, each boot would last until its time-out; if it took the guest's output for its own, a guest could
+fake a pass. It must tell vCPUs that hang on vcpu->mutex from vCPUs that only sleep.
 """
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from tests.support import l1_qemu
 from tests.support.judge import SNP_ENABLED, assert_line, assert_no_line
 from tests.support.judge_guest import (APPEND, CASES, L1_SCRIPT, LINUX, NONCE, Files, hanging_ktap, lockdep, write_boot)
 
-ABOUT = "snp_guest in L1, with another program as its QEMU: seven results whatever happens, and always an end"
+ABOUT = "snp_guest in L1, with a script as QEMU: seven results and an end, whatever happens"
 LANE = "fast"
 NEEDS = ("check", "guest")
 TAKES = 25

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The first posting of the fix on the other tree: its guest hangs as well, and the verdict must name the hang."""
+"""On mainline, too, the guest of the fix's first posting hangs, and the verdict must report the hang with its cause."""
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.support.guest import check_hang
 
-ABOUT = "the first posting's guest hangs on mainline, too, and the hang is named"
+ABOUT = "the first posting's guest hangs on mainline as well, and the verdict reports the hang"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "shell", "guest")
 TAKES = 45

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `guest` shows of a boot while it runs, and what it keeps.
+"""What `guest` shows of a boot while it runs, and what it keeps in its log.
 
-The log must be whole whatever becomes of the reader: a pipe that is closed, a disk that is full. What L2 prints goes
-to the user's terminal, which would obey escape sequences; none may reach it. And a time is when a line came, not when
-it was printed.
+The log must be complete even if the reader goes: a closed pipe, a full disk. The user's terminal would obey escape
+sequences that L2 prints, so none may reach it. A line's time must be the time when it came, not when it was shown.
 """
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from lab.judge.show import Show, read_times
 from tests.support.judge import assert_line, assert_no_line, has_line
 from tests.support.judge_guest import hanging_ktap, ktap
 
-ABOUT = "the console of an SNP guest is shown while it runs, and its log is whole whatever becomes of the reader"
+ABOUT = "guest shows the console of an SNP guest as it runs, and keeps a complete log even if the reader goes"
 LANE = "fast"
 NEEDS = ()
 TAKES = 3

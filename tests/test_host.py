@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulated host's build: what other tools get of it, and what an edit rebuilds.
+"""The build of the emulated host: what `host` prints for other tools, and what an edit rebuilds.
 
-Another tool takes the printed line as it is, so QEMU must take all its arguments. An edit must rebuild what it must and
-nothing else. What does not fit QEMU's source must be named, and must leave the host that was there. The same source
-must be the same binary. A source tree of the user's is copied, and never written to.
+Another tool uses the printed line as it is, so QEMU must accept all its arguments. An edit must rebuild what depends on it
+and nothing else. A patch that does not fit QEMU's source must be named, and the old host must stay. The same source must
+give the same binary. A user's source tree is copied, and never written to.
 
-The tests are steps of one way: an edit in another clone, its faults, and back to what it was.
+The tests are steps in one sequence: an edit in a second clone, faults in it, and back to the start.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lab.build.sources import Source
 from tests.support.front import TOP, Done, copy_repository, expect, listing, run_command, run_snplab
 from tests.support.l1 import BUILD_LIMIT, lab_session
 
-ABOUT = "the emulated host for other tools; an edit rebuilds what it must; what does not fit is named"
+ABOUT = "the emulated host for other tools; an edit rebuilds what it must; a patch that does not fit is named"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "host", "hostsource", "boot")
 TAKES = 100

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Does each commit of the emulated host's patches compile by itself?
 
-A commit that does not compile cannot be bisected, and is not taken. At each commit, every object is made of which the queue
-changes the source, there or later: so a header that is missing until a later patch is found.
+A commit that does not compile stops a bisection, and QEMU would not take it. At each commit, all objects are built whose
+source any patch of the queue changes: so a header that only a later patch brings is noticed.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lab.patches.series import HOST, list_series
 from lab.patches.tree import make
 from tests.support.l1 import lab_session
 
-ABOUT = "each commit of the emulated host's patches compiles what it touches"
+ABOUT = "each commit of the emulated host's patches compiles all objects that the queue changes"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "host", "hostsource")
 TAKES = 900

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulated host's CPUs, with no Linux between: host/tests/cpu, each instruction and each fault.
+"""The emulated host's CPUs, tested without Linux by host/tests/cpu: each instruction and each fault.
 
-A kernel under test uses few of the architecture's rules, and mostly the successful way. A host that permitted an access
-which the architecture forbids would let a wrong kernel pass; here each rule is broken on purpose, with SNP and on a
-machine without it. SNP checks that cost too much would slow every boot: a guest's loop must run about as fast with SNP
-as without.
+A kernel under test uses few of the architecture's rules, and mostly follows them. A host that allowed a forbidden access
+would let a wrong kernel pass. So this test breaks each rule on purpose, with SNP and on a machine without it. A guest's
+loop must also run about as fast with SNP as without: slow SNP checks would slow each boot.
 """
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs of L1 cover what there is to run, and what is known to fail fails for the reason given.
+"""L1 runs every SEV test that upstream has, and each known failure fails for the reason given.
 
-tests/test_run.py boots both trees with all programs, and wants of each exactly the result that is expected. Two things
-it cannot see: that a SEV test of a newer kernel is not in the list of programs, and that a program which is known to
-fail does so because of the emulated host and not of the kernel. So each known failure has an evidence: a patch of the
-kernel with which the program passes.
+tests/test_run.py boots both trees with all programs and compares each result with the expected one. It cannot notice that
+the list of programs lacks a SEV test of a newer kernel, nor that a known failure is the emulated host's fault and not the
+kernel's. So each known failure has an evidence: a patch of the kernel with which the program passes.
 """
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from lab.judge.programs import Origin, all_programs
 from lab.patches.series import series_dir, trees
 from tests.support.l1 import lab_session, prepared_l1, shown, upstream_selftests, why_no_end
 
-ABOUT = "the programs of L1 are all SEV tests that upstream has; each known failure passes with its evidence's patch"
+ABOUT = "L1 runs all of upstream's SEV tests; each known failure passes with the patch that is its evidence"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 50

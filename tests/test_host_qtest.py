@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulated secure processor alone: QEMU's qtest of it, on the lab's own build.
+"""The emulated secure processor alone: its qtest, on the lab's build of QEMU.
 
-A kernel sends few of the firmware's commands, and sends them well formed. The qtest sends each one, right and wrong:
-malformed buffers, commands out of order, failures on demand. Launch digests could be wrong in the firmware and in the
-qtest alike: they are computed a second time here, by other code.
+A kernel sends few firmware commands, all well formed. The qtest sends each command, right and wrong: malformed buffers,
+commands out of order, failures on demand. Firmware and qtest could have the same wrong launch digests, so other code
+computes them again.
 """
 from __future__ import annotations
 

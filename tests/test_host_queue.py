@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Can the emulated host's patches be worked on as a QEMU developer works: as commits, and as mails?
+"""Can one work on the emulated host's patches as a QEMU developer does, with commits and mails?
 
-A patch that cannot be made a commit cannot be rebased onto the next QEMU; a file that comes back with another byte is lost
-work; mails that git does not take cannot be sent. On Debian's QEMU, with the real queue, in a copy of this repository.
+A patch that cannot become a commit cannot be rebased onto the next QEMU; a file that comes back changed is lost work; mails
+that git refuses cannot be sent. The tests use Debian's QEMU and the real queue, in a copy of this repository.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lab.patches.series import HOST, list_series
 from tests.support.front import TOP, Done, changed_environment, expect, listing, run_command, run_snplab
 from tests.support.patches import copy_program, write_identity
 
-ABOUT = "the emulated host's patches as commits, back again, and as mails that git takes"
+ABOUT = "the emulated host's patches as commits, as patches again, and as mails that git takes"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "mail", "hostsource")
 TAKES = 90

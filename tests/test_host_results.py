@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The parsers of a boot's logs, as the tests of the emulated host use them.
 
-Those tests want exactly the errors that their programs provoke, neither more nor fewer, and see each kind of failure:
-a report, a panic, an end that came too early. Made-up logs show that none goes unseen. And each failure that a tree is
-known to have says what the test prints then, and names a patch that proves the reason.
+Those tests require exactly the errors that their programs provoke, and must notice each kind of failure: a report, a panic,
+an early end. Made-up logs show that they notice each. Each known failure of a tree must name the text that the test prints
+when it fails, and a patch that proves the reason.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lab.judge.logs import BootLogs
 from lab.judge.programs import provoked_by
 from tests.support.judge import write_logs
 
-ABOUT = "the tests of the emulated host see each kind of failure in a boot's logs, and want exactly the provoked errors"
+ABOUT = "the emulated host's tests notice each kind of failure in a boot's logs, and require exactly the provoked errors"
 LANE = "fast"
 NEEDS = ()
 TAKES = 1

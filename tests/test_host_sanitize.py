@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulated host, built to stop at undefined behaviour and bad accesses (UBSan, ASan).
+"""The emulated host, built with UBSan and ASan, which stop it at undefined behaviour and bad accesses.
 
-Nothing that a kernel or a guest does may end QEMU: an access outside of a buffer of the emulated firmware would show as
-a crash of L1 that nobody can explain, or not at all. qtest, CPU test and a kernel's SEV tests run as on the other
-build; then arbitrary firmware commands and instructions, for SNPLAB_FUZZ seconds each (default 30).
+A kernel or a guest must not be able to crash QEMU: an access beyond a buffer of the emulated firmware would show as a crash
+of L1 that nobody can explain, or not at all. The qtest, the CPU test and a kernel's SEV tests run as on the normal build;
+then random firmware commands and instructions run for SNPLAB_FUZZ seconds each (default 30).
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.host_build import build_host_tests
 from tests.support.l1 import lab_session
 from tests.support.recorder import Tap
 
-ABOUT = "the emulated host with ASan and UBSan: tests as on the other build, then arbitrary commands and instructions"
+ABOUT = "the emulated host with ASan and UBSan: the normal build's tests, then random commands and instructions"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
 TAKES = 900

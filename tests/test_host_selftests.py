@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every x86 KVM selftest of 7.x, on stock QEMU and on the emulated host: none is worse there.
+"""Every x86 KVM selftest of 7.x, on stock QEMU and on the emulated host: none does worse on the emulated host.
 
-What a stock QEMU fails or hangs in tells nothing of the emulated host, and is listed. What it passes, the emulated host
-must pass as well: a change for SNP must not break virtualization for what is no SNP guest. Each boot runs all of them,
-each for a limited time.
+A test that fails or hangs on stock QEMU as well is only listed. A test that passes there must pass on the emulated host: a
+change for SNP must not break virtualization for other guests. Each boot runs all tests, each for a limited time.
 """
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from lab.judge.logs import BootLogs
 from tests.support.l1 import L1, lab_session, shown, upstream_selftests, why_no_end
 from tests.support.recorder import Tap
 
-ABOUT = "every x86 KVM selftest on stock QEMU and on the emulated host: none is worse there"
+ABOUT = "every x86 KVM selftest on stock QEMU and on the emulated host: none does worse there"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
 TAKES = 400

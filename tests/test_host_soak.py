@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Boots and launches of an SNP guest with 8 vCPUs, without a flake, on both kernels.
+"""Boots and launches of an SNP guest with 8 vCPUs in a row, without a flake, on both kernels.
 
-A race in the emulated host, or in a patch, shows in one boot of many. A few here; with SNPLAB_SOAK=200 that many boots,
-and as many launches in one boot. host/tests/soak does it by itself.
+A race in the emulated host or in a patch may show in one boot of many. This test makes a few boots; with SNPLAB_SOAK=200 it
+makes 200, and as many launches in one boot. host/tests/soak does the same as a program.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.front import TOP, expect, run_command
 
-ABOUT = "boots in a row, and launches of 8 vCPUs in a row, without a flake, on both kernels"
+ABOUT = "many boots, and many launches of 8 vCPUs, without a flake, on both kernels"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
 TAKES = 300

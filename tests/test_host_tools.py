@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs in host/tests see each failure, without a QEMU.
+"""The programs in host/tests notice each kind of failure; this file tests them without a QEMU.
 
-host/tests/cpu/run reads the TAP of a kernel that may crash at any line, and host/tests/soak counts flakes in hundreds
-of boots that nobody watches: an error that either overlooks is never seen again. tests/support/tap.py reads the TAP of
-C tests in the same way, for `check`.
+host/tests/cpu/run reads the TAP of a kernel that may crash at any line, and host/tests/soak counts flakes in hundreds of
+boots that nobody watches: nobody would find an error that they overlook. tests/support/tap.py reads the TAP of C tests for
+`check`.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lab.judge.logs import BootLogs
 from tests.support.front import TOP
 from tests.support.tap import TapCase, TapRun, run_tap
 
-ABOUT = "host/tests/cpu/run, host/tests/soak and the reader of TAP see each kind of failure"
+ABOUT = "host/tests/cpu/run, host/tests/soak and the TAP reader notice each kind of failure"
 LANE = "fast"
 NEEDS = ()
 TAKES = 4

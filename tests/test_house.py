@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The rules of the house that a program can see: what must not be in the repository, and that each list and each document
-names what is there."""
+"""The repository's rules that a program can check: what must not be in a file, and that each list and document names what
+exists.
+"""
 from __future__ import annotations
 
 import ast
@@ -21,7 +22,7 @@ from lab.judge.mutants import Header
 from lab.patches.newfiles import brought_names, files_below
 from lab.patches.series import list_series
 
-ABOUT = "the repository's own rules: no paths of a machine, short functions, little shell, lists that name what is there"
+ABOUT = "the repository's own rules: no paths of a machine, short functions, little shell, lists name what exists"
 LANE = "fast"
 NEEDS = ("mail",)
 TAKES = 5

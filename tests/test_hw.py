@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""lab/hw.sh on machines that are made up: /proc, /sys, /dev and a kernel log below SNPLAB_HW_ROOT.
+"""lab/hw.sh on made-up machines: /proc, /sys, /dev and a kernel log below SNPLAB_HW_ROOT.
 
-A tester with real hardware runs this script once, far away, and mails what it prints. If it overlooks a prerequisite,
-the test fails for a reason that has nothing to do with the kernel; if it calls a failure known, or overlooks a report
-in the kernel's log, the mail says "Tested-by" of a broken kernel. So each prerequisite is taken away in turn, and must
-be named with a hint; and a test's output must lead to the verdict that the lab's own judge comes to.
-tests/test_hw_boot.py runs the same script in L1; tests/test_hw_rules.py holds its rules to the lab's.
+A tester with real hardware runs this script once, far away, and mails its output. If it overlooks a prerequisite, the test
+fails for a reason other than the kernel. If it takes a new failure for a known one, or overlooks a report in the kernel's
+log, the mail says "Tested-by" of a broken kernel. So each prerequisite is missing in one test and must be named with a
+hint, and a test's output must lead to the verdict of the lab's own judge. tests/test_hw_boot.py runs the same script in L1;
+tests/test_hw_rules.py compares its rules with the lab's.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lab.judge.ktap import Result, parse_ktap
 from lab.verbs.hw import expect_list
 from tests.support.front import TOP, Done, expect, run_command
 
-ABOUT = "lab/hw.sh sees each prerequisite that is missing, and judges what the test and the kernel say"
+ABOUT = "lab/hw.sh names each missing prerequisite, and judges the output of the test and the kernel"
 LANE = "boot"
 NEEDS = ("check",)
 TAKES = 40

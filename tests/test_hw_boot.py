@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""lab/hw.sh in L1, with busybox alone: the script and the binary that a tester copies to a machine with the hardware.
+"""lab/hw.sh in L1, with busybox alone: the script and the binary that a tester copies to real hardware.
 
-tests/test_hw.py makes up a kernel's messages; here a real kernel prints them. A message that another kernel words in
-another way, a file in /sys that has moved, or a shell that lacks a builtin would make the script name the wrong thing,
-or nothing, on the one machine where it counts. Each part of the emulated host is taken away in turn, and then things
-inside L1.
+tests/test_hw.py makes up a kernel's messages; here a real kernel prints them. If a kernel words a message differently, if a
+file in /sys has moved, or if the shell lacks a builtin, the script would name the wrong cause, or none, on the one machine
+that counts. Each part of the emulated host is missing in one boot, and then each part of L1.
 """
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ from lab.judge.logs import BootLogs
 from tests.support.front import TOP
 from tests.support.l1 import lab_session, run_plan, why_no_end
 
-ABOUT = "lab/hw.sh in L1: each part of the emulated host, and of L1, that is missing is named"
+ABOUT = "lab/hw.sh in L1 names each missing part of the emulated host and of L1"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "boot", "shell", "host", "hostsource")
 TAKES = 150

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""lab/hw.sh judges as the lab's judges do.
+"""lab/hw.sh and the lab's judges have the same rules.
 
-It has to stand alone on a machine without Python, so that it has rules of its own: what a report of the kernel is,
-which words no known failure says, and how the list of known failures is read. If one of the two changed without the
-other, a machine with the hardware would pass what the lab fails, or the other way round.
+hw.sh must run on a machine without Python, so it has its own copy of the rules: what a kernel's report looks like, which
+words no known failure may print, and how the list of known failures is read. If only one of the two changed, real hardware
+would pass a kernel that the lab fails, or fail one that it passes.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lab.judge.expect import Known, never_known_pattern, read_known
 from lab.judge.kernel_log import report_pattern
 from lab.judge.ktap import Case, Result
 
-ABOUT = "lab/hw.sh has the same rules for reports and known failures as lab/judge"
+ABOUT = "lab/hw.sh and lab/judge have the same rules for reports and known failures"
 LANE = "fast"
 NEEDS = ()
 TAKES = 2

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ctrl-C in a download, in unpacking and in a build: nothing goes on running, nothing half-made counts as made, and the next
-run works. So does a disk that fills up in a build.
+"""Ctrl-C during a download, an unpacking and a build, and a disk that fills up during a build: no process goes on, nothing
+half-made counts as made, and the next run works.
 
-The cache is empty at first, and in memory if there is enough of it. The tests of this file go on where the one before ended.
+The cache is empty at first, and in memory if there is enough. Each test continues where the one before ended.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from lab.core.places import LAYOUT
 from tests.support.front import TOP, changed_environment, expect, run_command, run_snplab
 
-ABOUT = "Ctrl-C in a download, in unpacking and in a build; a disk that fills up in a build; the next run works"
+ABOUT = "Ctrl-C during download, unpacking and build; a disk that fills up; the next run works"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
 TAKES = 240

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The JSON outputs are as docs/json.md says.
+"""The JSON outputs have the fields that docs/json.md documents.
 
-A program that reads them fails on a field that has gone, been renamed or changed its type, and nobody else notices.
-The outputs here are those of the judges on the made-up logs of the other tests, so that every end that a boot can come
-to is among them; each is held to its schema, which allows no field that is not documented.
+A program that reads them breaks when a field goes, or changes its name or type, and nobody else notices. The outputs here
+are the judges' verdicts on the other tests' made-up logs, so that each way a boot can end is among them. Each must match
+its schema, which allows no undocumented field.
 """
 from __future__ import annotations
 

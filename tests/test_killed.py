@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run that was killed outright, in the middle of a kernel's build, leaves nothing that the next run takes for whole.
+"""A run is killed by SIGKILL during a kernel's build: the next run takes nothing half-made for complete.
 
-Nobody cleans up after SIGKILL. Compilers that are still at work hold their tree's lock, so that the next run waits for them;
-objects that they may have left truncated are made again; the verdict is that of a whole kernel. The cache is the test's own,
-with the sources and the compiler cache of the user's: no download, and little of the kernel to compile.
+Nobody cleans up after SIGKILL. Compilers that are still running hold the tree's lock, so that the next run waits for them;
+it builds again the objects that they may have truncated, and its verdict is that of a whole kernel. The test's cache is its
+own, with the user's sources and compiler cache: it downloads nothing and compiles little.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from lab.core.places import LAYOUT, TOP, cache_root
 
-ABOUT = "a run that was killed in a build: the next one waits, resumes and passes"
+ABOUT = "a run is killed during a build: the next one waits, resumes and passes"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
 TAKES = 300

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mainline series' KUnit suite runs as a kernel developer runs it: kunit.py, in the patched tree, everything built in,
-whatever CPU kunit.py's QEMU has; and on the emulated host, as docs/using-the-host.md has it.
+"""kunit.py runs the mainline series' KUnit suite as a kernel developer runs it: in the patched tree, everything built in,
+on any CPU of kunit.py's QEMU; and on the emulated host, as docs/using-the-host.md describes.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.build.kernel import ccache_env, jobs
 from tests.support.front import Done, expect, run_command, run_snplab
 from tests.support.patched import Patched, patched_tree
 
-ABOUT = "kunit.py runs the mainline series' suite, on its own QEMU and on the emulated host"
+ABOUT = "kunit.py runs the mainline series' suite on its own QEMU and on the emulated host"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
 TAKES = 500

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Type checker, linter, shell checker and compiler have nothing to say about what is ours."""
+"""Type checker, linter, shell checker and compiler find nothing wrong in our files."""
 from __future__ import annotations
 
 import re

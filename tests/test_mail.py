@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Can what `mail` writes be sent as it is?
+"""Can the mails that `mail` writes be sent as they are?
 
-A mail to the wrong people, out of its thread, without a sign-off or with two, or that git am does not take, is on a public
-list before anybody sees it. A folder in which somebody has edited the mails must not be written over. The cases here have a
-series of three patches and a kernel of a few files, whose scripts are stand-ins; test_bases.py asks the same of the real
-ones. No test uses a mail server.
+A mail to the wrong people, outside its thread, without a sign-off or with two, or that git am refuses, is on a public list
+before anybody notices. A folder of mails that the user has edited must not be overwritten. The cases use a series of three
+patches and a kernel of a few files with stand-ins for its scripts; test_bases.py tests the real series. No test uses a mail
+server.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.front import TOP, Done, expect, listing
 from tests.support.patches import NAMES, TREE, Lab, make_sources, replace, write_identity
 from tests.support.patches_mail import CHECKS, COVER, Mails, can_send, header, lines_of, recipients, send_email
 
-ABOUT = "mail: the right people, one thread, one sign-off, and git am makes the series of it"
+ABOUT = "mail: the right people, one thread, one sign-off, and git am rebuilds the series"
 LANE = "boot"
 NEEDS = ("overlay", "mail", "sendmail")
 TAKES = 20

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Would the tests have caught it? Some wrong versions, of each layer that catches one.
+"""Would the tests have caught a wrong version? Here a few mutants, at least one for each layer.
 
-A test that passes whatever the kernel does is worth nothing. So each wrong version of the series must be caught by each
-layer that its header names: the launch test, KUnit, lockdep, an oops. The first posting of the fix is among these.
-tests/test_mutants_all.py has all, on both trees.
+A test that passes whatever the kernel does is worth nothing. So each layer that a mutant's header names must catch it: the
+launch test, KUnit, lockdep, an oops. The first posting of the fix is among the mutants here; tests/test_mutants_all.py runs
+all mutants of both trees.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.patches.series import series_name
 from tests.support.front import expect
 from tests.support.wrong_versions import CONTROL, MutantsRun, names_of, run_mutants
 
-ABOUT = "some wrong versions of the series, of each layer that catches one, are caught by whom their headers name"
+ABOUT = "a few wrong versions of the series, for each layer one: every layer that their headers name catches them"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 105

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Would the tests have caught it? Every wrong version in tests/mutants must be, by whom its header names."""
+"""Would the tests have caught a wrong version? Every layer that a mutant's header names must catch it; here all mutants."""
 from __future__ import annotations
 
 import pytest
@@ -8,7 +8,7 @@ from lab.patches.series import trees
 from tests.support.front import expect
 from tests.support.wrong_versions import CONTROL, MutantsRun, names_of, run_mutants
 
-ABOUT = "all wrong versions of the series on both trees are caught by whom their headers name"
+ABOUT = "all wrong versions of both series are caught by every layer that their headers name"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 1500

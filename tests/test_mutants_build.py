@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mutants are built and booted at once: who waits for whom, and which modules stay in the cache.
+"""Mutants are built and booted in parallel: builder and boots wait for each other, and the cache keeps the modules that
+they need.
 
-No build and no boot: both are replaced. A lane that waits for a builder that is gone hangs the run; one that does not wait
-judges a kernel without its mutant; a cache that drops modules which this run is about to boot makes the mutant "not built".
+Nothing is built or booted here: both are replaced. If a boot lane waits for a builder that has gone, the run hangs; if it
+does not wait, it judges a kernel without its mutant. If the cache drops modules that this run is about to boot, the mutant
+is "not built".
 """
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from lab.core.terminal import Terminal
 from lab.judge.mutants import check_header_ends
 from lab.verbs.mutants import TreeRun, Waits
 
-ABOUT = "mutants: builder and lanes wait for each other; what the cache keeps"
+ABOUT = "mutants: builder and boots wait for each other; the cache keeps the modules that they need"
 LANE = "fast"
 NEEDS = ()
 TAKES = 4

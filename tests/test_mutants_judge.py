@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is a mutant judged by the logs of its boot? Made-up logs, no boot: which layer catches it, which does not, and what
-is no catch.
+"""Does the verdict on a mutant follow from the logs of its boot? Made-up logs: which layer catches it, which does not, and
+what counts as no catch.
 
-It could go wrong in two ways. A catch that is none hides that the tests are blind: a case that fails without the
-mutant as well, a report of something else, a hang that the machine caused. And a catch that is missed makes a good
-test look bad.
+Two kinds of error are possible. A wrong catch hides that the tests are blind: a case that fails without the mutant as well,
+an unrelated report, a hang that the machine caused. A missed catch makes a good test look bad.
 """
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from lab.judge.mutants import Header, MutantResult, check_header_ends, judge_mut
 from lab.judge.programs import all_programs
 from tests.support.judge import assert_line, edit, write_logs
 
-ABOUT = "a mutant is caught by the layers that its header names, by the logs of its boot and no others"
+ABOUT = "a mutant counts as caught only if the logs of its boot show that the layers in its header caught it"
 LANE = "fast"
 NEEDS = ()
 TAKES = 3

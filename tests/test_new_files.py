@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Do new files of a series lie at their place, and are its patches whole everywhere else?
+"""Are the new files of a series at their place in files/, and are its patches complete everywhere else?
 
-A file that is lost on the way from commits to files, or that comes back with another byte or mode, is somebody's work gone;
-a patch that git does not take cannot be sent. Each case changes the commits of a small mainline series, and looks at its
-folder and at the work tree that it gives.
+A file that is lost between commits and files/, or comes back with other bytes or another mode, is lost work; a patch that
+git refuses cannot be sent. Each case changes the commits of a small mainline series, and checks its folder and the work
+tree that it gives.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.patches.patchfile import read
 from tests.support.front import expect, listing
 from tests.support.patches import Lab, make_lab, replace
 
-ABOUT = "new files of a series lie at their place in files/; patches are whole everywhere else"
+ABOUT = "new files of a series are at their place in files/; patches are complete everywhere else"
 LANE = "boot"
 NEEDS = ("overlay",)
 TAKES = 15

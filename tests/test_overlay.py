@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The copy that is built follows its source, patches and new files, touches only what changed, and never the user's tree.
+"""The copy that is built follows its source, the patches and the new files; an update changes only files that differ, and
+never the user's tree.
 
-A wrong overlay judges another kernel than the one that was asked for, or rebuilds everything for one edited line. A run that
-is killed between the overlay and the build must not leave a build that looks up to date.
+A wrong copy means a verdict on another kernel, or a full rebuild for one edited line. A run that is killed between the copy
+and the build must not leave a build that looks up to date.
 """
 from __future__ import annotations
 

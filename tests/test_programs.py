@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The list of what runs in L1, and how `run --test` picks from it.
+"""The list of programs for L1, and how `run --test` picks from it.
 
-A program that is misspelt in the list would be skipped as one that a tree does not have, and a case that is misspelt
-in --test would pass as an empty run: both have to be refused, or to fail. What a plain `run` runs is to stay what it
-was.
+A misspelt program in the list would be skipped as one that the tree lacks, and a misspelt case in --test would pass as an
+empty run: both must be refused or fail. A plain `run` must keep running the same programs.
 """
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from lab.core.errors import Stop
 from lab.core.places import LAB, TOP
 from lab.judge.programs import Origin, Picked, all_programs, pick, program_named, provoked_by, read_programs
 
-ABOUT = "the list of what runs in L1, and how programs and cases are picked from it"
+ABOUT = "the list of programs for L1, and how run --test picks programs and cases"
 LANE = "fast"
 NEEDS = ()
 TAKES = 1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""However L1 and its QEMU end, the lab learns of it in bounded time, with what the emulated host has counted where that can
-be had, and leaves no QEMU behind. tests/qmp/fake is a QEMU that ends as it is told to.
+"""However L1 and its QEMU end, the lab notices within a bounded time, gets the emulated host's counts where possible, and
+leaves no QEMU running. tests/qmp/fake is a QEMU that ends as the test tells it.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.boot.qmp import Ended, Qemu, write_whole
 from lab.core.errors import Cancelled
 from lab.core.process import Processes
 
-ABOUT = "QEMU's end: L1 powers off, panics, hangs; QEMU fails, dies, does not answer"
+ABOUT = "the end of QEMU: L1 powers off, panics, hangs; QEMU fails, dies, does not answer"
 LANE = "fast"
 NEEDS = ("check",)
 TAKES = 14

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Does the way from commits back to patches lose nothing, and add nothing?
+"""Does `refresh` turn commits into patches without losing or adding anything?
 
-`refresh` that writes more than what has changed buries the change; one that writes less loses somebody's work. What it
-writes must follow from the commits alone: not from git's version, nor from anybody's configuration, nor from the base's last
-digit. Each case changes the commits of a small series, in a copy of this repository, and looks at every file of it.
+A `refresh` that rewrites unchanged patches hides the change among them; one that leaves out a change loses work. Its output
+must depend on the commits alone: not on git's version, the user's configuration, or the base's last digit. Each case
+changes the commits of a small series in a copy of this repository, and checks all its files.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from tests.support.front import changed_environment, expect, listing
 from tests.support.patches import TREE, Lab, make_lab, replace
 
-ABOUT = "refresh: no change no byte; a change is one file; what a patch cannot carry is refused"
+ABOUT = "refresh: without a change no byte changes; one change is one file; it refuses what a patch cannot hold"
 LANE = "boot"
 NEEDS = ("overlay",)
 TAKES = 25

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The main job on both trees: every program of the list that takes less than minutes, in one boot for each tree.
+"""The main job on both trees: all programs but those that take minutes, in one boot for each tree.
 
-A verdict that is wrong is worse than none. So the pass is looked at in words, in JSON and as exit status. The kernel
-must be an SNP host, and must say exactly what such a kernel says. Every program must have run and must have exactly the
-result that is expected of it; one that is known to fail must fail for the reason given. Nothing may have been done that
-the architecture forbids, but what the programs do on purpose, which is counted.
+A wrong verdict is worse than none. So the test checks the pass in the text, in the JSON and in the exit status. The kernel
+must be an SNP host and print exactly the messages of one. Every program must have run and have the result expected of it,
+and a known failure must have the reason given. The emulated host must have counted exactly the errors that the programs
+provoke.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lab.patches.series import series_dir
 from tests.support.front import Done, expect, run_snplab
 from tests.support.l1 import BUILD_LIMIT, said_by, shown, why_no_end
 
-ABOUT = "run --test '*' on both trees: the verdict, each program's result, what kernel and emulated host say"
+ABOUT = "run --test '*' on both trees: verdict, each program's result, messages of kernel and emulated host"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 # With an empty cache 600: it builds a kernel of each tree.

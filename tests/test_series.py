@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is every patch of both series one that a maintainer would take a look at?
+"""Is every patch of both series fit to be sent to a maintainer?
 
-On the newest base each patch applies with no fuzz, and pleases checkpatch --strict; each file that the series adds has a
-maintainer. That each patch compiles by itself is tested in test_series_builds.py, which takes longer.
+On the newest base each patch applies without fuzz and passes checkpatch --strict, and each new file has a maintainer.
+tests/test_series_builds.py, which takes longer, tests that each patch compiles by itself.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.l1 import lab_session
 from tests.support.patches import patch
 from tests.support.patches_real import checkpatch, copy_some, maintained, new_files, newest_base
 
-ABOUT = "every patch of the series applies with no fuzz, pleases checkpatch, and has a maintainer"
+ABOUT = "every patch of the series applies without fuzz, passes checkpatch, and has a maintainer"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "mail")
 TAKES = 40

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Does each patch of both series compile by itself?
 
-Whoever bisects stops at any patch. Each is built with W=1 and KVM_WERROR, for the folders that it touches, with the patches
-before it; it may bring no warning, of gcc or of sparse, that the base has not.
+A bisection may stop at any patch. Each patch is built on top of those before it, in the folders that it changes, with W=1
+and KVM_WERROR; neither gcc nor sparse may print a warning that the base does not have.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run keeps to the source that it fetched, and steps that run side by side share the cache's locks without a word.
+"""A run stays with the source that it fetched, and steps that run in parallel share the cache's locks silently.
 
-Another run may fetch a newer version at any time. A run that followed it would print a verdict with a version that it never
-built, or boot one version's modules on another's kernel.
+Another run may fetch a newer version at any time. If this run switched to it, its verdict would name a version that it
+never built, or it would boot one version's modules on another's kernel.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.core.session import Session
 from lab.core.steps import Job, side_by_side
 from lab.core.terminal import Terminal
 
-ABOUT = "a run keeps to one source; locks between steps and between runs"
+ABOUT = "a run stays with one source; locks between steps and between runs"
 LANE = "fast"
 NEEDS = ()
 TAKES = 2

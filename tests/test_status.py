@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Does `status` tell a fixed tree from an open one?
 
-A tool that looks for the lock's name takes a lock in a comment, under an #if or in the neighbouring function for the lock,
-and a fix of an unusual shape for none. Each fixture in tests/status/ is one such shape, with the verdict and the lines that
-it must name. The other tests ask about trees at odd places, about folders that are no kernel tree, and about a machine
-without a spatch that works.
+A tool that only searches for the lock's name is fooled by a lock in a comment, under an #if or in the neighbouring
+function, and misses a fix of an unusual shape. Each fixture in tests/status/ has one such shape, with the verdict and the
+lines that `status` must name. Other tests use unusual paths, folders that are no kernel tree, and a machine without a
+working spatch.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lab.status.spatch import Marks, marks_of
 from tests.support.front import TOP, Done, expect, listing, run_command
 from tests.support.status_trees import SEV, VERSION, Fixture, fixture_names, make_tree, tree_of
 
-ABOUT = "each shape of fixed, open, leaking and broken code gets its verdict, and names the right lines"
+ABOUT = "status gives each shape of fixed, open, leaking and broken code its verdict, and names the right lines"
 LANE = "boot"
 NEEDS = ("status",)
 TAKES = 75

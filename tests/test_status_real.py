@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`status` on real kernels, and its verdict beside the one of a boot.
+"""`status` on real kernels, compared with the verdict of a boot.
 
-Fixtures are as small as their author thought; a real sev.c is not. Debian's 6.12 is open, its 7.x fixed, its 6.1 not
-affected, and our series fix theirs. In our work tree one line of sev.c is then taken out and put back: status and
-run --tree DIR must both follow the edit, although the file that is put back is older than all objects, and neither may
-write a file into the tree.
+A fixture is only as complex as its author thought of; a real sev.c is more. Debian's 6.12 is open, its 7.x fixed, its 6.1
+not affected, and our series fix the trees that they are for. Then the test removes a line of sev.c in our work tree and
+puts it back: `status` and `run --tree DIR` must both notice, although the restored file is older than all objects, and
+neither may write into the tree.
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A plan runs its steps in the right order, side by side where it may, and shows them in the plan's order.
+"""A plan runs its steps in the right order, in parallel where possible, and shows them in the plan's order.
 
-What a user sees of a verb, and what a Ctrl-C or a failing step leaves running, follows from lab/core/steps.py alone. It can
-be wrong without any test of a verb noticing: two steps that could run at once run one after the other, a step starts before
-one that it needs has ended, a process outlives the run.
+lab/core/steps.py alone decides what a user sees of a verb, and what a Ctrl-C or a failed step leaves running. No test of a
+verb would notice that two steps run one after the other instead of in parallel, that a step starts before one that it needs
+has ended, or that a process outlives the run.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lab.core.session import Session
 from lab.core.steps import Job, Plan, StepFailed
 from lab.core.terminal import Terminal, bar
 
-ABOUT = "steps: order, side by side, failure, what is shown"
+ABOUT = "steps: order, parallel steps, failures, output"
 LANE = "fast"
 NEEDS = ()
 TAKES = 8

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Does our C in kernel style please the kernel's checkpatch.pl?
+"""Does our C in kernel style pass the kernel's checkpatch.pl?
 
-tests/test_series.py checks the patches; this file checks each C file whole, with --strict, and with the checkpatch.pl of
-the tree that the file is for. Fails for each finding that EXCEPTIONS does not list, and for each exception that no file
-needs any more. The files in QEMU's style are in host/files: tests/test_host_queue.py checks them by QEMU's checkpatch.
+tests/test_series.py checks the patches; this file checks each C file whole, with --strict, by the checkpatch.pl of the tree
+that the file is for. It fails for each finding that EXCEPTIONS does not list, and for each exception that no file needs any
+more. Files in QEMU's style lie in host/files: tests/test_host_queue.py checks those by QEMU's checkpatch.pl.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lab.patches.series import trees
 from tests.support.l1 import lab_session
 from tests.support.patches_real import newest_base
 
-ABOUT = "our C files in kernel style please the kernel's checkpatch --strict"
+ABOUT = "our C files in kernel style pass the kernel's checkpatch --strict"
 LANE = "boot"
 NEEDS = ("fetch",)
 TAKES = 40

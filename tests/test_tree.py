@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is a work tree the base as it is, plus the series as commits?
+"""Is a work tree exactly the base plus the series as commits?
 
-A copy that leaves out ignored files, changes line endings or depends on the user's git configuration gives other commits
-to everybody. A half-made tree, or one that replaces something of the user's, is worse than none. Each case makes a tree of a
-kernel of a few files, in a copy of this repository with a series of three patches.
+A tree that lacks ignored files, changes line endings or depends on the user's git configuration gives each user other
+commits. A half-made tree, or one that overwrites a user's file, is worse than none. Each case makes a tree of a kernel of a
+few files, in a copy of this repository with a series of three patches.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.support.front import expect, listing
 from tests.support.patches import MESSAGES, NAMES, TREE, Lab, make_lab, replace
 
-ABOUT = "tree: the base as it is, the series as commits, nothing of the user's touched"
+ABOUT = "tree: exactly the base, the series as commits, no file of the user's changed"
 LANE = "boot"
 NEEDS = ("overlay",)
 TAKES = 15

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs of one tree at once wait for each other, and neither judges the other's kernel.
+"""Two runs of one tree at the same time wait for each other, and each judges its own kernel.
 
-One has a wrong version on top, the other has not: the same work folder, two kernels. A run that lets go of the tree early,
-or boots from it instead of from its own copy, passes the wrong one or fails the right one.
+One run has a mutant on top, the other has not: two kernels in the same work folder. A run that unlocks the tree too early,
+or boots from it instead of from its own copy, passes the wrong kernel or fails the right one.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.core.places import TOP
 
-ABOUT = "two runs of one tree wait for each other, each judges its own kernel"
+ABOUT = "two runs of one tree wait for each other, and each judges its own kernel"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
 TAKES = 60

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verdict follows from the logs: made-up logs of every end that L1 can come to, and the verdict on each.
+"""The verdict follows from the logs: made-up logs for every way that L1 can end, and the verdict on each.
 
-A judge that is too kind would hide what the lab exists for, so most cases are negatives: one thing is wrong in logs
-that pass otherwise, and the verdict must not be a pass. It could fail by a result that is read as another, by a rule
-that comes before one that should win (a panic is a panic, whatever passed), and by a failure that is taken for a known
-one.
+A lenient judge would hide the faults that the lab is for, so most cases are negative: logs that would pass but for one
+fault must not pass. A judge could misread a result, apply one rule before another that should win (a panic is a panic,
+whatever passed), or take a new failure for a known one.
 """
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from lab.judge.verdict import ADDING, DECIDING, RULES, BootQuestion, Verdict, ju
 from tests.support.judge import (KTAP, LAUNCH, LINUX, SNP_ENABLED, assert_line, assert_no_line, counted, edit, without,
                                  write_logs)
 
-ABOUT = "the verdict on made-up logs of every end that a boot can come to"
+ABOUT = "the verdict on made-up logs of every way that a boot can end"
 LANE = "fast"
 NEEDS = ()
 TAKES = 2

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What several test files share."""
+"""Helpers for several test files."""
