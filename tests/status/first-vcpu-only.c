@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: open
 // says: one vCPU
-/* Only vCPU 0 is kept from running. */
+/* Only vCPU 0 is locked. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

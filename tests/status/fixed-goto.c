@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: fixed
-/* The failure branch leaves through a label behind the unlock. */
+/* A failed lock goes to a label behind the unlock. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

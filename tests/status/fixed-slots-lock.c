@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: fixed
-/* Another mutex beside it has no say in the matter. */
+/* A guard of another mutex does not change the verdict. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: fixed
-/* As a tree with KUnit hooks has it: no static, a stub redirect in the helper. */
+/* A tree with KUnit hooks: the helper is not static and has a stub redirect. */
 VISIBLE_IF_KUNIT int __snp_launch_update_vmsa(struct kvm *kvm,
 					      struct kvm_vcpu *vcpu,
 					      struct kvm_sev_cmd *argp)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: fixed
 // says: locks all vCPUs and unlocks them on every path
-/* A conditional message has no say in the matter. */
+/* A message under an #ifdef does not change the verdict. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

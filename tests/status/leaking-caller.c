@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: leaking
-/* The caller locks around the whole function, and fails past the unlock. */
+/* The caller locks around the call; if the call fails, it returns without unlocking. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

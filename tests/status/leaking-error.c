@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: leaking
-/* Three failure points, each returning past the unlock. */
+/* All three failure points return without unlocking. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: leaking
-/* Split, and the failure point returns past the unlock. */
+/* The per-vCPU work is a function of its own; its failure returns without unlocking. */
 static int __snp_launch_update_vmsa(struct kvm *kvm, struct kvm_vcpu *vcpu,
 				    struct kvm_sev_cmd *argp)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: open
-/* The lock is there for grep, not for the compiler. */
+/* grep finds the lock, in a comment and under #if 0; the compiler does not. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp) /* HERE */
 {
 	struct sev_data_snp_launch_update data = {};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: open
 // says: one vCPU
-/* Split, and the helper locks its own vCPU only: the others still run. */
+/* The per-vCPU function locks only its own vCPU: the others can still run. */
 static int __snp_launch_update_vmsa(struct kvm *kvm, struct kvm_vcpu *vcpu,
 				    struct kvm_sev_cmd *argp)
 {

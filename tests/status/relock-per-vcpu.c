@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: open
-/* Locked and unlocked in each turn: what is encrypted runs on meanwhile. */
+/* Locks and unlocks all vCPUs in each turn: encrypted vCPUs can run in between. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = { .page_type = SNP_PAGE_TYPE_VMSA };

@@ -2,7 +2,7 @@
 // expect: not affected
 // linux: 6.6.30
 // says: no SNP launch code
-/* A tree from before SNP that has heard of it. Nothing of this is code. */
+/* A tree from before SNP: only comments name SNP. */
 /*
  * To do: snp_launch_update_vmsa() shall issue SEV_CMD_SNP_LAUNCH_UPDATE with
  * SNP_PAGE_TYPE_VMSA one day.

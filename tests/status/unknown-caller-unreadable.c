@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: unknown
-/* The caller may hold the lock, but is no C that can be read. */
+/* The caller may hold the lock, but the tool cannot parse the caller. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

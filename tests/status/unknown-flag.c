@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: unknown
-/* Unlocks under a flag: the answer is in the data, not in the flow. */
+/* Unlocks if a flag is set: control flow alone does not tell whether it is. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};

@@ -2,7 +2,7 @@
 // expect: unknown
 // says: no caller
 // alone
-/* Not locked here, and who calls it is out of sight. */
+/* The function does not lock, and the file has no caller of it. */
 int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp) /* HERE */
 {
 	struct sev_data_snp_launch_update data = {};

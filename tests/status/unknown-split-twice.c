@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: unknown
 // says: yet another function
-/* The per-vCPU work is a function of its own, and its command is one more. */
+/* The per-vCPU work is a function of its own, and its firmware command is another one. */
 static int snp_issue_vmsa(struct kvm_sev_cmd *argp, struct sev_data_snp_launch_update *data) /* HERE */
 {
 	return __sev_issue_cmd(argp->sev_fd, SEV_CMD_SNP_LAUNCH_UPDATE, data,

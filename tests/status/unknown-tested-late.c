@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // expect: unknown
-/* The result is tested after something else has been done. */
+/* Other code runs between the lock and the test of its result. */
 static int snp_launch_update_vmsa(struct kvm *kvm, struct kvm_sev_cmd *argp)
 {
 	struct sev_data_snp_launch_update data = {};
