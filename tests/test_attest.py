@@ -54,18 +54,18 @@ class Done:
         return self.stdout + self.stderr
 
     def expect(self, status: int, pattern: str) -> None:
-        """It ended with that status, and a line matches."""
+        """Fails unless the tool ended with that status and printed a line that matches."""
         assert self.status == status, self.output
         assert re.search(pattern, self.output, re.M), f"expected a line like {pattern}, found:\n{self.output}"
 
     def hinted(self, pattern: str) -> None:
-        """A file cannot be used, for that reason; and there is a hint at what to do."""
+        """Fails unless the tool refused a file for that reason and gave a hint."""
         self.expect(3, pattern)
         assert HINT.search(self.output), self.output
 
 
 def call(main: Callable[[list[str]], int], *words: str) -> Done:
-    """The tool in this process, as it would end if it were run."""
+    """Runs the tool in this process; returns what a process would."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -76,7 +76,7 @@ def call(main: Callable[[list[str]], int], *words: str) -> Done:
 
 
 def program(name: str, *words: str) -> Done:
-    """The tool as a program, which knows nothing of the lab."""
+    """Runs the tool as a program of its own, without the lab."""
     done = subprocess.run([sys.executable, "-I", "-B", TOP / "lab/attest" / name, *words], capture_output=True,
                           text=True, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
@@ -88,7 +88,7 @@ def digest(*words: str) -> Done:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with keys: private in NAME.priv, public in NAME.pem."""
+    """A folder with keys: private ones in NAME.priv, public ones in NAME.pem."""
     folder = tmp_path_factory.mktemp("keys")
     for name, words in (("vcek", ("EC", "ec_paramgen_curve:P-384")), ("stranger", ("EC", "ec_paramgen_curve:P-384")),
                         ("p256", ("EC", "ec_paramgen_curve:P-256")), ("rsa", ("RSA", "rsa_keygen_bits:2048"))):
@@ -101,7 +101,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: firmware, a kernel and an initrd."""
+    """A folder with firmware, a kernel and an initrd."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fw").write_bytes(make.firmware(make.Firmware()))
     (tmp_path / "kernel").write_bytes(make.kernel(make.Kernel()))
@@ -149,12 +149,12 @@ def test_published(wanted: str, words: tuple[str, ...]) -> None:
 
 
 def test_program() -> None:
-    """The file is a program that needs nothing beside it."""
+    """The file runs alone, as a program."""
     assert program("launch_digest.py", *LAUNCH) == digest(*LAUNCH)
 
 
 def test_function(place: Path) -> None:
-    """The judge of a guest's boot calls this instead of the program."""
+    """The judge of a guest's boot calls the tool as a function."""
     kernel = launch_digest.measured_kernel(place / "kernel", place / "initrd", APPEND)
     launch = launch_digest.LaunchInput(launch_digest.read_firmware(place / "fw"), 2,
                                        launch_digest.named_signature("EPYC-Milan"), kernel)
@@ -199,7 +199,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The digest of each of OTHERS."""
+    """The digest of each launch in OTHERS."""
     folder = tmp_path_factory.mktemp("others")
     before = os.getcwd()
     os.chdir(folder)
@@ -223,7 +223,7 @@ def test_another_digest(text: str, others: dict[str, str]) -> None:
 
 
 def test_steps() -> None:
-    """What each step measures, and in which order: that of the metadata, not of the addresses."""
+    """--steps lists the measurements in the order of the metadata, not of the addresses."""
     done = digest(*LAUNCH, "--steps")
     found = [re.sub(r" +", " ", re.sub(r" *[0-9a-f]{96}$", "", line)) for line in done.stderr.splitlines()]
     assert found == ["0x0000ffffc000 0x4000 normal firmware",
@@ -244,7 +244,7 @@ def test_last_step() -> None:
 
 
 def test_first_reset_address() -> None:
-    """Of two reset addresses, the one that QEMU finds first counts."""
+    """If there are two reset addresses, the one that QEMU finds first counts."""
     firmware = launch_digest.parse_firmware(make.firmware(make.Firmware(second_reset=0xffff1234)))
     assert firmware.reset == 0xffffb004
 
@@ -399,7 +399,7 @@ class Judge:
         Path(name).write_bytes(make.report(shape, self.keys / "vcek.priv"))
 
     def words(self, *words: str) -> tuple[str, ...]:
-        """The arguments, and what comes after them: an option again replaces the first."""
+        """The arguments, then these: an option given again replaces the first."""
         return ("--digest", self.measurement, "--report-data", REQUEST, "--key", str(self.keys / "vcek.pem"),
                 "--json", "json", *words)
 
@@ -411,7 +411,7 @@ class Judge:
         return json.loads(Path("json").read_text(encoding="utf-8"))
 
     def fails(self, name: str, pattern: str, *words: str) -> None:
-        """One of the four checks fails, and says so; the others pass."""
+        """Fails unless exactly this one of the four checks failed, with a message."""
         self(*words).expect(1, f"^not ok: {name}: {pattern}")
         data = self.json()
         assert [c["name"] for c in data["checks"] if not c["ok"]] == [name]
@@ -430,12 +430,12 @@ def test_report_passes(judge: Judge) -> None:
 
 
 def test_report_program(judge: Judge) -> None:
-    """The file is a program that needs nothing beside it."""
+    """The file runs alone, as a program."""
     assert program("attestation.py", *judge.words("good")) == judge("good")
 
 
 def test_report_function(judge: Judge) -> None:
-    """The judge of a guest's boot calls this instead of the program."""
+    """The judge of a guest's boot calls the tool as a function."""
     checks = attestation.check_report(Path("good").read_bytes(), bytes.fromhex(judge.measurement),
                                       bytes.fromhex(REQUEST), judge.keys / "vcek.pem")
     assert [c.shown() for c in checks] == judge("good").stdout.splitlines()[:-1]
@@ -461,7 +461,7 @@ def test_line_for_each_check(name: str, judge: Judge) -> None:
 
 
 def dumped(data: bytes) -> str:
-    """Hex as od has it: 16 bytes a line, a blank before each."""
+    """Hex as od prints it: 16 bytes a line, each after a blank."""
     return "".join("".join(f" {b:02x}" for b in data[i:i + 16]) + "\n" for i in range(0, len(data), 16))
 
 
@@ -533,7 +533,7 @@ def test_another_request_fails(judge: Judge) -> None:
 
 
 def test_shorter_request_fails(judge: Judge) -> None:
-    """The rest is zero."""
+    """The bytes after a shorter request must be zero."""
     judge.fails("report data", f"expected 2222(00){{62}}, found {REQUEST}", "good", "--report-data", "2222")
 
 
@@ -569,13 +569,13 @@ def test_signed_with_the_vlek(judge: Judge) -> None:
 
 @pytest.mark.parametrize("offset", [0x2d0, 0x318, 0x330, -1])
 def test_not_zero_fails(offset: int, judge: Judge) -> None:
-    """What follows R, S and the signature is zero."""
+    """The bytes after R, after S and after the signature must be zero."""
     Path("other").write_bytes(make.flip(Path("good").read_bytes(), offset))
     judge.fails("signature", "expected zeros after the 48 bytes of R and of S", "other")
 
 
 def test_a_bit_anywhere(judge: Judge) -> None:
-    """Some bytes of what is signed, and all of the signature: another bit there is another signature."""
+    """A flipped bit in the signed part or anywhere in the signature makes the report fail."""
     good, key = Path("good").read_bytes(), judge.keys / "vcek.pem"
     signed, whole = attestation.SIGNED_LEN, attestation.REPORT_LEN
     passed = []

@@ -57,7 +57,7 @@ class Base:
 
     @property
     def original(self) -> Path:
-        """All series as they were: somebody may work on the repository's own meanwhile."""
+        """The series as they were at the start: somebody may edit the repository's meanwhile."""
         return self.folder / "series-as-it-was"
 
     @property
@@ -67,7 +67,7 @@ class Base:
 
     @property
     def env(self) -> dict[str, str | None]:
-        """An identity of its own; the cache is the user's."""
+        """The user's cache, with a git identity of its own."""
         return {"GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
 
     def snplab(self, verb: str, *words: str | Path, linux: bool = True) -> Done:
@@ -78,7 +78,7 @@ class Base:
         return done
 
     def refresh(self) -> Done:
-        """Of the work tree."""
+        """Runs refresh of the work tree."""
         return self.snplab("refresh", self.folder / "work", linux=False)
 
 
@@ -90,7 +90,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 def make_base(session: Session, folder: Path, tree: str, kind: str) -> Base:
-    """The base, and the copy of the repository."""
+    """Makes the base, and the copy of the repository."""
     newest = newest_base(session, folder, tree)
     base = Base(tree, kind, folder, None, newest)
     if kind == "changed":
@@ -122,13 +122,13 @@ def base(request: pytest.FixtureRequest, session: Session, tmp_path_factory: pyt
 
 
 def of_base(line: str) -> str:
-    """A line without what a base moves: a blob's name, a hunk's line numbers and the function that it names."""
+    """A patch's line without the parts that follow the base: blob ids, hunks' line numbers and functions."""
     found = POSITION.match(line)
     return f"@@{found[1]}{found[2]}" if found else "index" if re.match(r"index [0-9a-f]+\.\.", line) else line
 
 
 def test_there_and_back(base: Base) -> None:
-    """Not a byte changes, but the line numbers of hunks that the base moves; those patches are named."""
+    """tree, then refresh: only hunks' line numbers that the base moves change, and refresh names those patches."""
     done = base.refresh()
     said = set(re.findall(r"^ +moved   (\S+): its hunks are at other lines of linux [0-9.]+$", done.output, re.M))
     original, different = base.original, set()
@@ -147,7 +147,7 @@ def test_there_and_back(base: Base) -> None:
 
 
 def test_and_once_more(base: Base) -> None:
-    """What refresh has written, it leaves alone."""
+    """A second refresh changes nothing."""
     base.refresh()
     expect(base.refresh(), 0, "^ +no patch has changed$")
 
@@ -172,7 +172,7 @@ def test_pleases_the_bases_checkpatch(base: Base, session: Session, tmp_path: Pa
 
 @pytest.fixture(scope="module", params=MAILED, ids=" ".join)
 def mails(request: pytest.FixtureRequest, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mails]:
-    """The mails of the series as it is, on each real base."""
+    """The mails of the unchanged series, on each real base."""
     folder = tmp_path_factory.mktemp("mails")
     base = make_base(session, folder, *request.param)
     base.snplab("mail", "--output", folder / "out")

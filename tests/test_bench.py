@@ -20,7 +20,7 @@ TAKES = 150
 
 
 def test_quick(tmp_path: Path, cache: Path) -> None:
-    """It passes, and its JSON has a row for each number of vCPUs."""
+    """The verdict is pass, and the JSON has a row for each number of vCPUs."""
     result = tmp_path / "json"
     done = run_snplab("bench", "--quick", "--json", result, timeout=2 * BUILD_LIMIT)
     expect(done, 0, "^PASS: bench of 6.12.y on linux ")

@@ -28,8 +28,8 @@ MORE_OF_TURN = (-7, 0, 30000, 50)
 
 
 def counts(fixed: int, each: int, more: int = 0) -> list[str]:
-    """A boot's log for 1, 2, 4 and 8 vCPUs: fixed + each for each vCPU; more for the last. The turn that warms up must
-    not count, though it has fewer here; a tick and other work have interrupted the last two."""
+    """A boot's log for 1, 2, 4 and 8 vCPUs, each costing fixed + each * vCPUs, plus `more` for the last. The warm-up turn
+    has lower counts and must not be used; a tick or other work has interrupted the last two turns."""
     return [f"# # bench: vcpus={n} turn={turn} ticks={fixed + each * n + MORE_OF_TURN[turn] + (more if n == 8 else 0)}"
             for n in (1, 2, 4, 8) for turn in range(4)]
 
@@ -39,7 +39,7 @@ WITH = counts(500, 1000)
 
 @pytest.fixture(name="judge")
 def fixture_judge(tmp_path: Path) -> Judge:
-    """judge(with, with, without, without, limit=N): of two boots each."""
+    """judge(with, with, without, without, limit=N): the verdict on two boots of each kernel."""
     def judge(*boots: list[str], limit: int | None = None) -> BenchVerdict:
         paths = []
         for i, lines in enumerate(boots):
@@ -50,13 +50,13 @@ def fixture_judge(tmp_path: Path) -> Judge:
 
 
 def check(given: BenchVerdict, status: int, pattern: str) -> None:
-    """The exit status, and a line."""
+    """Fails unless the verdict has that exit status and a line that matches."""
     assert_line(given.lines(), pattern)
     assert given.status == status, "\n".join(given.lines())
 
 
 def test_cheap_locks(judge: Judge, tmp_path: Path) -> None:
-    """A pass; the turn that was interrupted does not count; the line."""
+    """Locks that cost little pass; the interrupted turn does not count; the line fitted is printed."""
     without = counts(500, 995)
     given = judge(WITH, WITH, without, without, limit=10)
     check(given, 0, r"^PASS: bench of T on linux 1\.2\.3: the locks cost at most 5 instructions for each vCPU, 0\.47 %")
@@ -71,7 +71,7 @@ def test_cheap_locks(judge: Judge, tmp_path: Path) -> None:
 
 
 def test_dear_locks(judge: Judge) -> None:
-    """A failure, with how long the firmware must take to make them one percent."""
+    """Locks that cost much fail, and the verdict says how long the firmware must take to make them one percent."""
     without = counts(500, 900)
     given = judge(WITH, WITH, without, without, limit=99)
     check(given, 1, "8 vCPUs: the locks cost 100 instructions each, expected at most 99")
@@ -79,31 +79,31 @@ def test_dear_locks(judge: Judge) -> None:
 
 
 def test_no_limit(judge: Judge) -> None:
-    """Without a limit their cost is said and not judged."""
+    """Without a limit, the verdict prints their cost but does not judge it."""
     without = counts(500, 900)
     check(judge(WITH, WITH, without, without), 0, "^PASS")
 
 
 def test_locks_that_cost_nothing(judge: Judge) -> None:
-    """They are in both kernels, or in none."""
+    """If locks cost nothing, both kernels or neither have them: no pass."""
     check(judge(WITH, WITH, WITH, WITH), 1, "1 vCPUs: the locks cost 0 instructions")
 
 
 def test_boot_that_does_not_repeat(judge: Judge) -> None:
-    """A count that does not repeat is none."""
+    """Counts that differ between boots give no verdict."""
     without = counts(500, 900)
     check(judge(WITH, counts(500, 1001), without, without), 1, "with the locks, the boots differ, first at 1 vCPUs")
 
 
 def test_no_straight_line(judge: Judge) -> None:
-    """More for more vCPUs than a line has."""
+    """The counts for many vCPUs are above the line."""
     without = counts(500, 900)
     bent = counts(500, 1000, 4000)
     check(judge(bent, bent, without, without), 1, "not a straight line")
 
 
 def test_few_vcpus_off_the_line(judge: Judge) -> None:
-    """One vCPU costs 100 instructions more than it would by the line: R² does not tell, the distance does."""
+    """One vCPU costs 100 instructions more than the line says: R² hides that, the distance in percent does not."""
     bent = [*counts(600, 1000)[:4], *WITH[4:]]
     given = judge(bent, bent, counts(500, 900), counts(500, 900))
     check(given, 1, "not a straight line: -2.20 % off it at 2 vCPUs")
@@ -121,7 +121,7 @@ def test_early_end(lines: list[str], judge: Judge) -> None:
 
 
 def test_no_log(tmp_path: Path) -> None:
-    """Nor has one without a log."""
+    """A boot without a log has no verdict."""
     nowhere = [tmp_path / "nowhere"] * 2
     with pytest.raises(Stop, match="nowhere: No such file") as e:
         judge_bench(BenchQuestion("T", "1.2.3", 8, 3, nowhere, nowhere))
@@ -129,7 +129,7 @@ def test_no_log(tmp_path: Path) -> None:
 
 
 def test_fit() -> None:
-    """The few vCPUs are to lie on the line as well: no other line has smaller distances in percent."""
+    """The line minimizes distances in percent, so that it also fits the few vCPUs."""
     points = [(1, 1130), (2, 1190), (4, 1410), (8, 1800), (16, 2590), (512, 53000)]
     best = fit(points)
 

@@ -30,12 +30,12 @@ KERNEL = ("Linux version 7.3.4", "kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)")
 
 
 def warning(function: str) -> list[str]:
-    """A warning of that function's."""
+    """The kernel's lines for a warning in that function."""
     return [line.format(function) for line in WARN]
 
 
 def ktap(word: str) -> list[str]:
-    """A boot that ran the program with two cases, to its end."""
+    """The KTAP of a boot in which the program ran two cases and L1 came to its end."""
     return ["KTAP version 1", "1..1", f"# Subtest: {word}", "# TAP version 13", "# 1..2", "# ok 1 first_launch",
             "# ok 2 b", f"# {word} took 1.0 s", f"ok 1 {word}", "snplab: end of tests"]
 
@@ -47,13 +47,13 @@ REPORTS = {
 
 
 def walked(folder: Path, walk: Walk, lines: Sequence[str], kernel: Sequence[str], errors: int | None = None) -> Walked:
-    """What such a boot has left."""
+    """The results of such a boot."""
     host = counted(walk.errors if errors is None else errors)
     return Walked(walk, BootLogs.read(write_logs(folder / "logs", lines, [*KERNEL, *kernel], host=host)))
 
 
 def test_reports(tmp_path: Path) -> None:
-    """A word for each: the function of a warning, a leak, a page that did not come back."""
+    """Each report is one word: the function of a warning, a leak, a page that was not returned."""
     kernel = [*warning("snp_page_reclaim"), LEAK, TAKEN, *MET, "Kernel panic - not syncing: x"]
     logs = BootLogs.read(write_logs(tmp_path / "logs", [], kernel))
     assert reports_of(logs.kernel) == ["snp_page_reclaim", "leak", "not-reclaimed", MET[0], MET[2], MET[3],
@@ -62,7 +62,7 @@ def test_reports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_walk_passes(name: str, tmp_path: Path) -> None:
-    """What is known of these boots."""
+    """A boot as known passes."""
     walk = walks_of("mainline")[name]
     walked(tmp_path, walk, ktap(walk.word), REPORTS[name]).check()
 
@@ -77,7 +77,7 @@ WRONG: dict[str, Callable[[list[str]], list[str]]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_walk_fails(name: str, tmp_path: Path) -> None:
-    """The program's result, and L1's end."""
+    """A failed program and an L1 without an end both fail the walk."""
     walk = walks_of("mainline")[WARNED]
     with pytest.raises(AssertionError):
         walked(tmp_path, walk, WRONG[name](ktap(walk.word)), REPORTS[WARNED]).check()
@@ -86,7 +86,7 @@ def test_walk_fails(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kernel", ([], [LEAK], [*REPORTS[WARNED], LEAK], [*REPORTS[WARNED], *MET]),
                          ids=["none", "another", "one more", "an oops"])
 def test_walk_with_other_reports(kernel: Sequence[str], tmp_path: Path) -> None:
-    """Neither fewer nor more reports than are known."""
+    """Fewer reports than known fail the walk, and so do more."""
     walk = walks_of("mainline")[WARNED]
     found = walked(tmp_path, walk, ktap(walk.word), kernel)
     with pytest.raises(AssertionError):
@@ -94,14 +94,14 @@ def test_walk_with_other_reports(kernel: Sequence[str], tmp_path: Path) -> None:
 
 
 def test_walk_with_errors_on_the_host(tmp_path: Path) -> None:
-    """Exactly as many as are known."""
+    """The host must have counted exactly as many errors as known."""
     walk = walks_of("mainline")[WARNED]
     with pytest.raises(AssertionError):
         walked(tmp_path, walk, ktap(walk.word), REPORTS[WARNED], walk.errors + 1).check()
 
 
 def test_next_owner_meets_the_page(tmp_path: Path) -> None:
-    """The page that was freed too early: an RMP fault behind the known reports, and only there."""
+    """The one allowed early end: an RMP fault on the page freed too early, after the known reports."""
     walk = walks_of("mainline")[PAGE]
     assert walked(tmp_path, walk, [], [*REPORTS[PAGE], *MET]).next_owner_met_the_page()
     assert not walked(tmp_path, walk, [], REPORTS[PAGE]).next_owner_met_the_page()
@@ -110,7 +110,7 @@ def test_next_owner_meets_the_page(tmp_path: Path) -> None:
 
 
 def test_lines_of_a_program(tmp_path: Path) -> None:
-    """From its begin to its result."""
+    """A program's lines run from its begin to its result."""
     lines = ["1..2", "# Subtest: a", "# x", "ok 1 a", "# Subtest: a_b", "# y", "not ok 2 a_b # exit status 1"]
     logs = BootLogs.read(write_logs(tmp_path / "logs", lines, []))
     assert said_by(logs, "a") == lines[1:4]
@@ -119,7 +119,7 @@ def test_lines_of_a_program(tmp_path: Path) -> None:
 
 
 def test_why_there_is_no_end(tmp_path: Path) -> None:
-    """A time-out, an early end, a QEMU that did not boot."""
+    """why_no_end() explains a time-out, an early end, and a QEMU that did not boot."""
     lines = ktap("x")
     assert why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL))) == ""
     assert "no end within 9 s" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL, timed_out="9")))

@@ -48,7 +48,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def cache(run_snplab: Callable[..., Done], root: Path, *words: str) -> Done:
-    """./snplab cache on the made-up one."""
+    """Runs ./snplab cache on the made-up cache."""
     return run_snplab("cache", *words, env={"XDG_CACHE_HOME": str(root.parent.parent)})
 
 
@@ -91,7 +91,7 @@ def test_what_another_run_uses_stays(run_snplab: Callable[..., Done], root: Path
 
 
 def test_while_another_run_is_at_work_sources_and_logs_stay(run_snplab: Callable[..., Done], root: Path) -> None:
-    """It may be copying a source, or write its log, without any other lock."""
+    """The other run may be copying a source or writing its log without any other lock."""
     with open(root / "locks/in-use", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         done = cache(run_snplab, root, "--prune")

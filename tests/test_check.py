@@ -65,14 +65,14 @@ LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$")
 
 
 def write_test(top: Path, name: str, source: str, lane: str = "fast") -> Path:
-    """A made-up test file."""
+    """Writes a made-up test file."""
     path = top / "tests" / f"test_{name.replace('-', '_')}.py"
     path.write_text(("" if name == "nothing-said" else HEAD.format(lane=lane)) + source, encoding="utf-8")
     return path
 
 
 def copy_without_tests(target: Path) -> Path:
-    """The repository without its tests, and without what only other verbs read."""
+    """Copies the repository without its tests, and without files that only other verbs read."""
     copy_repository(target, "docs", "host", "series")
     for path in (target / "tests").glob("test_*"):
         path.unlink()
@@ -80,20 +80,20 @@ def copy_without_tests(target: Path) -> Path:
 
 
 def own(top: Path) -> dict[str, str | None]:
-    """A cache, and a folder for what tests write, beside a copy."""
+    """The environment for a copy's runs: a cache and a temporary folder beside the copy."""
     written = top.parent / "written"
     written.mkdir(exist_ok=True)
     return {"XDG_CACHE_HOME": str(top.parent / "cache"), "TMPDIR": str(written)}
 
 
 def check(top: Path, *words: str, env: dict[str, str | None] | None = None) -> Done:
-    """./snplab check of a copy, with a cache beside it."""
+    """Runs ./snplab check of a copy, with a cache beside it."""
     return run_snplab("check", *words, top=top, env={**own(top), **(env or {})}, timeout=100)
 
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    """A copy whose only test passes."""
+    """A copy with one test, which passes."""
     copy = copy_without_tests(tmp_path / "copy")
     write_test(copy, "passes", FILES["passes"][0])
     return copy
@@ -101,7 +101,7 @@ def top(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """What `check` says of all of FILES."""
+    """The output of `check` on all of FILES."""
     top = copy_without_tests(tmp_path_factory.mktemp("all") / "copy")
     for name, (source, _) in FILES.items():
         write_test(top, name, source)
@@ -172,7 +172,7 @@ def test_lanes(top: Path) -> None:
 
 
 def names_in(done: Done) -> list[str]:
-    """The files of a dry run."""
+    """The test files that a dry run lists."""
     return [line.removeprefix("tests: ") for line in done.stdout.splitlines() if line.startswith("tests: ")]
 
 
@@ -215,7 +215,7 @@ def test_a_dry_run_runs_nothing(top: Path) -> None:
 
 
 def test_a_users_python_is_not_ours(top: Path, tmp_path: Path) -> None:
-    """Neither a user's modules, nor his options of pytest, nor another python3 first on PATH."""
+    """check uses neither a user's modules, nor the user's pytest options, nor another python3 first on PATH."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "json.py").write_text("raise SystemExit('theirs')\n", encoding="utf-8")
     (tmp_path / "theirs" / "python3").symlink_to("/bin/false")
@@ -232,7 +232,7 @@ def test_nothing_is_written_into_the_repository(top: Path) -> None:
 
 
 def test_a_user_is_told_what_lacks(top: Path) -> None:
-    """As a user, nothing is installed: the packages are named."""
+    """A user who is not root gets the names of missing packages; nothing is installed."""
     with open(top / "lab" / "build" / "needs.list", "a", encoding="utf-8") as deps:
         deps.write("check\tno-such-program\tno-such-package\n")
     (top.parent / "cache").mkdir()
@@ -245,7 +245,7 @@ def test_a_user_is_told_what_lacks(top: Path) -> None:
 
 
 def test_what_a_test_leaves_running_is_ended(top: Path) -> None:
-    """Even in a session of its own, where no signal to a process group reaches it."""
+    """check ends even a process in its own session, which no signal to the group reaches."""
     pid = top.parent / "pid"
     write_test(top, "leaves", "def test_a():\n    p = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
                f"    open({str(pid)!r}, 'w').write(str(p.pid))\n")
@@ -256,7 +256,7 @@ def test_what_a_test_leaves_running_is_ended(top: Path) -> None:
 
 @pytest.fixture
 def sleeping(top: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A `check` whose test sleeps, beside a child in a session of its own. The folder has its marks."""
+    """A `check` whose test sleeps and has a child in its own session; both leave marks in the folder."""
     write_test(top, "sleeps", f"""\
 @pytest.fixture
 def marked():
@@ -292,7 +292,7 @@ def test_ctrl_c_ends_everything(sleeping: tuple[subprocess.Popen[str], Path]) ->
 
 
 def test_what_tests_write_goes_unless_one_fails(top: Path) -> None:
-    """No other file's end may take it away, either: each has a folder of its own."""
+    """Each test file has a folder of its own, so that the end of another file does not delete it."""
     write_test(top, "writes", "def test_a(tmp_path): (tmp_path / 'x').touch()\n")
     write_test(top, "breaks", "def test_a(tmp_path):\n    (tmp_path / 'seen').touch()\n    assert False\n")
     done = check(top)
@@ -305,7 +305,7 @@ def test_what_tests_write_goes_unless_one_fails(top: Path) -> None:
 
 
 def test_two_at_once_wait_for_each_other(top: Path) -> None:
-    """Both would build in the same folders. The fast lane builds nothing: it does not wait."""
+    """Two runs would build in the same folders. The fast lane builds nothing, so it does not wait."""
     write_test(top, "builds", "def test_c(): pass\n", "boot")
     locks = Cache(top.parent / "cache" / "snplab" / LAYOUT).folder("locks")
     environment = changed_environment(own(top))

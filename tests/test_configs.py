@@ -35,14 +35,14 @@ NOT_WITH_RT = re.compile(r"^CONFIG_(PREEMPT|TRANSPARENT_HUGEPAGE|DEBUG_MUTEXES)=
 
 @pytest.fixture(scope="module", params=trees())
 def patched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patched]:
-    """Each tree with its series, in one folder for all four: kbuild's own tools are made once."""
+    """Each tree with its series. All four configurations use one folder, so that kbuild's tools are built once."""
     with patched_tree(tmp_path_factory.mktemp("configs"), request.param, f"configs-{request.param}") as patched:
         patched.apply()
         yield patched
 
 
 def fragments(folder: Path, lockdep: str, rt: str) -> list[Path]:
-    """The parts of the configuration."""
+    """The fragments of a configuration."""
     base = (CONFIGS / "base.config").read_text(encoding="utf-8")
     debug = (CONFIGS / "debug.config").read_text(encoding="utf-8") if lockdep == "lockdep" else "CONFIG_DEBUG_KERNEL=y\n"
     if rt == "RT":
@@ -56,7 +56,7 @@ def fragments(folder: Path, lockdep: str, rt: str) -> list[Path]:
 
 
 def symbols(job: Job, objects: list[Path], *options: str) -> list[list[str]]:
-    """The words of each line that nm prints."""
+    """nm's output, each line split into words."""
     return [line.split() for line in job.output(command("nm", *options, *objects)).splitlines()]
 
 

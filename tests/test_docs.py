@@ -32,7 +32,7 @@ class Docs:
         self.after = self.build()
 
     def build(self) -> set[str]:
-        """Builds from nothing. The warnings, without line numbers."""
+        """Builds the pages anew. Returns the warnings without line numbers."""
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir()
         log = self.patched.job.log_path
@@ -45,7 +45,7 @@ class Docs:
 
 @pytest.fixture(scope="module")
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docs]:
-    """Both builds."""
+    """The warnings of both builds."""
     with patched_tree(tmp_path_factory.mktemp("docs"), "mainline", "docs") as patched:
         yield Docs(patched)
 

@@ -39,7 +39,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def used(tmp_path: Path) -> Cache:
-    """A cache in which a run was killed, long ago or just now."""
+    """A cache with the leftovers of a killed run, made long ago or just now."""
     cache = Cache(tmp_path / "cache" / "snplab" / LAYOUT)
     for name in ("work/6.12.y/src/obj/kernel/fork.o", "work/6.12.y/building", "work/6.12.y/src.tmp/Makefile",
                  "work/6.12.y/.new.abc/x", "base/.linux-source-6.12_6.12.1.abc/Makefile", "base/6.12.y.newest.tmp",
@@ -54,7 +54,7 @@ def used(tmp_path: Path) -> Cache:
 
 
 def dry(copy: Path, words: str, tmp: Path, **env: str | None) -> Done:
-    """A dry run of the copy."""
+    """Runs the copy's verb dry."""
     listed = [word.replace("{tmp}", str(tmp)) for word in words.split()]
     return run_snplab(*listed, "--dry-run", top=copy, cwd=tmp, timeout=60,
                       env={"XDG_CACHE_HOME": str(tmp / "cache"), "HOME": str(tmp), **env})
@@ -69,7 +69,7 @@ def test_it_touches_nothing(copy: Path, used: Cache, tmp_path: Path, words: str)
 
 
 def test_a_change_would_be_seen(tmp_path: Path) -> None:
-    """The listing, which the tests here stand on, sees a new file, a removed one, and one that is written again."""
+    """The listing that these tests compare notices a new file, a removed one and a rewritten one."""
     file = tmp_path / "file"
     file.write_text("a", encoding="ascii")
     seen = [listing(tmp_path)]
@@ -92,7 +92,7 @@ def test_it_makes_no_cache_and_needs_no_network(copy: Path, tmp_path: Path, word
 
 @pytest.mark.parametrize("words", ("run", "guest --tree debian", "mutants", "mail 6.12.y", "check"))
 def test_it_waits_for_nobody(copy: Path, used: Cache, tmp_path: Path, words: str) -> None:
-    """While another run holds every lock that there is."""
+    """A dry run does not wait, even if another run holds every lock."""
     folder = used.folder("locks")
     names = ("work-6.12.y", "work-mainline", "apt", "apt-install", "base-6.12.y", "base-mainline", "base-qemu-10.0", "check",
              "work-qemu", "host")
@@ -109,7 +109,7 @@ def test_it_waits_for_nobody(copy: Path, used: Cache, tmp_path: Path, words: str
 
 @pytest.mark.parametrize("words", ("run", "guest", "host", "hw", "tree 6.12.y", "mail 6.12.y", "check"))
 def test_any_user_may(copy: Path, tmp_path: Path, words: str) -> None:
-    """One without a home, who can write nowhere, on a machine where a package is missing: its installation is shown."""
+    """A user without a home or a writable folder may run dry; a missing package shows as an installation."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else")
     open_to_everybody(copy)
@@ -120,7 +120,7 @@ def test_any_user_may(copy: Path, tmp_path: Path, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository whose list asks for a package that nobody has."""
+    """A copy of the repository whose list needs a package that does not exist."""
     copy = copy_repository(tmp_path_factory.mktemp("lacking") / "copy")
     with open(copy / "lab" / "build" / "needs.list", "a", encoding="utf-8") as f:
         for purpose in ("overlay", "check"):
@@ -136,7 +136,7 @@ def test_what_is_missing_is_shown(lacking: Path, tmp_path: Path, words: str) -> 
 
 @pytest.mark.parametrize("words", ("run", "guest", "bench"))
 def test_what_is_not_known_is_said_so(copy: Path, tmp_path: Path, words: str) -> None:
-    """With an empty cache there is no version, and no package's name is made up."""
+    """With an empty cache the dry run shows no made-up version or package name."""
     done = dry(copy, words, tmp_path)
     expect(done, 0, r"^\[\d+/\d+\] apply \d+ patches to linux <newest 6\.12>")
     assert not re.search(r"linux-source-6\.12\.\d", done.output)
@@ -149,7 +149,7 @@ READERS = {"git", "qemu-system-x86_64", "ld-linux-x86-64.so.2"}
 
 
 def program_of(line: Sequence[str]) -> str:
-    """The program that a command line starts, behind env and its options."""
+    """The program that a command line starts, after env and its options."""
     left = list(line)
     while left[0] == "env" or left[0].startswith("-") or "=" in left[0]:
         del left[:2 if left[0] in ("-u", "-C") else 1]
@@ -157,7 +157,7 @@ def program_of(line: Sequence[str]) -> str:
 
 
 def doings(log: Path) -> list[str]:
-    """What the events say was done, besides reading."""
+    """The actions among the audit events, other than reading."""
     found = []
     for event, *words in (line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()):
         opened = event == "open" and words[0] != "/dev/null" and int(words[1]) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
@@ -169,7 +169,7 @@ def doings(log: Path) -> list[str]:
 
 @pytest.mark.parametrize("words", VERBS)
 def test_it_opens_nothing_to_write_and_starts_readers_only(used: Cache, tmp_path: Path, words: str) -> None:
-    """Nor does it change something and put it back."""
+    """The dry run does not even change something and restore it."""
     log = tmp_path.parent / f"{tmp_path.name}.events"
     listed = [word.replace("{tmp}", str(tmp_path)) for word in words.split()]
     expect(run_forked(*listed, "--dry-run", env={"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)},
@@ -179,7 +179,7 @@ def test_it_opens_nothing_to_write_and_starts_readers_only(used: Cache, tmp_path
 
 
 def test_a_doing_would_be_seen(tmp_path: Path) -> None:
-    """A run for good, which ends at the cache that it cannot make."""
+    """A real run shows actions; it ends early, because it cannot make its cache."""
     log = tmp_path / "events"
     expect(run_forked("run", env={"XDG_CACHE_HOME": "/dev/null/no"}, events=log), 3)
     assert doings(log)

@@ -53,7 +53,7 @@ CASES = {
 
 
 def same(dry: Sequence[str], real: Sequence[str]) -> None:
-    """Fails unless the steps are the same."""
+    """Fails unless both lists have the same steps."""
     assert len(dry) >= 2
     assert len(dry) == len(real), f"a dry run lists\n  {dry}\nthe run has\n  {real}"
     for shown, had in zip(dry, real):
@@ -62,7 +62,7 @@ def same(dry: Sequence[str], real: Sequence[str]) -> None:
 
 
 def compare(words: Sequence[str], real: Done, tmp: Path) -> None:
-    """The dry runs of these words, with the user's cache and with an empty one, against the run."""
+    """Compares the real run's steps with those of dry runs, with the user's cache and with an empty one."""
     cold: dict[str, str | None] = {"XDG_CACHE_HOME": str(tmp / "none")}
     for env in (None, cold):
         dry = run_snplab(*words, "--dry-run", env=env)
@@ -80,7 +80,7 @@ def test_steps(name: str, tmp_path: Path) -> None:
 
 
 def read_until(terminal: int, end: bytes, seconds: float) -> bytes:
-    """What comes from a terminal, up to `end`; with an empty one, up to the end of the program."""
+    """Reads a terminal's output up to `end`; if that is empty, up to the program's end."""
     said, limit = b"", time.monotonic() + seconds
     while not end or end not in said:
         assert time.monotonic() < limit, f"expected {end!r} within {seconds:.0f} s, found:\n{said[-3000:]!r}"
@@ -96,7 +96,7 @@ def read_until(terminal: int, end: bytes, seconds: float) -> bytes:
 
 
 def test_shell(tmp_path: Path) -> None:
-    """On a terminal, where the user leaves at once."""
+    """On a terminal; the test leaves the shell at once."""
     child, terminal = pty.fork()
     if child == 0:
         os.execve(TOP / "snplab", ["snplab", "shell"], changed_environment({"TERM": "dumb"}))
@@ -121,7 +121,7 @@ def test_shell(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository, which has the work tree in it and whose series is written."""
+    """A copy of the repository with its work tree, and a series that refresh has written."""
     copy = copy_repository(tmp_path_factory.mktemp("steps") / "copy")
     subprocess.run(["git", "init", "-q", str(copy)], check=True)
     return copy
@@ -129,7 +129,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sender(tmp_path: Path) -> dict[str, str | None]:
-    """A user of git."""
+    """An environment with a git identity."""
     config = tmp_path / "gitconfig"
     config.write_text("[user]\n\tname = A. U. Thor\n\temail = author@example.org\n", encoding="utf-8")
     return {"GIT_CONFIG_GLOBAL": str(config), "HOME": os.environ.get("HOME", str(tmp_path))}

@@ -156,18 +156,18 @@ HW_CASES = {
 
 
 def words_of(case: Case, tmp: Path) -> list[str]:
-    """The command line."""
+    """The case's command line."""
     words = case.words.split() if isinstance(case.words, str) else case.words
     return [word.replace("{tmp}", str(tmp)) for word in words]
 
 
 def env_of(case: Case, tmp: Path) -> dict[str, str | None]:
-    """Its environment."""
+    """The case's environment."""
     return {name: value and value.replace("{tmp}", str(tmp)) for name, value in (case.env or {}).items()}
 
 
 def make_kernel(folder: Path, sublevel: int = 1) -> Path:
-    """As little as a kernel source tree is known by."""
+    """The smallest folder that passes for a kernel source tree."""
     folder.mkdir(parents=True)
     (folder / "Makefile").write_text(f"VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = {sublevel}\n", encoding="utf-8")
     (folder / "Kbuild").touch()
@@ -176,7 +176,7 @@ def make_kernel(folder: Path, sublevel: int = 1) -> Path:
 
 @pytest.fixture
 def tmp(tmp_path: Path) -> Path:
-    """A folder with a kernel tree k and a QEMU tree q."""
+    """A folder with a made-up kernel tree k and QEMU tree q."""
     make_kernel(tmp_path / "k")
     (tmp_path / "q" / "include" / "qemu").mkdir(parents=True)
     (tmp_path / "q" / "VERSION").write_text("10.0.99\n", encoding="utf-8")
@@ -230,7 +230,7 @@ def test_a_dry_run_says_nothing_else_and_leaves_no_cache(tmp: Path, words: str) 
 
 
 def test_shell_on_a_terminal_is_not_refused(tmp: Path) -> None:
-    """What test "shell without a terminal" would also say if shell refused everybody: here it gets to its first step."""
+    """On a terminal `shell` gets to its first step: so "shell without a terminal" is refused for that reason alone."""
     leader, follower = pty.openpty()
     # The cache cannot be made: it ends there.
     with subprocess.Popen([str(TOP / "snplab"), "shell"], stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -247,8 +247,8 @@ def test_shell_on_a_terminal_is_not_refused(tmp: Path) -> None:
 
 @pytest.fixture
 def offline(tmp: Path) -> dict[str, str | None]:
-    """A proxy that nobody listens at: port 9 of the loopback is discard's, and closed. In the environment, and for a machine
-    whose apt has a proxy of its own, in apt's configuration."""
+    """An environment without a network: a proxy at port 9 of the loopback, which is closed. Set in the environment, and in
+    apt's configuration for a machine whose apt has a proxy of its own."""
     nobody = "http://127.0.0.1:9"
     conf = tmp / "apt.conf"
     conf.write_text("".join(f'Acquire::{kind}::Proxy "{nobody}";\n' for kind in ("http", "https")), encoding="utf-8")
@@ -256,7 +256,7 @@ def offline(tmp: Path) -> dict[str, str | None]:
 
 
 def bases(tmp: Path) -> list[Path]:
-    """What is in the cache's folder of sources."""
+    """The names in the cache's folder of sources."""
     folder = tmp / "cache" / "snplab" / LAYOUT / "base"
     return sorted(folder.iterdir()) if folder.exists() else []
 
@@ -279,7 +279,7 @@ def test_no_network_no_option_stands_for_a_guests_packages(tmp: Path, offline: d
 
 
 def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None]) -> None:
-    """What is there is used. It is a tree that the series is not for: the patch that does not apply is named."""
+    """The run uses the cached source. The series is for another tree, so the run names the patch that does not apply."""
     base = tmp / "cache" / "snplab" / LAYOUT / "base"
     kernel = make_kernel(base / "linux-source-6.12_6.12.999", 999)
     (kernel / "kernel" / "locking").mkdir(parents=True)
@@ -300,7 +300,7 @@ def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None
 
 
 def test_a_program_that_cannot_be_installed_is_named(tmp: Path, offline: dict[str, str | None]) -> None:
-    """In a copy of the repository whose list asks for one that no package brings."""
+    """In a copy of the repository whose list needs a program that no package has."""
     copy = copy_repository(tmp / "copy")
     with open(copy / "lab" / "build" / "needs.list", "a", encoding="utf-8") as f:
         f.write("build\tno-such-program\tno-such-package-at-all\n")
@@ -308,7 +308,7 @@ def test_a_program_that_cannot_be_installed_is_named(tmp: Path, offline: dict[st
 
 
 def test_a_program_with_libraries_is_none_without(tmp: Path) -> None:
-    """It is of no use in an initrd: Debian's busybox is not busybox-static."""
+    """An initrd needs a static program: Debian's busybox is not enough, busybox-static is."""
     needs = tmp / "list"
     needs.write_text("".join(f"x\t{what}\tpackage-of-{what[7:]}\n" for what in (
         "static:ls", "static:busybox", "static:no-such")), encoding="utf-8")
@@ -320,14 +320,14 @@ def test_a_program_with_libraries_is_none_without(tmp: Path) -> None:
 
 
 def options_of(verb: str) -> Sequence[Option]:
-    """What the verb's module says that it takes."""
+    """The options that the verb's module declares."""
     found: Sequence[Option] = importlib.import_module(f"lab.verbs.{verb}").OPTIONS
     return found
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_options_are_in_the_help(verb: str) -> None:
-    """Each option is in its verb's --help, and the other way round."""
+    """Each option is in the verb's --help, and --help names no other."""
     usage = run_forked(verb, "--help").stdout
     in_help = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage.partition("\n\n")[0]))
     in_table = {option.name for option in options_of(verb)}
@@ -338,7 +338,7 @@ def test_options_are_in_the_help(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", [verb for verb in cli.VERBS if options_of(verb)])
 def test_options_are_used(verb: str) -> None:
-    """Each option that a verb takes is asked for somewhere in lab/: none is ignored."""
+    """lab/ reads each option that a verb takes: none is ignored."""
     sources = "".join(path.read_text(encoding="utf-8") for folder in ("verbs", "build", "patches", "check", "status")
                       for path in (TOP / "lab" / folder).glob("*.py")) + inspect.getsource(cli)
     for option in options_of(verb):
@@ -356,14 +356,14 @@ def test_every_verb_is_in_the_help() -> None:
 
 @pytest.mark.parametrize("verb", ["run", "shell", "guest"])
 def test_command_line_of_two_lines(verb: str, tmp_path: Path) -> None:
-    """Refused before anything is fetched or built."""
+    """The kernel's command line is refused before anything is fetched or built."""
     done = run_snplab(verb, "--append", "a\nb", env={"XDG_CACHE_HOME": str(tmp_path)})
     assert done.status == 2 and "--append: expected one line, found several" in done.stderr, done.output
     assert not list(tmp_path.iterdir())
 
 
 def test_a_refused_command_line_leaves_no_old_verdict(tmp_path: Path) -> None:
-    """The file that --json names says what became of this run."""
+    """The file of --json must not keep the verdict of an earlier run."""
     (tmp_path / "json").write_text('{"verdict": "pass"}', encoding="utf-8")
     done = run_snplab("run", "--nosuch", "--json", tmp_path / "json")
     assert done.status == 2

@@ -19,7 +19,7 @@ TAKES = 15
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk in memory, to be mounted again with another size."""
+    """A disk in memory, which a test can mount again with another size."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     disk = tmp_path / "full"
@@ -41,7 +41,7 @@ def test_too_small_for_the_package_lists(disk: Path) -> None:
 
 
 def test_too_small_for_a_kernel(disk: Path, cache: Path) -> None:
-    """Refused before the download."""
+    """The run stops before the download."""
     remount(disk, "size=700m")
     if (cache / "apt" / "fresh").exists():
         # Package lists that the user has need not be downloaded again.
@@ -60,7 +60,7 @@ def test_that_cannot_be_written(disk: Path) -> None:
 
 
 def test_where_not_even_a_message_can_be_kept(disk: Path) -> None:
-    """A disk without a single free block: the message goes to the user all the same."""
+    """On a disk without a free block the message still reaches the user."""
     with pytest.raises(OSError), open(disk / "filler", "wb") as filler:
         while True:
             filler.write(bytes(1 << 20))

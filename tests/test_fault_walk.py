@@ -32,7 +32,7 @@ def fixture_boots(request: pytest.FixtureRequest,
 
 @pytest.mark.parametrize("name", NAMES)
 def test_boot(name: str, boots: dict[str, Walked], tap: Tap) -> None:
-    """All commands; those after which the kernel warns and leaks; the two double failures that it gets wrong."""
+    """The boots: all commands; the failures after which the kernel warns and leaks; its two known faults."""
     boot = boots[name]
     if name == PAGE and boot.next_owner_met_the_page():
         # As known: the kernel frees a page that the firmware has.

@@ -70,22 +70,22 @@ if "install" in sys.argv: shutil.copy({str(folder / "bin" / "new-python3")!r}, {
         self.write(self.folder / "bin" / name, f"#!/usr/bin/python3 -IB\nimport sys\n{source}\n")
 
     def is_user(self, number: int) -> None:
-        """What `id -u` says."""
+        """Sets the output of `id -u`."""
         self.has("id", f"print({number})")
 
     def run(self, *words: str) -> Done:
-        """The front door with these words."""
+        """Runs the front door with these words."""
         return run_command(self.script, *words, env={"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"})
 
     def installed(self) -> list[str]:
-        """apt-get's command lines."""
+        """The command lines that apt-get got."""
         log = self.folder / "log"
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A Debian without python3, of which we are root."""
+    """A Debian without python3, on which the user is root."""
     return Machine(tmp_path)
 
 
@@ -145,13 +145,13 @@ def test_an_old_python_is_told(machine: Machine, line: str) -> None:
 
 
 def test_it_is_called_from_anywhere(tmp_path: Path) -> None:
-    """By a link, from another folder, and without PATH."""
+    """snplab runs through a link, from another folder, and without PATH."""
     (tmp_path / "link").symlink_to(TOP / "snplab")
     expect(run_command(tmp_path / "link", "--help", cwd=tmp_path, env={"PATH": None}), 0, "^usage: ./snplab VERB")
 
 
 def test_a_users_python_is_not_ours(tmp_path: Path) -> None:
-    """A pyenv's python3 first on PATH, and what PYTHON* variables do to it."""
+    """A pyenv's python3 first on PATH, and PYTHON* variables, have no effect."""
     (tmp_path / "python3").symlink_to("/bin/false")
     (tmp_path / "importlib.py").write_text("raise SystemExit('theirs')\n", encoding="utf-8")
     expect(run_snplab("--help", env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path),
@@ -161,7 +161,7 @@ def test_a_users_python_is_not_ours(tmp_path: Path) -> None:
 
 @pytest.fixture
 def without_python() -> Callable[..., Done]:
-    """Runs a command in a mount namespace of its own, in which Debian's python3 is no program."""
+    """Runs a command in its own mount namespace, in which python3 is hidden."""
     words = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), str(FAKES / "without-python")]
     if run_command(*words, "true").status != 0:
         pytest.skip("needs mount namespaces: root, or a user who may have them")
@@ -175,7 +175,7 @@ def test_the_real_one_without_python(without_python: Callable[..., Done], line: 
 
 @pytest.mark.skipif(not is_debian(), reason="needs Debian")
 def test_the_real_one_installs_it(without_python: Callable[..., Done]) -> None:
-    """With an apt-get that takes away what hides python3."""
+    """The script itself runs an apt-get that makes python3 visible again."""
     done = without_python(TOP / "snplab", "check", "--list", env={"PATH": f"{FAKES}:{os.environ['PATH']}"})
     expect(done, 0, "^snplab: installing python3$")
     assert done.stdout.startswith("NAME ")

@@ -24,7 +24,7 @@ CASE = "sev_snp_launch_test:snp_launch_smp.2_vcpus.finish_then_run"
 
 
 def wait_for_line(log: Path, run: subprocess.Popen[bytes], limit: float) -> str:
-    """The line for gdb, as the run prints it."""
+    """Waits for the command line for gdb in the run's output."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
         found = re.search(r"^gdb .*target remote .*$", log.read_text(errors="replace"), re.M)

@@ -32,7 +32,7 @@ Boots = Callable[[str], GuestBoot]
 
 
 def flip(kernel: Path, out: Path) -> Path:
-    """The kernel with one byte changed."""
+    """A copy of the kernel with one byte changed."""
     data = bytearray(kernel.read_bytes())
     assert data[OFFSET] != FLIPPED
     data[OFFSET] = FLIPPED
@@ -42,7 +42,7 @@ def flip(kernel: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module", name="boots")
 def fixture_boots(tmp_path_factory: pytest.TempPathFactory) -> Boots:
-    """boots(TREE): the boot of a guest on it, once."""
+    """boots(TREE): the boot of a guest on that tree, made once."""
     found: dict[str, GuestBoot] = {}
 
     def boots(tree: str) -> GuestBoot:
@@ -59,7 +59,7 @@ def fixture_boots(tmp_path_factory: pytest.TempPathFactory) -> Boots:
 
 
 def digest_of(boot: GuestBoot, cpus: int, append: str) -> str:
-    """The launch digest of that boot's files, computed here."""
+    """The launch digest of that boot's files, computed by this process."""
     files = boot.attestation
     return Launch(cpus, "", Path(), Path(files["firmware"]), Path(files["kernel"]), Path(files["initrd"]),
                   append).digest().hex()
@@ -67,7 +67,7 @@ def digest_of(boot: GuestBoot, cpus: int, append: str) -> str:
 
 @pytest.mark.parametrize("tree", CPUS)
 def test_exit_status(tree: str, boots: Boots) -> None:
-    """A pass, in JSON as well."""
+    """The exit status and the JSON say pass."""
     expect(boots(tree).done, 0, "^PASS: ")
     assert (boots(tree).data["verdict"], boots(tree).data["exit"]) == ("pass", 0)
 
@@ -75,20 +75,20 @@ def test_exit_status(tree: str, boots: Boots) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("tree", CPUS)
 def test_case(tree: str, case: str, boots: Boots) -> None:
-    """The guest's way, from its launch to its power-off."""
+    """Each case passes, from launch to power-off."""
     assert boots(tree).case(case) == ["pass"]
 
 
 @pytest.mark.parametrize("tree", CPUS)
 def test_host_is_quiet(tree: str, boots: Boots) -> None:
-    """No report in L1's log, and nothing that the architecture forbids was done."""
+    """L1's log has no report, and the emulated host counted no error."""
     assert boots(tree).data["reports"] == []
     assert boots(tree).data["host_errors"] == 0
 
 
 @pytest.mark.parametrize("tree", CPUS)
 def test_measurement(tree: str, boots: Boots) -> None:
-    """The report's measurement is the digest that was computed outside."""
+    """The report's measurement equals the digest computed here."""
     found = boots(tree).attestation
     assert re.fullmatch("[0-9a-f]{96}", found["digest"])
     assert found["measurement"] == found["digest"]
@@ -96,7 +96,7 @@ def test_measurement(tree: str, boots: Boots) -> None:
 
 @pytest.mark.parametrize("tree", CPUS)
 def test_kernel_of_the_guest_says(tree: str, boots: Boots) -> None:
-    """Its CPUs are up, and SNP is active."""
+    """L2's kernel says that all CPUs are up and SNP is active."""
     assert f"Brought up 1 node, {CPUS[tree]} CPUs" in boots(tree).done.output
     assert re.search("Memory Encryption Features active: .*SEV-SNP", boots(tree).done.output)
 
@@ -108,19 +108,19 @@ def test_times(tree: str, boots: Boots) -> None:
 
 
 def test_command_line_that_was_measured(boots: Boots) -> None:
-    """It is the longer one."""
+    """The launch measured the longer command line."""
     assert boots("mainline").attestation["append"].endswith(f" {MORE}")
 
 
 def test_another_kernel_is_another_measurement(boots: Boots) -> None:
-    """By one byte."""
+    """A kernel with one byte changed gives another measurement."""
     one, other = (boots(tree).attestation["measurement"] for tree in ("debian", "6.12.y"))
     assert len(one) == len(other) == 96
     assert one != other
 
 
 def test_another_command_line_is_another_measurement(boots: Boots) -> None:
-    """With as many CPUs. Without either, it is the one that was measured."""
+    """mainline's boot had 4 CPUs and another command line; the digest with 2 CPUs and ours is the one measured."""
     first = boots("6.12.y")
     append = first.attestation["append"]
     assert digest_of(first, 4, append) != boots("mainline").attestation["measurement"]
@@ -128,5 +128,5 @@ def test_another_command_line_is_another_measurement(boots: Boots) -> None:
 
 
 def test_first_posting_hangs(tmp_path: Path) -> None:
-    """On 6.12.y; tests/test_guest_mainline.py has the other tree."""
+    """On 6.12.y; tests/test_guest_mainline.py tests the other tree."""
     check_hang("6.12.y", tmp_path)

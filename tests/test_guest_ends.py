@@ -43,32 +43,32 @@ class Place:
 
     @property
     def runs(self) -> Path:
-        """Where the runs have their logs."""
+        """The folder of the runs' logs."""
         return self.folder / "cache/snplab/v2/runs"
 
     @property
     def booted(self) -> str:
-        """A letter for each boot."""
+        """A letter for each boot so far."""
         path = self.folder / "booted"
         return path.read_text(encoding="ascii") if path.exists() else ""
 
     def env(self, turns: str) -> dict[str, str]:
-        """What the run has in its environment."""
+        """The environment of the run."""
         return {"XDG_CACHE_HOME": str(self.folder / "cache"), "SNPLAB_QEMU": str(SCRIPT), "SNPLAB_TURNS": turns,
                 "SNPLAB_BOOTED": str(self.folder / "booted")}
 
     def guest(self, turns: str, *words: str) -> Done:
-        """Runs the verb, with the JSON here."""
+        """Runs the verb, with the JSON in this folder."""
         return run_snplab(*GUEST, "--json", self.folder / "json", *words, env=self.env(turns), cwd=self.folder,
                           timeout=BUILD_LIMIT)
 
     def check_json(self, verdict: str, status: int) -> None:
-        """It says how the run ended."""
+        """Fails unless the JSON says how the run ended."""
         data = json.loads((self.folder / "json").read_text(encoding="utf-8"))
         assert (data["verdict"], data["exit"]) == (verdict, status)
 
     def check_dropped(self) -> None:
-        """The run had a folder, and nothing that was booted is left in it."""
+        """Fails unless the run has a folder, and deleted what it booted from."""
         assert list(self.runs.glob("*-guest-*"))
         left = [path for path in self.runs.rglob("*") if path.name in ("guest", "host")
                 or path.name.startswith(".root.") or (path.is_file() and path.stat().st_size > LARGE)]
@@ -77,7 +77,7 @@ class Place:
 
 @pytest.fixture(name="place")
 def fixture_place(tmp_path: Path, cache: Path) -> Place:
-    """A cache with the packages that the user's own has, and nothing else."""
+    """A cache that has only the packages of the user's own."""
     own = tmp_path / "cache/snplab" / cache.name
     own.mkdir(parents=True)
     for name in SHARED:
@@ -87,7 +87,7 @@ def fixture_place(tmp_path: Path, cache: Path) -> Place:
 
 
 def test_qemu_fails_after_a_boot_that_failed(place: Place) -> None:
-    """The set-up's fault is what the run ends with; the JSON is not that of the first boot."""
+    """The run ends with the set-up's failure, and its JSON is not that of the first boot."""
     expect(place.guest("pe", "--boots", "2"), 3, "QEMU ended with status 1")
     assert place.booted == "xx"
     place.check_json("setup-failed", 3)
@@ -95,7 +95,7 @@ def test_qemu_fails_after_a_boot_that_failed(place: Place) -> None:
 
 
 def test_boots_fail(place: Place) -> None:
-    """Two L1s that power off at once."""
+    """Two L1s power off at once: both boots fail."""
     expect(place.guest("pp", "--boots", "2"), 1, "^FAIL: 0 of 2 boots")
     assert place.booted == "xx"
     place.check_json("fail", 1)
@@ -116,7 +116,7 @@ def fixture_sleeper(place: Place) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_boots(place: Place, process: subprocess.Popen[str], count: int) -> None:
-    """Until so many have begun."""
+    """Waits until that many boots have begun."""
     end = time.monotonic() + BUILD_LIMIT
     while len(place.booted) < count and process.poll() is None and time.monotonic() < end:
         time.sleep(0.1)
@@ -124,14 +124,14 @@ def wait_for_boots(place: Place, process: subprocess.Popen[str], count: int) -> 
 
 
 def left_in_session(number: int) -> list[str]:
-    """The processes of a session, zombies aside."""
+    """The live processes of a session."""
     found = subprocess.run(["ps", "-s", str(number), "-o", "pid=,stat=,args="], capture_output=True, text=True,
                            check=False)
     return [line for line in found.stdout.splitlines() if not line.split()[1].startswith("Z")]
 
 
 def test_interrupted(place: Place, sleeper: subprocess.Popen[str]) -> None:
-    """As a terminal does it, in the second boot: nobody is left, and the JSON says so."""
+    """Ctrl-C during the second boot leaves no process, and the JSON says "interrupted"."""
     wait_for_boots(place, sleeper, 2)
     os.killpg(sleeper.pid, signal.SIGINT)
     output, _ = sleeper.communicate(timeout=60)
@@ -143,7 +143,7 @@ def test_interrupted(place: Place, sleeper: subprocess.Popen[str]) -> None:
 
 
 def on_terminal(place: Place, turns: str, *words: str) -> Done:
-    """The verb with a terminal as its standard input and output."""
+    """Runs the verb with a terminal as its standard input and output."""
     ours, theirs = pty.openpty()
     with open(ours, "rb", buffering=0) as screen:
         process = subprocess.Popen([str(TOP / "snplab"), *GUEST, *words], stdin=theirs, stdout=theirs, stderr=theirs,
@@ -160,7 +160,7 @@ def on_terminal(place: Place, turns: str, *words: str) -> Done:
 
 
 def test_qemu_fails_on_a_terminal(place: Place) -> None:
-    """A terminal gets no verdict, but the message that QEMU failed."""
+    """On a terminal there is no verdict, only the message that QEMU failed."""
     done = on_terminal(place, "e")
     expect(done, 1, "snplab: the guest did not end by itself, or QEMU failed")
     assert place.booted == "x"
@@ -168,7 +168,7 @@ def test_qemu_fails_on_a_terminal(place: Place) -> None:
 
 
 def test_no_limit_on_a_terminal(place: Place) -> None:
-    """Nobody is thrown out after the ten minutes of a test."""
+    """On a terminal the ten minutes' limit of a test does not apply."""
     done = on_terminal(place, "", "--dry-run")
     assert done.status == 0
     assert re.search(r"snplab\.timeout=1000000", done.output), done.output[-4000:]

@@ -39,7 +39,7 @@ def fixture_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(name="good", scope="module")
 def fixture_good(files: Files) -> list[str]:
-    """A whole boot."""
+    """The KTAP of a boot without a fault."""
     return ktap(files.report())
 
 
@@ -54,7 +54,7 @@ def fixture_judge(files: Files, tmp_path: Path) -> Judge:
 
 
 def check(given: GuestVerdict, status: int, *patterns: str) -> None:
-    """The exit status, and a line for each pattern; of a pattern with a "!" before it, none."""
+    """Fails unless the verdict has that exit status and a line for each pattern; "!" before a pattern: no such line."""
     lines = given.lines()
     assert int(given.status.exit) == status, "\n".join(lines)
     assert given.to_json()["exit"] == status
@@ -69,7 +69,7 @@ def check(given: GuestVerdict, status: int, *patterns: str) -> None:
 
 
 def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path) -> None:
-    """A pass, with the times; the JSON has the same, and what was booted."""
+    """Pass, with the times; the JSON has the same, and the files that were booted."""
     given = judge(good)
     check(given, 0,
           r"^PASS: t on linux 1\.2\.3: a shell in an SNP guest of 2 CPUs after 33\.2 s; its report is signed, and has "
@@ -103,7 +103,7 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
 @pytest.mark.parametrize("whole", [True, False], ids=["the program fails", "whatever its exit status says"])
 @pytest.mark.parametrize("case", CASES)
 def test_case_fails(case: str, whole: bool, judge: Judge, good: list[str]) -> None:
-    """A case that fails: fail, with its reason."""
+    """A failed case: fail, with its reason."""
     n = CASES.index(case) + 1
     lines = edit(good, rf"^# ok {n} guest\.{case}$", f"# not ok {n} guest.{case} # for a reason of its own")
     if whole:
@@ -113,7 +113,7 @@ def test_case_fails(case: str, whole: bool, judge: Judge, good: list[str]) -> No
 
 @pytest.mark.parametrize("case", CASES)
 def test_case_is_missing(case: str, judge: Judge, good: list[str]) -> None:
-    """A case that is missing, and then one that is not even planned: fail."""
+    """A missing case, planned or not: fail."""
     lines = without(good, rf"^# ok \d guest\.{case}$")
     check(judge(lines), 1, "expected results of 7 cases, found 6", "^FAIL: ")
     given = judge(edit(lines, r"^# 1\.\.7", "# 1..6"))
@@ -122,37 +122,37 @@ def test_case_is_missing(case: str, judge: Judge, good: list[str]) -> None:
 
 
 def test_no_case(judge: Judge, good: list[str]) -> None:
-    """No case at all: fail."""
+    """No case: fail."""
     check(judge(without(good, r"^# ok |^# 1\.\.")), 1, "expected the cases .*, found none$")
 
 
 def test_case_is_skipped(judge: Judge, good: list[str]) -> None:
-    """A case is skipped: fail."""
+    """A skipped case: fail."""
     check(judge(edit(good, "^# ok 6 guest.attests", r"\g<0> # SKIP no driver")), 1,
           r"guest\.attests: skipped, although this host can run it: no driver")
 
 
 def test_ended_in_the_middle(judge: Judge, good: list[str]) -> None:
-    """It ended in the middle: fail, and no shell."""
+    """snp_guest ended early: fail, and no shell."""
     cut = next(i for i, line in enumerate(good) if "shell" in line)
     check(judge(good[:cut], times=""), 1, "L1 ended before its tests did", "^FAIL: .*: no shell in the guest; ")
 
 
 def test_times_are_not_whole(judge: Judge, good: list[str]) -> None:
-    """Times that are not whole are no error of their own."""
+    """Incomplete times are no error."""
     check(judge(good, times="init 2.9\nmodules 3.6\nbegin 3"), 0, r"^ +0\.7 s  its modules: .* \(at 3\.6 s\)$",
           "^PASS: .*: no shell in the guest")
 
 
 @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"], ids=ascii)
 def test_line_within_a_line(end: str, judge: Judge, good: list[str]) -> None:
-    """A line of the guest's with another end of a line in it is one line."""
+    """Other line ends in a line of the guest do not split it."""
     lines = edit(without(good, "^# ok 5"), "snplab: cpus 2", f"\\g<0>{end}# ok 5 guest.has_all_cpus")
     check(judge(lines), 1, "expected results of 7 cases, found 6")
 
 
 def test_results_on_the_console(judge: Judge, good: list[str]) -> None:
-    """A result that the guest prints is none."""
+    """A result that the guest prints does not count."""
     lines = edit(good, r"^# \| .*log: .*", "\\g<0>\n# | [33.80] ok 1 guest.runs\n# | [33.81] not ok 2 snp_guest\n"
                                            "# | [33.82] # event end 1.0")
     check(judge(lines), 0, "^PASS")
@@ -166,7 +166,7 @@ OTHERS = {"kernel": {"kernel": "kernel2"}, "initrd": {"initrd": "initrd2"}, "com
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_another_was_measured(what: str, judge: Judge, good: list[str], files: Files) -> None:
-    """Another kernel, and so on, than was measured: fail."""
+    """The report measures another kernel, initrd, …: fail."""
     given = judge(good, OTHERS[what])
     check(given, 1, f"^ +not ok: measurement: expected [0-9a-f]{{96}}, found {files.digest}$", "^FAIL: ",
           "!its report is signed", "!^ +ok: ")
@@ -176,56 +176,56 @@ def test_another_was_measured(what: str, judge: Judge, good: list[str], files: F
 
 
 def test_another_nonce(judge: Judge, files: Files) -> None:
-    """The report of another request: fail, by that alone."""
+    """The report answers another request: only that check fails."""
     check(judge(ktap(files.report(nonce=NONCE.replace("0", "1", 1)))), 1,
           "^ +not ok: report data: expected 3031.*, found 3131", "^FAIL: ", "!not ok: (measurement|signature)")
 
 
 def test_another_key(judge: Judge, files: Files) -> None:
-    """A report that another key signed: fail, by that alone."""
+    """Another key signed the report: only that check fails."""
     check(judge(ktap(files.report("stranger"))), 1,
           r"^ +not ok: signature: expected one by the key in .*vcek\.pem", "!not ok: (measurement|report data)")
 
 
 def test_flipped_bit(judge: Judge, files: Files) -> None:
-    """A flipped bit: fail."""
+    """A flipped bit in the report: fail."""
     check(judge(ktap(make.flip(files.report(), 0x100))), 1, "^ +not ok: signature: ")
 
 
 def report_lines(lines: Sequence[str]) -> list[int]:
-    """Where the report's lines are."""
+    """The indexes of the report's lines."""
     return [i for i, line in enumerate(lines) if "report: | " in line]
 
 
 def changed(lines: Sequence[str], pattern: str, replacement: str) -> list[str]:
-    """With another line in the middle of the report."""
+    """The KTAP with another line in the middle of the report."""
     i = report_lines(lines)[8]
     return [*lines[:i], re.sub(pattern, replacement, lines[i]), *lines[i + 1:]]
 
 
 def test_report_is_short(judge: Judge, files: Files) -> None:
-    """A byte less: fail."""
+    """The report lacks a byte: fail."""
     check(judge(ktap(files.report()[:1183])), 1,
           "expected an attestation report, found none: the 21 lines that the guest has printed have 1183 bytes, a "
           "report has 1184", "^FAIL")
 
 
 def test_first_line_of_the_report_is_missing(judge: Judge, good: list[str]) -> None:
-    """So that its end alone would pass for it: fail."""
+    """The rest of a report must not pass for one: fail."""
     i = report_lines(good)[0]
     lines = without([*good[:i], *good[i + 1:]], "report: end")
     check(judge(lines), 1, "the 20 lines that the guest has printed have 1127 bytes, a report has 1184")
 
 
 def test_message_instead_of_a_line(judge: Judge, good: list[str]) -> None:
-    """A message in the middle of the report: fail."""
+    """A message replaces a line of the report: fail."""
     check(judge(changed(good, r"\| [^|]*$", "| [34.4] random: crng init done")), 1,
           "the 20 lines that the guest has printed have 1127 bytes")
 
 
 @pytest.mark.parametrize("replacement", [r"\g<0>?", "\ufffd"], ids=["a character too many", "a character that is none"])
 def test_not_base64(replacement: str, judge: Judge, good: list[str]) -> None:
-    """A character that base64 has not: fail."""
+    """The report has a character that is not base64: fail."""
     check(judge(changed(good, ".$", replacement)), 1,
           "the 21 lines that the guest has printed are not base64: ")
 
@@ -239,12 +239,12 @@ def test_no_report(judge: Judge, good: list[str], files: Files) -> None:
 
 
 def test_no_key(judge: Judge, good: list[str]) -> None:
-    """The platform has exported no key: fail."""
+    """The platform exported no key: fail."""
     check(judge(good, {"key": "nowhere.pem"}), 1, r"nowhere\.pem: No such file", "^FAIL")
 
 
 def test_no_digest(judge: Judge, good: list[str]) -> None:
-    """There is no digest of a file that is no firmware: fail."""
+    """The firmware's file is no firmware and has no digest: fail."""
     check(judge(good, {"firmware": "kernel"}), 1, "the launch digest could not be computed: ", "^FAIL")
 
 
@@ -260,14 +260,14 @@ STAMPS = {"as it is": "", "stamped": "[    9.312345] ", "stamped, by whom": "[  
 
 
 def stamped(lines: Sequence[str], stamp: str = STAMPS["stamped"]) -> list[str]:
-    """The end of a kernel's log."""
+    """These lines with the kernel's time stamps, at the end of its log."""
     return [LINUX, SNP_ENABLED, *(stamp + line for line in lines)]
 
 
 @pytest.mark.parametrize("stamp", STAMPS)
 @pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
 def test_hang(tree: str, stamp: str, judge: Judge) -> None:
-    """A hang, with lockdep's report: the function that has not unlocked is named."""
+    """A hang with lockdep's report: the verdict names the function that did not unlock."""
     given = judge(hanging_ktap(), kernel=stamped(lockdep(tree), STAMPS[stamp]), times="init 2.9\nfinish 5.4\n")
     check(given, 1, r"^ +not ok: guest\.runs: the guest hangs: vCPU threads are blocked", BLOCKED, NAMED,
           "WARNING: Nested lock was not taken", "^FAIL: .*: no shell in the guest; 1 kernel reports")
@@ -275,18 +275,18 @@ def test_hang(tree: str, stamp: str, judge: Judge) -> None:
 
 
 def test_hang_without_lockdep(judge: Judge) -> None:
-    """Without lockdep's report the holder is not known."""
+    """A hang without lockdep's report: the verdict names no holder."""
     check(judge(hanging_ktap()), 1, BLOCKED, UNKNOWN)
 
 
 def test_hang_with_lockdep_off(judge: Judge) -> None:
-    """lockdep says that it is off: that is shown."""
+    """lockdep turned itself off: the verdict says so."""
     check(judge(hanging_ktap(), kernel=stamped(["INFO: lockdep is turned off."])), 1, BLOCKED,
           "^ +the holder is not known: lockdep has reported something else: .*INFO: lockdep is turned off")
 
 
 def test_hang_with_another_report(judge: Judge) -> None:
-    """Another report of lockdep's is shown."""
+    """The verdict shows another report of lockdep's."""
     check(judge(hanging_ktap(), kernel=stamped(["WARNING: lock held when returning to user space!"])), 1, BLOCKED,
           "^ +the holder is not known: lockdep has reported something else: .*WARNING: lock held when returning to user "
           "space!$")
@@ -294,32 +294,32 @@ def test_hang_with_another_report(judge: Judge) -> None:
 
 @pytest.mark.parametrize("part", ["is trying to lock", "&vcpu->mutex", "^&kvm->lock", "mutex_unlock"])
 def test_hang_with_half_a_report(part: str, judge: Judge) -> None:
-    """A report without one of its lines names nobody."""
+    """An incomplete report: the verdict names no holder."""
     check(judge(hanging_ktap(), kernel=stamped(without(lockdep("6.12.y"), part))), 1, BLOCKED, OTHER_FORM,
           "!was still held when")
 
 
 def test_hang_with_another_mutex(judge: Judge) -> None:
-    """Nor does a report of another mutex."""
+    """A report on another mutex: the verdict names no holder."""
     check(judge(hanging_ktap(), kernel=stamped(edit(lockdep("6.12.y"), "&vcpu->mutex", "&other->lock"))), 1, BLOCKED,
           OTHER_FORM, "!was still held when")
 
 
 def test_threads_elsewhere(judge: Judge) -> None:
-    """Threads that are elsewhere are not blocked on the mutex."""
+    """Threads that wait elsewhere do not count as blocked on the mutex."""
     check(judge(hanging_ktap(ELSEWHERE), kernel=stamped(lockdep("6.12.y"))), 1, "^FAIL", "!blocked in kvm_vcpu_ioctl",
           "!was still held", "!the holder")
 
 
 def test_one_thread_of_two(judge: Judge) -> None:
-    """It alone is named, with its ioctl."""
+    """The verdict names only the blocked thread, with its ioctl."""
     lines = edit(hanging_ktap(), "(^# thread CPU 0.*)in KVM_RUN, waits for .*", r"\1system call 202 0x7f 0x80 0x0")
     lines = edit(lines, "(^# thread CPU 1.*)KVM_RUN", r"\1KVM_KVMCLOCK_CTRL")
     check(judge(lines), 1, "^ +blocked in .* is taken: CPU 1/KVM in KVM_KVMCLOCK_CTRL$")
 
 
 def test_report_without_a_hang(judge: Judge, good: list[str]) -> None:
-    """No hang, but lockdep's report: fail, and no word of threads."""
+    """lockdep's report without a hang: fail, without a word on threads."""
     check(judge(good, kernel=stamped(lockdep("6.12.y"))), 1, r"1 report\(s\) in the kernel", "^FAIL",
           "!blocked in kvm_vcpu_ioctl")
 
@@ -334,20 +334,20 @@ def test_report_of_the_kernel(judge: Judge, good: list[str]) -> None:
 
 
 def refused(entry: str) -> list[str]:
-    """host.log after a refused VMRUN, with the RMP entry of its VMSA."""
+    """A host.log after a refused VMRUN, with the RMP entry of its VMSA."""
     return ["amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a validated 4 KB "
             f"VMSA page of that ASID ({entry})"]
 
 
 def test_destroyed_vmsa(judge: Judge, good: list[str]) -> None:
-    """A VMRUN with a page that was a VMSA: the race that it matches is named."""
+    """VMRUN of a page that is a VMSA no more: the verdict names the known race."""
     check(judge(good, host_log=refused("0x400800001ef6d001")), 0,
           r"^ +CPU 2 of L1: KVM ran a vCPU with page 0x27609000, .* 309d28576f0a ")
 
 
 @pytest.mark.parametrize("entry", ["0x0", "0x600800001ef6d001", "0x000800001ef6d001", "0x400800001ef6d000"])
 def test_other_refusals(entry: str, judge: Judge, good: list[str]) -> None:
-    """A VMRUN with another entry is not that race."""
+    """VMRUN with another entry does not match that race."""
     check(judge(good, host_log=refused(entry)), 0, "!309d28576f0a")
 
 
@@ -369,19 +369,19 @@ def test_error_on_the_host(judge: Judge, good: list[str]) -> None:
 
 
 def test_uncounted(judge: Judge, good: list[str]) -> None:
-    """Errors that nobody counted: fail."""
+    """The emulated host's counts are missing: fail."""
     check(judge(good, host=None), 1, "expected the emulated host's count of errors, found none")
 
 
 @pytest.mark.parametrize("entry", ["rmp-assigned", "rmp-firmware"])
 def test_rmp_entries_left(entry: str, judge: Judge, good: list[str]) -> None:
-    """RMP entries left: fail."""
+    """RMP entries are left at the end: fail."""
     check(judge(good, host=QUIET.replace(f'"{entry}": 0', f'"{entry}": 3')), 1,
           f"expected every RMP entry to belong to the hypervisor .*{entry} 3")
 
 
 def test_panic(judge: Judge, good: list[str]) -> None:
-    """A panic is a panic; no report is looked at."""
+    """The verdict is panic, and reports are not judged."""
     given = judge(good, kernel=stamped(["Kernel panic - not syncing: Fatal exception"]))
     check(given, 255, "the kernel panicked: Fatal exception", "^PANIC: ", "!its report is signed")
     data = given.to_json()
@@ -389,10 +389,10 @@ def test_panic(judge: Judge, good: list[str]) -> None:
 
 
 def test_time_out(judge: Judge, good: list[str]) -> None:
-    """A time-out of the boot."""
+    """The boot timed out."""
     check(judge(good, timed_out="600"), 124, "no end within 600 s", "^TIMEOUT: ")
 
 
 def test_time_out_of_the_program(judge: Judge, good: list[str]) -> None:
-    """A time-out of the program in L1."""
+    """The program timed out in L1."""
     check(judge(edit(good, "^ok 1 snp_guest", "not ok 1 snp_guest # TIMEOUT no end within 600 s")), 124, "^TIMEOUT: ")

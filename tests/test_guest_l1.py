@@ -78,7 +78,7 @@ assert set(RUNS) - {"nothing"} == set(l1_qemu.BEHAVIOURS)
 
 
 def moved(folder: Path) -> str:
-    """The program, with its paths in a folder of its own."""
+    """The program, changed to use paths in a folder of the test."""
     lines = []
     for line in L1_SCRIPT.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -90,7 +90,7 @@ def moved(folder: Path) -> str:
 
 
 def foreign(script: str, folder: Path) -> list[str]:
-    """Lines with a path of this machine: the program would change what is there."""
+    """Lines of the program that still use a path of this machine."""
     allowed = (f"{folder}/", "</proc/uptime", ">/dev/null", ')"/task')
     found = []
     for line in script.splitlines():
@@ -126,14 +126,14 @@ class Started:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
     def tap(self) -> list[str]:
-        """The lines that it printed, when it has ended."""
+        """The lines that the program printed; waits for its end."""
         self.process.wait(65)
         return (self.folder / "tap").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(name="started", scope="module")
 def fixture_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Started]]:
-    """All of them at once: most of their time is waiting."""
+    """Starts all behaviours at once: most of their time is waiting."""
     top = tmp_path_factory.mktemp("l1")
     # Those with a limit first: it counts from their start.
     started = {name: Started(top / name, name) for name in sorted(RUNS, key=lambda name: not RUNS[name].settings)}
@@ -145,7 +145,7 @@ def fixture_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
 
 @pytest.mark.parametrize("name", [name for name, run in RUNS.items() if not run.tty])
 def test_seven_results(name: str, started: dict[str, Started]) -> None:
-    """The plan, seven results in their order, the exit status, and nothing on standard error."""
+    """The program prints the plan and seven results in order, has the right exit status, and an empty standard error."""
     one = started[name]
     tap = one.tap()
     found = [re.sub(" # .*", "", line) for line in tap if re.match(r"(not )?ok |[0-9]+\.\.", line)]
@@ -197,7 +197,7 @@ SAYS = [
 
 @pytest.mark.parametrize(("name", "what", "pattern"), SAYS, ids=[f"{name}-{what}" for name, what, _ in SAYS])
 def test_says(name: str, what: str, pattern: str, started: dict[str, Started]) -> None:
-    """What it prints besides."""
+    """The program prints this line as well."""
     assert what
     assert_line(started[name].tap(), pattern)
 
@@ -209,44 +209,44 @@ SILENT = [("returns", "no carriage return is left", "\r"), ("stuck", "no other t
 
 @pytest.mark.parametrize(("name", "what", "pattern"), SILENT, ids=[f"{name}-{what}" for name, what, _ in SILENT])
 def test_does_not_say(name: str, what: str, pattern: str, started: dict[str, Started]) -> None:
-    """What it must not print."""
+    """The program does not print such a line."""
     assert what
     assert_no_line(started[name].tap(), pattern)
 
 
 @pytest.mark.parametrize("name", ["good", "twice"])
 def test_shell_is_asked_once(name: str, started: dict[str, Started]) -> None:
-    """The shell is asked once, and told to end."""
+    """The program gives the shell one order, then tells it to end."""
     started[name].tap()
     assert (started[name].folder / "asked").read_text(encoding="utf-8") == f"check {NONCE}\nexit\n"
 
 
 def test_events(started: dict[str, Started]) -> None:
-    """Each event has its line, once."""
+    """Each event has one line."""
     events = [m[1] for m in map(re.compile(r"^event ([a-z]*) [0-9.]*$").match, started["good"].tap()) if m]
     assert events == ["begin", "launch", "finish", "shell", "checked", "end"]
     assert sum(line.startswith("event shell") for line in started["twice"].tap()) == 1
 
 
 def test_line_of_qemu(started: dict[str, Started]) -> None:
-    """What QEMU was told."""
+    """QEMU gets these arguments."""
     started["good"].tap()
     assert_line((started["good"].folder / "tmp/line").read_text(encoding="utf-8").splitlines(),
                 "-smp 2 -m 512M .*sev-snp-guest.*kernel-hashes=on.*-append console=hvc0 quiet panic=-1 ")
 
 
 def test_every_character(started: dict[str, Started]) -> None:
-    """Of a guest's line no character is lost or obeyed."""
+    """A guest's line is passed on whole, and no character is interpreted."""
     assert sum(line.endswith(f"] {l1_qemu.ODD}") for line in started["odd"].tap()) == 2
 
 
 def test_slow_lines(started: dict[str, Started]) -> None:
-    """No beginning of a line is lost, however slowly it comes."""
+    """A line that comes slowly loses nothing."""
     assert sum(bool(re.search(r"\] snplab: slow [1-8]$", line)) for line in started["halves"].tap()) == 8
 
 
 def test_console(started: dict[str, Started]) -> None:
-    """With a terminal, the exit status is QEMU's, and the terminal is the guest's."""
+    """On a terminal, the exit status is QEMU's, and the guest has the terminal."""
     one = started["console"]
     one.tap()
     assert one.process.returncode == 3
@@ -254,7 +254,7 @@ def test_console(started: dict[str, Started]) -> None:
 
 
 def test_hang_is_judged_as_one(started: dict[str, Started], tmp_path: Path) -> None:
-    """The judge reads what the program prints of a hang, with lockdep's report."""
+    """The judge understands the program's output on a hang, with lockdep's report."""
     made_up = hanging_ktap()
     lines = [*made_up[:made_up.index("# event begin 3.04")], *(f"# {line}" for line in started["stuck"].tap()),
              "not ok 1 snp_guest # exit status 1", "snplab: end of tests"]
@@ -267,7 +267,7 @@ def test_hang_is_judged_as_one(started: dict[str, Started], tmp_path: Path) -> N
 
 
 def test_no_qemu_is_left_behind(started: dict[str, Started]) -> None:
-    """Whatever happened, its QEMU is gone."""
+    """The program's QEMU has ended in each case."""
     for one in started.values():
         one.tap()
     top = next(iter(started.values())).folder.parent

@@ -13,5 +13,5 @@ TAKES = 45
 
 
 def test_first_posting_hangs(tmp_path: Path) -> None:
-    """As on 6.12.y."""
+    """As on 6.12.y, in tests/test_guest.py."""
     check_hang("mainline", tmp_path)

@@ -43,7 +43,7 @@ def fixture_show(tmp_path: Path) -> Shown:
 
 
 def test_whole_boot(show: Shown, tmp_path: Path) -> None:
-    """The guest's console with the time, the cases; not the report, nor QEMU's warnings of the CPU model."""
+    """The user sees the guest's console with times, and the cases; not the report, nor QEMU's warnings on the CPU model."""
     lines = ktap(bytes(1184))
     told = show(lines)
     assert (tmp_path / "ktap.log").read_text(encoding="utf-8").splitlines() == lines
@@ -56,7 +56,7 @@ def test_whole_boot(show: Shown, tmp_path: Path) -> None:
 
 
 def test_every_event_has_its_time(show: Shown, tmp_path: Path) -> None:
-    """In the order in which they came."""
+    """Events are recorded in the order in which they came."""
     show(ktap(bytes(1184)))
     lines = (tmp_path / "times").read_text(encoding="utf-8").splitlines()
     assert [line.split(" ")[0] for line in lines] == EVENTS
@@ -64,7 +64,7 @@ def test_every_event_has_its_time(show: Shown, tmp_path: Path) -> None:
 
 
 def test_a_time_is_when_it_came_the_first_time(tmp_path: Path) -> None:
-    """Not the time in the line, nor that of a second one."""
+    """An event's time is when its first line came, not a time in the line."""
     now = 100.0
 
     def clock() -> float:
@@ -77,7 +77,7 @@ def test_a_time_is_when_it_came_the_first_time(tmp_path: Path) -> None:
 
 
 def test_clock_of_the_guest(tmp_path: Path) -> None:
-    """When L2's kernel began follows from its own clock."""
+    """The start of L2's kernel follows from the kernel's own clock."""
     now = 0.0
 
     def clock() -> float:
@@ -89,7 +89,7 @@ def test_clock_of_the_guest(tmp_path: Path) -> None:
 
 
 def test_hang(show: Shown) -> None:
-    """The threads with their stacks, and a case that failed with its reason."""
+    """The user sees the threads with their stacks, and the failed case with its reason."""
     told = show(hanging_ktap())
     assert_line(told, r"^ +[0-9.]+ s  thread CPU 0/KVM: state D, wchan kvm_vcpu_ioctl, in KVM_RUN, waits for vcpu->mu")
     assert_line(told, r"^ +[0-9.]+ s  thread CPU 1/KVM: stack: \[<0>\] kvm_vcpu_ioctl")
@@ -107,7 +107,7 @@ ESCAPES = {"colours and questions": (b"a\033[31mred\033[0m \033[6nb", "ared b"),
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_escape_sequences(name: str, show: Shown, tmp_path: Path) -> None:
-    """None reaches the terminal; the log has them."""
+    """No escape sequence reaches the terminal; the log has them all."""
     raw, text = ESCAPES[name]
     told = show(b"# | [1.0] " + raw + b"\r\n")
     assert [line.split("| ")[1] for line in told] == [text]
@@ -116,7 +116,7 @@ def test_escape_sequences(name: str, show: Shown, tmp_path: Path) -> None:
 
 
 def test_invalid_utf_8(show: Shown, tmp_path: Path) -> None:
-    """Shown as a sign that it is none; the lines after it are there."""
+    """Invalid bytes show as a replacement character; the next lines are complete."""
     told = show(b"# | [1.0] bad \377\376 bytes\r\n# | [1.0] good\r\n")
     assert_line(told, r"\| bad .* bytes$")
     assert_line(told, r"\| good$")
@@ -124,19 +124,19 @@ def test_invalid_utf_8(show: Shown, tmp_path: Path) -> None:
 
 
 def test_last_line_without_an_end(show: Shown) -> None:
-    """It is shown as well."""
+    """A last line without a newline is shown as well."""
     assert_line(show(b"# event begin 1.0\n# | [1.0] no end"), r"\| no end$")
 
 
 def run(logs: Path, data: bytes, stdout: int, **env: str) -> tuple[int, bytes, bytes]:
-    """As a program: status, standard output, standard error."""
+    """Runs the program. Returns its status, standard output and standard error."""
     done = subprocess.run([*PROGRAM, str(logs)], input=data, stdout=stdout, stderr=subprocess.PIPE, cwd=TOP,
                           check=False, env={**os.environ, **env})
     return done.returncode, done.stdout, done.stderr
 
 
 def test_terminal_without_utf_8(tmp_path: Path) -> None:
-    """And times of the guest's that are none."""
+    """On a terminal that takes only ASCII; malformed times from the guest do no harm either."""
     odd = [b"bad \377 bytes", b"snplab: shell after . s, linux x", b"snplab: shell after 1.2.3 s, linux x",
            b"snplab: shell after 99999 s, linux x", b"good"]
     status, out, err = run(tmp_path, b"".join(b"# | [1.0] " + line + b"\r\n" for line in odd), subprocess.PIPE,
@@ -146,7 +146,7 @@ def test_terminal_without_utf_8(tmp_path: Path) -> None:
 
 
 def test_reader_that_goes_away(tmp_path: Path) -> None:
-    """The log is whole, the times are there, and no message appears."""
+    """The log is complete, the times are there, and no error appears."""
     lines = [f"# | [1.0] line {i}\n".encode() for i in range(5)] + [b"# event end 2.0\n"]
     with subprocess.Popen([*PROGRAM, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, cwd=TOP) as process:
@@ -166,7 +166,7 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_no_space_for_what_is_shown(tmp_path: Path) -> None:
-    """The log is whole, and no message appears."""
+    """The log is complete, and no error appears."""
     data = "".join(f"{line}\n" for line in ktap(bytes(1184))).encode()
     with open("/dev/full", "wb") as full:
         status, _, err = run(tmp_path, data, full.fileno())
@@ -175,7 +175,7 @@ def test_no_space_for_what_is_shown(tmp_path: Path) -> None:
 
 
 def test_teller_that_fails(tmp_path: Path) -> None:
-    """A callback may fail: the log is written all the same, and the callback is not used again."""
+    """If the callback fails, the log is still written, and the callback is not called again."""
     tries = []
 
     def tell(text: str) -> None:

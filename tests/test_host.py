@@ -37,19 +37,19 @@ COMPILED = re.compile(r"^\[\d+/\d+\] Compiling C object", re.M)
 
 
 def host(*words: str | Path, top: Path = TOP) -> Done:
-    """The verb, of this clone or of another."""
+    """Runs the verb, of this clone or of another."""
     return run_snplab("host", *words, top=top, timeout=BUILD_LIMIT)
 
 
 def answer(*words: str) -> str:
-    """What the verb answers on standard output."""
+    """The verb's answer on standard output."""
     done = host(*words)
     expect(done, 0)
     return done.stdout.rstrip("\n")
 
 
 def digest(path: Path) -> str:
-    """A file's sum."""
+    """The SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -63,7 +63,7 @@ class Clone:
     runs: Path
 
     def build(self, top: Path | None = None) -> int:
-        """Builds the clone's host. How many objects were compiled, as this run's own logs have it."""
+        """Builds the clone's host. Returns the number of objects compiled, from the run's own logs."""
         had = set(self.runs.glob("*-host-*"))
         expect(host("--print", "binary", top=top or self.top), 0)
         logs = [log for run in set(self.runs.glob("*-host-*")) - had for log in run.glob("*.log")]
@@ -73,14 +73,14 @@ class Clone:
 
 @pytest.fixture(scope="module", name="clone")
 def fixture_clone(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Clone]:
-    """An unchanged clone. Afterwards the host is this clone's again."""
+    """An unchanged clone. At the end, builds this clone's host again."""
     binary = Path(answer("--print", "binary"))
     yield Clone(copy_repository(tmp_path_factory.mktemp("clone") / "copy"), binary, digest(binary), cache / "runs")
     host("--print", "binary")
 
 
 def test_line_can_be_run() -> None:
-    """QEMU takes all its arguments: it is not started (-S), and told to quit."""
+    """QEMU accepts all arguments of the printed line: it starts stopped (-S), and quits on request."""
     line = answer()
     assert re.match("/.*/bin/qemu-system-x86_64 -accel tcg,thread=multi -machine q35,amd-snp-host=on -cpu ", line)
     # As a shell takes it apart.
@@ -90,27 +90,27 @@ def test_line_can_be_run() -> None:
 
 
 def test_arguments_alone() -> None:
-    """The same as in the line, but for the accelerator."""
+    """The arguments are those of the printed line, without the accelerator."""
     assert answer().endswith(f"-accel tcg,thread=multi {answer('--print', 'args')}")
 
 
 def test_file_for_kunit_py() -> None:
-    """It is Python."""
+    """The file for kunit.py is valid Python."""
     ast.parse(answer("--print", "kunit"))
 
 
 def test_binary_is_there(clone: Clone) -> None:
-    """For vng."""
+    """The printed binary runs, for vng."""
     assert subprocess.run([clone.binary, "--version"], check=False, capture_output=True).returncode == 0
 
 
 def test_unchanged_clone_compiles_nothing(clone: Clone) -> None:
-    """Another clone with the same files has the same host."""
+    """Another clone with the same files uses the same host."""
     assert clone.build() == 0
 
 
 def test_edited_file_is_all_that_is_compiled(clone: Clone) -> None:
-    """One object."""
+    """One edited file means one object compiled."""
     with open(clone.top / DEVICE, "a", encoding="utf-8") as source:
         source.write("/* a comment */\n")
     assert clone.build() == 1
@@ -118,7 +118,7 @@ def test_edited_file_is_all_that_is_compiled(clone: Clone) -> None:
 
 @contextmanager
 def one_more_patch(clone: Clone, text: str) -> Iterator[None]:
-    """The clone's queue with a last patch, no.patch."""
+    """Adds no.patch to the clone's queue, as the last patch."""
     series, patch = clone.top / "host/series", clone.top / "host/no.patch"
     before = series.read_text(encoding="utf-8")
     patch.write_text(text, encoding="utf-8")
@@ -131,20 +131,20 @@ def one_more_patch(clone: Clone, text: str) -> Iterator[None]:
 
 
 def test_new_file_that_qemu_has(clone: Clone) -> None:
-    """Named, with QEMU's version."""
+    """The run names the file and QEMU's version."""
     (clone.top / "host/files/VERSION").write_text("10.0.0\n", encoding="utf-8")
     with one_more_patch(clone, "diff --git a/VERSION b/VERSION\nnew file mode 100644\n"):
         expect(host(top=clone.top), 3, r"^snplab: host/files/VERSION is in QEMU 10\.0\.[0-9]+ already")
 
 
 def test_patch_that_does_not_apply(clone: Clone) -> None:
-    """Named, with QEMU's version."""
+    """The run names the patch and QEMU's version."""
     with one_more_patch(clone, "--- a/VERSION\n+++ b/VERSION\n@@ -1 +1 @@\n-9.9.9\n+9.9.10\n"):
         expect(host(top=clone.top), 3, r"^snplab: host/no\.patch does not apply to QEMU 10\.0\.")
 
 
 def test_file_that_does_not_compile(clone: Clone) -> None:
-    """Said; the binary that was there still is. Back to what it was, it is the same binary."""
+    """The run says so and keeps the old binary. With the edit undone, the same binary is built again."""
     source = clone.top / DEVICE
     text = source.read_text(encoding="utf-8")
     source.write_text(text + "int broken\n", encoding="utf-8")
@@ -158,7 +158,7 @@ def test_file_that_does_not_compile(clone: Clone) -> None:
 
 
 def test_source_tree_of_the_users(tmp_path: Path) -> None:
-    """A copy is built; nothing is written into what is there: neither names nor times nor sizes change."""
+    """The tree is copied and built; no name, time or size in the original changes."""
     answer("--print", "binary")
     with lab_session(tmp_path) as session:
         theirs = tmp_path / "qemu"

@@ -47,15 +47,15 @@ class WorkTree(Host):
 
     @property
     def work(self) -> Path:
-        """Its src is the work tree."""
+        """The folder whose src is the work tree."""
         return self.folder
 
     def flags(self) -> list[str]:
-        """configure's, with a list of devices that each commit can have."""
+        """configure's arguments, with a list of devices that every commit has."""
         return [flag.replace("=snplab", "=each-commit") for flag in super().flags()]
 
     def git(self, job: Job, *words: str) -> str:
-        """In the work tree."""
+        """Runs git in the work tree."""
         return job.output(git_own(self.folder / "src", *words)).rstrip("\n")
 
     def write_devices(self, wanted: str) -> None:
@@ -68,7 +68,7 @@ class WorkTree(Host):
             path.write_text(lines)
 
     def objects(self, sources: set[str]) -> dict[str, str]:
-        """Those of these sources, by their names in the build folder."""
+        """The objects of these sources, by their names in the build folder."""
         commands = json.loads((self.build_folder / "compile_commands.json").read_text())
         found = {}
         for one in commands:
@@ -87,7 +87,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def tree(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkTree]:
-    """The work tree, at its last commit."""
+    """The work tree, checked out at its last commit."""
     folder = tmp_path_factory.mktemp("builds").resolve()
     job = Job(session, folder / "log")
     fetch(job, KIND)
@@ -101,7 +101,7 @@ def tree(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.parametrize("name", PATCHES)
 def test_compiles_by_itself(tree: WorkTree, session: Session, tmp_path: Path, name: str) -> None:
-    """pytest runs them in the queue's order."""
+    """pytest runs the commits in the queue's order, so each build is incremental."""
     job = Job(session, tmp_path / "log")
     commits = tree.git(job, "rev-list", "--reverse", "base..snplab/host").split()
     assert len(commits) == len(PATCHES)

@@ -47,7 +47,7 @@ def test_without_snp(tap: Tap, qemu: Path) -> None:
 
 
 def test_speed(qemu: Path) -> None:
-    """A guest's loop runs with SNP at 0.9 of its speed without, or more."""
+    """With SNP, a guest's loop runs at 0.9 or more of its speed without."""
     for _ in range(TRIES):
         done = run_command(RUN, "--bench", qemu)
         found = RATIO.search(done.output)

@@ -29,7 +29,7 @@ KNOWN = [(tree, known) for tree in trees() for known in read_known(series_dir(tr
 
 
 def test_every_sev_test_of_upstream_is_in_the_list(tmp_path: Path) -> None:
-    """A selftest of Debian's newest 7.x kernel whose source mentions SEV is a program of L1, which `run` runs."""
+    """Each selftest of Debian's newest 7.x kernel whose source mentions SEV must be a program that `run` runs in L1."""
     with lab_session(tmp_path) as session:
         sources = upstream_selftests(session, tmp_path)
     sev = {name for name, source in sources.items() if re.search("sev", source, re.I)}
@@ -39,7 +39,7 @@ def test_every_sev_test_of_upstream_is_in_the_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("tree", "known"), KNOWN, ids=[f"{tree}-{known.program}" for tree, known in KNOWN])
 def test_passes_with_evidence(tree: str, known: Known, tmp_path: Path) -> None:
-    """The program passes with the patch: the failure is the kernel's, and for the reason given."""
+    """With the patch the program passes: so the failure is the kernel's, for the reason given."""
     assert known.evidence is not None
     with prepared_l1(tmp_path, tree, [known.program], [EVIDENCE / known.evidence]) as l1:
         logs = l1.boot("logs", known.program)

@@ -31,14 +31,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 def test_qtest(tap: Tap, host: Host) -> None:
-    """With cryptography, too: a QEMU that is built without GnuTLS would leave those cases out."""
+    """The cases with cryptography must run as well: a QEMU built without GnuTLS would leave them out."""
     run = tap.program("amd-psp-test ends well", host.build_folder / "tests/qtest/amd-psp-test", timeout=300,
                       env={"QTEST_QEMU_BINARY": str(host.binary)})
     tap.case("it is built with GnuTLS", any(case.ok and "/amd-psp/snp/id-block" in case.name for case in run.cases))
 
 
 def test_launch_digests() -> None:
-    """The digests that the qtest expects are those that Python computes."""
+    """The qtest expects the digests that Python computes."""
     done = run_command("/usr/bin/python3", "-IB", TOP / "host/tests/launch-digest.py",
                        TOP / "host/files/tests/qtest/amd-psp/snp-launch-tests.c")
     expect(done, 0, "^6 of 6 launch digests agree$")

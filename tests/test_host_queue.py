@@ -35,7 +35,7 @@ class Queue:
 
     @property
     def top(self) -> Path:
-        """The copy."""
+        """The repository's copy."""
         return self.folder / "repo"
 
     @property
@@ -49,11 +49,11 @@ class Queue:
         return list_series(self.top / HOST)
 
     def snplab(self, *words: str | Path) -> Done:
-        """The copy's ./snplab, with the user's cache."""
+        """Runs the copy's ./snplab, with the user's cache."""
         return run_snplab(*words, top=self.top, env={"GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig")}, timeout=300)
 
     def git(self, *words: str | Path) -> str:
-        """In the work tree."""
+        """Runs git in the work tree."""
         cmd = git_own(self.work, *words)
         done = run_command(*cmd.argv, env=changed_environment({}))
         assert done.status == 0, done.output
@@ -62,7 +62,7 @@ class Queue:
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
-    """For all tests of this file."""
+    """The queue's copy and work tree, for all tests of this file."""
     queue = Queue(tmp_path_factory.mktemp("queue"))
     copy_program(queue.top)
     shutil.copytree(TOP / HOST, queue.top / HOST)
@@ -97,7 +97,7 @@ def test_each_new_file_comes_with_the_patch_that_names_it(queue: Queue) -> None:
 
 
 def test_an_edit_in_the_work_tree_is_one_patch_or_one_file(queue: Queue) -> None:
-    """The last patch, then a new file of another."""
+    """First the last patch is edited, then a new file that another patch brings."""
     before = {path: path.read_bytes() for path in (queue.top / HOST).rglob("*") if path.is_file()}
     head = queue.git("rev-parse", "HEAD")
 
@@ -146,7 +146,8 @@ def test_git_takes_the_mails_with_the_same_result(queue: Queue) -> None:
 
 
 def test_checkpatch_of_qemu_is_pleased(queue: Queue) -> None:
-    """New files ask whether MAINTAINERS needs updating; the sign-off is the sender's."""
+    """Mails contain whole new files, so all of host/files is checked. Ignored: the question for each new file whether
+    MAINTAINERS needs updating. The sign-off is the sender's."""
     done = queue.snplab("mail", HOST, "--output", queue.folder / "checked")
     findings = [line.strip() for line in done.output.split("\n") if re.match(r" +line \d+: ", line)]
     assert not [line for line in findings if "does MAINTAINERS need updating" not in line], "\n".join(findings)

@@ -36,39 +36,39 @@ Boot = Callable[..., BootLogs]
 
 @pytest.fixture(name="boot")
 def fixture_boot(tmp_path: Path) -> Boot:
-    """boot(ktap, kernel, host.json): what is read of them."""
+    """boot(ktap, kernel, host.json): the logs of such a boot, parsed."""
     def boot(ktap: Sequence[str], kernel: Sequence[str], host: str | None, **marks: str) -> BootLogs:
         return BootLogs.read(write_logs(tmp_path / "logs", ktap, kernel, host=host, **marks))
     return boot
 
 
 def errors(total: int, of_kind: int) -> str:
-    """host.json with as many errors, and as many of the kind."""
+    """A host.json with that many errors in all, and that many of one kind."""
     return f'{{"guest-errors": {total}, "errors": {{"{KIND}": {of_kind}}}}}'
 
 
 @pytest.mark.parametrize(("name", "result"), [("a", Result.PASS), ("b", Result.SKIP), ("c", Result.FAIL),
                                               ("d", Result.TIMEOUT), ("e", None)])
 def test_result(name: str, result: Result | None, boot: Boot) -> None:
-    """The result of a test, or that it has none."""
+    """A test's result, or that it has none."""
     assert boot(KTAP, ["Linux version 6"], CLEAN).result(name) == result
 
 
 def test_end(boot: Boot) -> None:
-    """The end is seen, and no error where none is expected."""
+    """The parser finds the end, and no errors where none are expected."""
     logs = boot(KTAP, ["Linux version 6"], CLEAN)
     assert logs.ended
     assert logs.host.differs(provoked_by(["a"])) == ""
 
 
 def test_early_end(boot: Boot) -> None:
-    """An L1 that ended early, or too late, did not come to its end."""
+    """An L1 that ended early, or whose boot timed out, has no end."""
     assert not boot(["ok 1 a"], [], None).ended
     assert not boot(KTAP, [], CLEAN, timed_out="9").ended
 
 
 def test_reports(boot: Boot) -> None:
-    """A report and a panic in the log are seen; no count of errors is wrong."""
+    """The parser finds a report and a panic in the log; the host's error counts are fine."""
     logs = boot(["ok 1 a"], ["WARNING: at nowhere"], None)
     assert logs.kernel.matches == ["WARNING: at nowhere"] and logs.kernel.panic is None
     assert "unknown" in logs.host.differs({})
@@ -76,7 +76,7 @@ def test_reports(boot: Boot) -> None:
 
 
 def test_not_booted(boot: Boot) -> None:
-    """Why QEMU did not boot is read."""
+    """The parser reads why QEMU did not boot."""
     assert boot([], [], None, not_booted="setup: no").not_booted == "setup: no"
 
 
@@ -91,13 +91,13 @@ DIFFERS: dict[str, tuple[int, int, dict[str, int], str]] = {
 
 @pytest.mark.parametrize("name", DIFFERS)
 def test_errors_on_the_host(name: str, boot: Boot) -> None:
-    """Exactly the errors that the programs provoke, or a difference in words."""
+    """differs() is empty for exactly the provoked errors; otherwise it describes the difference."""
     total, of_kind, wanted, said = DIFFERS[name]
     assert boot(KTAP, [], errors(total, of_kind)).host.differs(wanted) == said
 
 
 def test_provoked_errors_are_added_up() -> None:
-    """Of a boot that runs several programs; one that provokes none adds none, and arguments do not matter."""
+    """The errors of several programs add up; a program that provokes none adds none; arguments don't matter."""
     assert provoked_by(["snp_smp_test", "snp_ap_test"]) == WANTED
     assert provoked_by(["snp_ap_test", "snp_ap_test:-n:2"]) == {KIND: 2 * N}
 
@@ -108,7 +108,7 @@ WHOLE = [(tree, known) for tree in TREES for known in read_known(SERIES / tree /
 
 @pytest.mark.parametrize("tree", TREES)
 def test_list_of_known_failures(tree: str) -> None:
-    """Every tree has a list, and every entry says what the test prints then."""
+    """Every tree has a list, and each entry has the text that the test prints when it fails."""
     path = SERIES / tree / "expect"
     assert path.stat().st_size > 0
     known = read_known(path).entries.values()
@@ -117,13 +117,13 @@ def test_list_of_known_failures(tree: str) -> None:
 
 @pytest.mark.parametrize(("tree", "known"), WHOLE, ids=[f"{tree}-{known.program}" for tree, known in WHOLE])
 def test_evidence(tree: str, known: Known) -> None:
-    """A program that fails as a whole names a patch with which it passes."""
+    """An entry for a whole program names a patch with which the program passes."""
     assert tree and known.evidence
     assert (TOP / "host/tests/kvm/evidence" / known.evidence).stat().st_size > 0
 
 
 def test_program_without_an_entry() -> None:
-    """A program that is not in the list has no expectation."""
+    """A program without an entry in the list is expected to pass."""
     known = read_known(SERIES / "linux-6.12.y/expect")
     assert known.of("snp_smp_test", None) is None
     assert known.of("sev_dbg_test", None) is not None

@@ -46,7 +46,7 @@ def with_qemu(host: Host, **more: str) -> dict[str, str]:
 
 
 def test_built(host: Host) -> None:
-    """The binary has the sanitizers."""
+    """The binary is built with the sanitizers."""
     assert b"__asan_init" in host.binary.read_bytes()
 
 
@@ -60,7 +60,7 @@ def test_cpu(tap: Tap, host: Host) -> None:
 
 
 def test_kernel(host: Host) -> None:
-    """A kernel and its SEV tests."""
+    """A kernel boots, and its SEV tests run."""
     done = run_snplab("run", "--tree", "mainline", "--test", "sev_*", "--timeout", "400",
                       env={**SANITIZERS, "SNPLAB_QEMU": str(host.binary)}, timeout=3600)
     expect(done, 0, "^PASS: ")

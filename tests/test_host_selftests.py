@@ -48,7 +48,7 @@ class Both:
 
 @pytest.fixture(scope="module", name="both")
 def fixture_both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    """Both boots, at once."""
+    """Both boots, in parallel."""
     folder = tmp_path_factory.mktemp("selftests")
     set_environment()
     stock = shutil.which("qemu-system-x86_64")
@@ -71,24 +71,24 @@ def fixture_both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_end(side: str, both: Both) -> None:
-    """L1 ran to its end, through all tests."""
+    """L1 ran all tests and came to its end."""
     assert why_no_end(both.logs[side]) == ""
     assert [test.name for test in both.logs[side].ktap.tests] == both.names
     assert len(both.names) > MANY
 
 
 def test_no_report(both: Both) -> None:
-    """In the kernel's log on the emulated host."""
+    """The kernel's log on the emulated host has no report."""
     assert (both.logs[EMULATED].kernel.matches, both.logs[EMULATED].kernel.panic) == ([], None)
 
 
 def word(result: Result | None) -> str:
-    """For the user."""
+    """A result in one word, for the user."""
     return "none" if result is None else result.value
 
 
 def test_none_is_worse(both: Both, tap: Tap) -> None:
-    """Each selftest is a result."""
+    """Records a result for each selftest."""
     for name in both.names:
         stock, emulated = (both.logs[side].result(name) for side in SIDES)
         text = f"{name}: stock {word(stock)}, emulated {word(emulated)}"

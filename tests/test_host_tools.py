@@ -28,7 +28,7 @@ TAKES = 4
 
 
 def program(name: str) -> ModuleType:
-    """A program of host/tests as a module."""
+    """Loads a program of host/tests as a module."""
     loader = importlib.machinery.SourceFileLoader(name.replace("/", "_"), str(TOP / "host/tests" / name))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
@@ -129,7 +129,7 @@ NO_ERROR = {"guest-errors": 0, "errors": {"rmp": 0, "firmware": 0}}
 
 def logs_of(folder: Path, ktap: tuple[str, ...] = PASSED, kernel: str = "Linux version 6", host: object = NO_ERROR,
             timed_out: str = "") -> BootLogs:
-    """A boot's folder, read."""
+    """Writes a boot's folder and reads it."""
     (folder / "ktap.log").write_text("".join(f"{line}\n" for line in ktap), encoding="utf-8")
     (folder / "kernel.log").write_text(kernel + "\n", encoding="utf-8")
     (folder / "host.json").write_text(json.dumps(host), encoding="utf-8")
@@ -180,7 +180,7 @@ def test_soak_error_on_the_host(tmp_path: Path) -> None:
 
 
 def test_soak_no_count(tmp_path: Path) -> None:
-    """Errors that nobody counted are not known to be none."""
+    """Missing error counts are not zero errors."""
     problem, = SOAK.problems(logs_of(tmp_path, host={}))
     assert "unknown" in problem
 
@@ -200,7 +200,7 @@ def test_tap_cases() -> None:
     ("1..1\nok 1 a\n", 1)], ids=["fewer than planned", "no plan", "none planned", "nothing", "more than planned",
                                  "it fails"])
 def test_tap_whole(output: str, status: int) -> None:
-    """All cases pass, and the run does not."""
+    """All cases pass, but the run as a whole fails."""
     run = TapRun.parse(output, status)
     assert run.failed == [] and run.problem is not None
 
@@ -209,7 +209,7 @@ PRELUDE = "import os, signal, subprocess, sys\nprint('1..1', flush=True)\n"
 
 
 def one_case(code: str, timeout: float = 20) -> TapRun:
-    """A program in Python that plans one case."""
+    """The command line of a Python program that plans one case."""
     return run_tap([sys.executable, "-c", PRELUDE + code], timeout=timeout)
 
 
@@ -218,7 +218,7 @@ def test_tap_killed() -> None:
 
 
 def alive(pid: str) -> bool:
-    """A zombie is not."""
+    """Does a process run? (A zombie does not.)"""
     try:
         return "\nState:\tZ" not in Path("/proc", pid, "status").read_text(encoding="utf-8")
     except OSError:
@@ -226,7 +226,7 @@ def alive(pid: str) -> bool:
 
 
 def test_tap_time_out(tmp_path: Path) -> None:
-    """It ends, with everything that it has started."""
+    """The program ends, and each process that it started."""
     pid = tmp_path / "pid"
     begin = time.monotonic()
     code = f"child = subprocess.Popen(['sleep', '600']); print(child.pid, file=open({str(pid)!r}, 'w'), flush=True)\n"

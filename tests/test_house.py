@@ -49,7 +49,7 @@ SHELLS = {"sh", "bash", "dash", "/bin/sh", "/bin/bash"}
 
 @cache
 def files() -> list[str]:
-    """What is in the repository, or would be with the next `git add`."""
+    """The repository's files: those that git tracks or would add."""
     words = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(words, cwd=TOP, check=True, capture_output=True, text=True).stdout.splitlines()
     return [name for name in listed if (TOP / name).is_file()]
@@ -57,19 +57,19 @@ def files() -> list[str]:
 
 @cache
 def text_of(name: str) -> str:
-    """A file's text; none if it is binary."""
+    """A file's text; "" if it is binary."""
     data = (TOP / name).read_bytes()
     return "" if b"\0" in data else data.decode("utf-8", "replace")
 
 
 def python_files(*folders: str) -> list[str]:
-    """Python in these folders, whatever its name."""
+    """All Python files in these folders, whatever their names."""
     return [name for name in files() if name.startswith(tuple(f"{folder}/" for folder in folders))
             and (name.endswith(".py") or re.match(r"#!.*python3", text_of(name)))]
 
 
 def is_shell(name: str) -> bool:
-    """Is it a shell's?"""
+    """Is it a shell script?"""
     return bool(re.match(r"#!.*\b(ba|da)?sh\b", text_of(name))) or name.endswith(".sh")
 
 
@@ -86,7 +86,7 @@ def test_no_file_has(rule: str) -> None:
 
 
 def test_every_file_has_its_licence() -> None:
-    """Data has none: patches, lists, and what a test reads."""
+    """Data needs none: patches, lists, and files that tests read."""
     wanted = [name for name in files() if name.endswith((".py", ".sh", ".c", ".h")) and "/data/" not in name]
     assert not [name for name in wanted if "SPDX-License-Identifier:" not in text_of(name)[:3000]]
 
@@ -145,7 +145,7 @@ EXAMPLE = re.compile(r"(^|[/_])[A-Z]{4,}(/|\.|$)|linux-6\.18\.y")
 
 
 def headings(text: str) -> set[str]:
-    """The anchors that a page's headings make."""
+    """The anchors of a page's headings."""
     titles = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -174,7 +174,7 @@ def test_the_test_command_is_named() -> None:
 
 
 def functions(name: str) -> Iterator[tuple[str, int]]:
-    """(name, lines) of a file's functions."""
+    """The name and length of each function in a file."""
     for node in ast.walk(ast.parse(text_of(name))):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert node.end_lineno is not None
@@ -195,14 +195,14 @@ def test_shell_is_what_must_be_shell() -> None:
 
 
 def strings(node: ast.AST) -> Iterator[ast.Constant]:
-    """The string constants below a node, parts of f-strings included."""
+    """The string constants below a node, including those in f-strings."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
             yield inner
 
 
 def hidden_shell(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, what) of shell code in a Python file."""
+    """The line and text of shell code in a Python file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SCRIPT.match(node.value):
             yield node.lineno, "a script in a string"
@@ -219,7 +219,7 @@ def hidden_shell(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def shell_in_call(node: ast.Call) -> Iterator[tuple[int, str]]:
-    """The same of a call."""
+    """The line and text of shell code in a call."""
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if called in ("system", "popen", "getoutput", "getstatusoutput"):
         yield node.lineno, called
@@ -248,7 +248,7 @@ def test_hidden_shell_would_be_seen(source: str) -> None:
 
 
 def test_no_module_shadows_the_standard_librarys() -> None:
-    """./snplab starts the folder lab: its modules could be taken for Python's own."""
+    """./snplab runs the folder lab, so a module there could hide one of Python's."""
     names = {part.removesuffix(".py") for name in files() if name.startswith(("lab/", "tests/support/")) and
              name.endswith(".py") for part in Path(name).parts[1:]} - {"__init__", "__main__"}
     assert len(names) > 50 and not names & sys.stdlib_module_names

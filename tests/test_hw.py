@@ -108,7 +108,7 @@ class Machine:
         path.write_text(text, encoding="utf-8")
 
     def register(self, name: str, offset: int, digits: str) -> None:
-        """Bytes at an offset of a sparse file."""
+        """Writes bytes at an offset of a sparse file."""
         with open(self.root / name, "r+b" if (self.root / name).exists() else "wb") as f:
             f.seek(offset)
             f.write(bytes.fromhex(digits))
@@ -123,7 +123,7 @@ class Machine:
         self.replace(name, rf"(?m)^.*{re.escape(part)}.*\n")
 
     def log(self, line: str, instead_of: str | None = None) -> None:
-        """The kernel says this, last; not what it said with the other words."""
+        """Appends a message to the kernel's log, after removing the messages that contain the other words."""
         if instead_of is not None:
             self.without_line("kernel.log", instead_of)
         with open(self.root / "kernel.log", "a", encoding="utf-8") as f:
@@ -147,7 +147,7 @@ def shows(*lines: str) -> str:
 
 
 def adds(log: Path, line: str) -> str:
-    """Python code that adds a line to a file."""
+    """Python code that appends a line to a file."""
     return f"\nprint({line!r}, file=open({str(log)!r}, 'a'), flush=True)"
 
 
@@ -173,16 +173,16 @@ class Hw:
         return run_command(*self.command(*words), env=self.env(**env))
 
     def script(self, text: str) -> None:
-        """The program is this Python code."""
+        """Makes the test program this Python code."""
         self.program.write_text(f"#!/usr/bin/python3\nimport os, signal, subprocess, sys\n{text}\n", encoding="utf-8")
         self.program.chmod(0o755)
 
     def prints(self, *lines: str, status: int = 0) -> None:
-        """The program prints these lines, and ends with that status."""
+        """Makes the test program print these lines and end with that status."""
         self.script(f"{shows(*lines)}\nsys.exit({status})")
 
     def run(self, *words: str | Path, **env: str) -> Done:
-        """hw.sh runs the program."""
+        """Runs hw.sh with the test program."""
         return self("--brief", "--binary", self.program, *words, **env)
 
     @property
@@ -216,7 +216,7 @@ def test_json_of_a_pass(hw: Hw) -> None:
 
 
 def block_of(done: Done) -> str:
-    """What is to be pasted into a mail."""
+    """The part of the output that is to be pasted into a mail."""
     found = re.search(r"^--- to be pasted.*^--- end ---$", done.output, re.M | re.S)
     assert found, done.output
     return found[0]
@@ -231,7 +231,7 @@ def test_block(hw: Hw, line: str) -> None:
 
 
 def test_block_tells_nothing_private(hw: Hw) -> None:
-    """No name and no number that only this machine has."""
+    """The block has no name and no number that identifies the machine."""
     block = block_of(hw("--binary", hw.program))
     for word in ("somewhere", "SERIAL", os.uname().nodename):
         assert word not in block
@@ -248,13 +248,13 @@ def test_check_runs_nothing(hw: Hw) -> None:
 
 
 def test_brief(hw: Hw) -> None:
-    """A prerequisite that is there is not named."""
+    """--brief names only prerequisites that are missing."""
     done = hw("--check", "--brief")
     assert (done.status, done.output) == (0, "the prerequisites: 0 missing, 0 unknown\n")
 
 
 def snp_off(machine: Machine, line: str) -> None:
-    """kvm_amd has no SNP, and the kernel says why."""
+    """kvm_amd without SNP, with the kernel's message on why."""
     machine.write(SNP, "N\n")
     machine.log(line)
 
@@ -377,7 +377,7 @@ LACKS = [
 
 @pytest.mark.parametrize("lack", LACKS, ids=[lack.text for lack in LACKS])
 def test_missing(hw: Hw, lack: Lack) -> None:
-    """The script ends with 4, names what is missing, has a hint for it, and runs nothing."""
+    """The script ends with status 4, names the missing prerequisite with a hint, and runs no test."""
     lack.edit(hw.machine)
     hw.script('open(sys.argv[0] + ".was-run", "w").close()')
     done = hw("--binary", hw.program)
@@ -393,7 +393,7 @@ def test_missing(hw: Hw, lack: Lack) -> None:
 
 @pytest.fixture
 def blind(hw: Hw) -> Hw:
-    """A machine of which little can be seen."""
+    """A machine on which the script can read little."""
     for name in ("dev/cpu", "boot/config-6.17.3"):
         hw.machine.remove(name)
     hw.machine.write("kernel.log", "")
@@ -401,7 +401,7 @@ def blind(hw: Hw) -> Hw:
 
 
 def test_unknown_stops_nothing(blind: Hw) -> None:
-    """A prerequisite that cannot be looked at is not missing."""
+    """A prerequisite that cannot be checked is unknown, not missing: the test runs."""
     expect(blind("--binary", blind.program), 0, "^PASS: ")
     assert blind.json["unknown"] >= 7 and blind.json["missing"] == 0
 
@@ -417,7 +417,7 @@ def test_other_guests(hw: Hw) -> None:
 
 
 def test_harmless_passthrough(hw: Hw) -> None:
-    """iommu=pt is not mentioned where the IOMMU has SNP all the same."""
+    """iommu=pt is not mentioned if the IOMMU supports SNP all the same."""
     hw.machine.write("proc/cmdline", "ro iommu=pt\n")
     expect(hw("--check"), 0, "^ok       cmdline: nothing that does$")
     assert "iommu=pt" not in hw("--check").output
@@ -431,7 +431,7 @@ def test_passthrough(hw: Hw) -> None:
 
 @pytest.fixture
 def old(hw: Hw) -> Hw:
-    """A machine that lacks one thing, a newer kernel."""
+    """A machine that lacks only one prerequisite, a newer kernel."""
     hw.machine.write("proc/sys/kernel/osrelease", "6.10.0\n")
     return hw
 
@@ -444,7 +444,7 @@ def test_forced_pass_is_none(old: Hw) -> None:
 
 
 def test_forced_block(old: Hw) -> None:
-    """It says what is missing, and why there is no Tested-by."""
+    """The block names the missing prerequisite, and why it has no Tested-by."""
     block = block_of(old("--force", "--binary", old.program))
     assert "\nmissing    1 prerequisite(s), the first: kernel; run with --force\n" in block
     assert "\nno Tested-by: with a prerequisite missing" in block and "\nTested-by" not in block
@@ -500,7 +500,7 @@ def test_arguments(hw: Hw) -> None:
 
 
 def test_no_end(hw: Hw) -> None:
-    """The time-out is said, and where each thread waits."""
+    """The script reports the time-out, and where each thread waits."""
     hw.script('subprocess.Popen(["sleep", "600"]).wait()')
     done = hw.run("--timeout", "2")
     expect(done, 124, "^TIMEOUT: .*no end within 2 s$")
@@ -515,7 +515,7 @@ def test_left_behind_is_not_waited_for(hw: Hw) -> None:
 
 
 def test_signal(hw: Hw) -> None:
-    """A signal ends the script and what it runs, and no folder is left."""
+    """A signal ends the script and its test, and the script leaves no folder."""
     hw.script('child = subprocess.Popen(["sleep", "600"])\n'
               'print(child.pid, file=open(sys.argv[0] + ".tmp", "w"), flush=True)\n'
               'os.rename(sys.argv[0] + ".tmp", sys.argv[0] + ".child")\nchild.wait()')
@@ -547,7 +547,7 @@ def test_report(hw: Hw) -> None:
 
 
 def test_report_in_a_log_without_its_beginning(hw: Hw) -> None:
-    """A ring buffer drops its oldest lines."""
+    """The kernel's ring buffer has dropped its oldest lines."""
     log = hw.machine.root / "kernel.log"
     drops = f"\nlines = open({str(log)!r}).readlines()[6:]\nopen({str(log)!r}, 'w').writelines(lines)"
     hw.script(shows("1..1", "ok 1 a") + drops + adds(log, "[   99.0] BUG: a new one"))
@@ -584,12 +584,12 @@ def ends(name: str) -> tuple[str, ...]:
 
 
 def failing(name: str, *said: str) -> tuple[str, ...]:
-    """A case passes, and this one says so much and fails."""
+    """One case passes; the other prints this and fails."""
     return (*A_PASSES, begins(name), *said, *ends(name))
 
 
 def known_by_the_lab(lines: Sequence[str], path: Path) -> int:
-    """How many of the failures the judge of L1's boots calls known, from the same output and the same list."""
+    """The number of failures that the judge of L1's boots takes for known, from the same output and list."""
     ktap = parse_ktap(["1..1", "# Subtest: program", *(f"# {line}" for line in lines), "not ok 1 program"])
     known = read_known(path)
     entries = [(known.of("program", case.name), case) for case in ktap.tests[0].cases if case.result is Result.FAIL]
@@ -604,7 +604,7 @@ class Listed:
     path: Path
 
     def __call__(self, lines: Sequence[str], status: int, pattern: str) -> Done:
-        """hw.sh judges a program that prints this, and is of one opinion with the lab's own judge."""
+        """Runs hw.sh on a program with this output; fails unless it agrees with the lab's own judge."""
         self.hw.prints(*lines, status=1)
         done = self.hw.run("--expect", self.path)
         expect(done, status, pattern)
@@ -645,14 +645,14 @@ STUCK = "KVM_RUN did not return within 10 s: stuck on vcpu->mutex"
                  id="the words, and it hangs"),
     pytest.param(failing("silent", FOUND), 'but not in this way: the list has no "says:"', id="a list without says:")])
 def test_not_known(listed: Listed, lines: tuple[str, ...], pattern: str) -> None:
-    """The listed case has failed in another way: it counts, the block says why, and there is no Tested-by."""
+    """The listed case fails in another way: it counts, the block says why, and there is no Tested-by."""
     done = listed(lines, 1, "^FAIL: 1 passed, 1 failed, 0 skipped; ")
     assert re.search(pattern, block_of(done), re.M), done.output
     assert "\nTested-by" not in done.output
 
 
 def test_not_known_without_a_beginning(listed: Listed) -> None:
-    """The words, after another case. The lab's own judge has no such rule: it reads other harnesses, too."""
+    """The listed words appear after another case. The lab's judge has no such rule: it reads other harnesses, too."""
     listed.hw.prints(*A_PASSES, FOUND, *ends("b.c"), status=1)
     done = listed.hw.run("--expect", listed.path)
     expect(done, 1, "^FAIL: 1 passed, 1 failed, 0 skipped; ")
@@ -660,7 +660,7 @@ def test_not_known_without_a_beginning(listed: Listed) -> None:
 
 
 def test_known_by_no_regular_expression(listed: Listed) -> None:
-    """hw.sh calls nothing known by it; the lab refuses such a list."""
+    """An entry with an invalid expression excuses nothing in hw.sh; the lab refuses such a list."""
     with open(listed.path, "a", encoding="utf-8") as f:
         f.write("program bad: known failure: no regular expression\n\tsays: (\n")
     with pytest.raises(Stop, match="expected an extended regular expression"):
@@ -681,7 +681,7 @@ def test_never_known(listed: Listed, worse: str) -> None:
 
 
 def test_another_case_hangs(listed: Listed) -> None:
-    """The known failure stays known; the other one counts."""
+    """The known failure stays known; the other case counts as failed."""
     lines = ("1..2", begins("a"), "# did not return", "not ok 1 a", begins("b.c"), FOUND, *ends("b.c"))
     listed(lines, 1, "^FAIL: 0 passed, 1 failed, 0 skipped, 1 failed as known;")
 
@@ -703,7 +703,7 @@ def test_known_and_the_test_crashes(listed: Listed) -> None:
 
 @pytest.fixture(scope="module")
 def applets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with busybox's programs alone."""
+    """A folder with only busybox's programs."""
     busybox, folder = shutil.which("busybox"), tmp_path_factory.mktemp("applets")
     assert busybox is not None, "expected busybox, from the package busybox-static"
     subprocess.run([busybox, "--install", "-s", folder], check=True)
@@ -723,7 +723,7 @@ def test_busybox_alone(listed: Listed, applets: Path, said: tuple[str, ...], sta
 # --- The file itself ---------------------------------------------------------------------------
 
 def test_one_small_file() -> None:
-    """It stays something that a tester can read before running it as root."""
+    """The script must stay short enough to be read before one runs it as root."""
     assert len(HW.read_text(encoding="utf-8").splitlines()) <= 750
 
 
@@ -747,7 +747,7 @@ def test_usage(words: tuple[str, ...], pattern: str) -> None:
 @pytest.mark.parametrize("release, name", [("6.12.48+deb13-amd64", "linux-6.12.y"), ("6.12", "linux-6.12.y"),
                                            ("6.11.9", None), ("6.120.1", None), ("7.3.4", None), ("x", None)])
 def test_list_of_the_running_kernel(release: str, name: str | None) -> None:
-    """The verb hw gives the list of the series for the kernel that is running, if there is one."""
+    """The verb hw uses the known failures of the running kernel's series, if there is one."""
     assert expect_list(release) == (SERIES / name / "expect" if name else None)
 
 

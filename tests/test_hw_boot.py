@@ -90,7 +90,7 @@ SITUATIONS = {
 
 
 def prepare(session: Session, folder: Path) -> Preparation:
-    """A kernel, the launch test and busybox, hw.sh and what calls it; an emulated host."""
+    """Builds a kernel, the launch test, busybox, hw.sh with its caller, and an emulated host."""
     prepared = Preparation(session, Target(TREE), programs=[LAUNCH_TEST], purposes=("boot", "shell"), shell=True,
                            folder=folder)
     plan = Plan(session, logs=folder / "steps")
@@ -110,7 +110,7 @@ def prepare(session: Session, folder: Path) -> Preparation:
 
 
 def boot(session: Session, prepared: Preparation, name: str) -> BootLogs:
-    """Boots L1 in a situation."""
+    """Boots L1 in a situation, and waits for its end."""
     it = SITUATIONS[name]
     machine = Edited(prepared.host.binary, True, psp=it.psp, edit=it.edit)
     one = Boot(machine, prepared.kernel, prepared.initrd,
@@ -124,7 +124,7 @@ def boot(session: Session, prepared: Preparation, name: str) -> BootLogs:
 
 @pytest.fixture(scope="module")
 def boots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, BootLogs]]:
-    """The logs of each situation. The one that tries all takes as long as the others together: two at a time."""
+    """The logs of each situation, two boots at a time: the one that tries everything takes as long as all others."""
     folder = tmp_path_factory.mktemp("hw")
     with lab_session(folder) as session:
         (folder / "l1").mkdir()
@@ -143,7 +143,7 @@ def test_l1_ran_to_its_end(boots: dict[str, BootLogs], name: str) -> None:
 # --- What hw.sh says -----------------------------------------------------------------------------
 
 def said(logs: BootLogs, situation: str) -> tuple[str, int | None]:
-    """What hw.sh printed, and its exit status."""
+    """The output and exit status of hw.sh in a situation."""
     text = "\n".join(line.removeprefix("# ") for line in logs.ktap_lines)
     found = re.search(rf"^== {situation}$\n(.*?)^== {situation} ended with (\d+)$", text, re.M | re.S)
     return (found[1], int(found[2])) if found else (text[-2000:], None)
@@ -161,7 +161,7 @@ class Expected:
 
 
 def off(parameter: str) -> Expected:
-    """kvm_amd is loaded with this parameter off."""
+    """hw.sh's expected output if kvm_amd is loaded with this parameter off."""
     return Expected(f"kvm_amd {parameter}=0", "all", f"{parameter}=0", 4,
                     (f"^missing  kvm_amd {parameter}: .*found N; .*SEV-SNP disabled",
                      f"hint: .*loaded with {parameter}=0", f"^SKIP: .*the first: kvm_amd {parameter};"))
@@ -202,7 +202,7 @@ EXPECTED = [
 
 @pytest.mark.parametrize("expected", EXPECTED, ids=[expected.text for expected in EXPECTED])
 def test_says(boots: dict[str, BootLogs], expected: Expected) -> None:
-    """It ends with that status, and each of the lines is there."""
+    """The script ends with that status and prints each of the lines."""
     text, status = said(boots[expected.boot], expected.situation)
     assert status == expected.status, text
     for pattern in expected.lines:

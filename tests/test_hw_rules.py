@@ -31,14 +31,14 @@ ENTRIES = [known for tree in TREES for known in read_known(SERIES / tree / "expe
 
 
 def part(pattern: str) -> str:
-    """A part of hw.sh, as it is."""
+    """Cuts a part out of hw.sh, unchanged."""
     m = re.search(pattern, HW.read_text(encoding="utf-8"), re.M | re.S)
     assert m, f"lab/hw.sh has no {pattern}"
     return m[0]
 
 
 def shell(text: str, *words: str) -> str:
-    """The output of a POSIX shell for this part of hw.sh: a variable's value, or a function's words."""
+    """Runs a part of hw.sh in a POSIX shell; returns a variable's value or a function's output."""
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as f:
         f.write(text + "\n")
         f.flush()
@@ -47,13 +47,13 @@ def shell(text: str, *words: str) -> str:
 
 
 def test_report() -> None:
-    """A line of the kernel's is a report to both."""
+    """Both take the same kernel lines for reports."""
     assignment = part(r"^report=.*?[^\\]$")
     assert shell(assignment, "report") == report_pattern()
 
 
 def test_never_known() -> None:
-    """No known failure says these words, says each."""
+    """Both have the same words that no known failure may print."""
     assignment = part(r"^never_known=.*?$")
     assert shell(assignment, "never_known") == never_known_pattern()
 
@@ -66,7 +66,7 @@ def listed(expect: Path, program: str, case: str) -> list[str]:
 
 @pytest.mark.parametrize("tree", TREES)
 def test_lists(tree: str) -> None:
-    """Both read the same of each case in the lists, and nothing of others."""
+    """Both read the same entry for each case in the lists, and none for other cases."""
     path = SERIES / tree / "expect"
     for known in read_known(path).entries.values():
         if known.case is not None:
@@ -77,7 +77,7 @@ def test_lists(tree: str) -> None:
 @pytest.mark.parametrize("known", [known for known in ENTRIES if known.says],
                          ids=[f"{known.program} {known.case}" for known in ENTRIES if known.says])
 def test_words_are_read_alike(known: Known, tmp_path: Path) -> None:
-    """An expression of the lists means the same to grep -E and to Python."""
+    """A list's expression means the same to grep -E and to Python."""
     assert known.says
     line = f"# {sample(known.says)}"
     (tmp_path / "out").write_text(line + "\n", encoding="utf-8")
@@ -88,14 +88,14 @@ def test_words_are_read_alike(known: Known, tmp_path: Path) -> None:
 
 
 def sample(pattern: str) -> str:
-    """A text that such a simple expression matches."""
+    """A text that matches such a simple expression."""
     for expression, text in ((r"\[0-9\]\+", "7"), (r"\.\*", " and "), (r"\\(.)", r"\1")):
         pattern = re.sub(expression, text, pattern)
     return pattern
 
 
 def test_entry_without_words(tmp_path: Path) -> None:
-    """An entry that does not say what the case must say excuses nothing, to neither."""
+    """An entry without the words that the case must print excuses nothing in either."""
     path = tmp_path / "expect"
     path.write_text("program a.b: known failure: a reason\n", encoding="utf-8")
     known = read_known(path).of("program", "a.b")

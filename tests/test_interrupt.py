@@ -44,16 +44,16 @@ class Cold:
 
     @property
     def env(self) -> dict[str, str | None]:
-        """What makes a run use it."""
+        """The environment of a run that uses this cache."""
         return {"XDG_CACHE_HOME": str(self.folder)}
 
     def bases(self) -> list[str]:
-        """The kernel sources that count as whole. QEMU's, which is fetched beside the kernel's, may be whole by then."""
+        """The kernel sources that the cache holds complete. QEMU's, fetched at the same time, may be complete as well."""
         return [path.name for pattern in ("linux-source-6.12*", "6.12.y.newest")
                 for path in self.root.glob(f"base/{pattern}")]
 
     def has(self, pattern: str) -> Callable[[], bool]:
-        """Is there a file or folder like that?"""
+        """Does a file or folder match?"""
         def there() -> bool:
             try:
                 return next(self.root.glob(pattern), None) is not None
@@ -63,21 +63,21 @@ class Cold:
         return there
 
     def start(self, log: Path) -> subprocess.Popen[bytes]:
-        """A run in a session of its own, as a terminal has it."""
+        """Starts a run in its own session, as a terminal does."""
         with open(log, "wb") as out:
             return subprocess.Popen([str(TOP / "snplab"), "run", "--test", "kunit"], stdin=subprocess.DEVNULL, stdout=out,
                                     stderr=out, env=changed_environment(self.env), start_new_session=True)
 
 
 def available_memory() -> int:
-    """In bytes."""
+    """The machine's available memory, in bytes."""
     found = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.M)
     return int(found[1]) * 1024 if found else 0
 
 
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Cold]:
-    """The cache that this file's tests share."""
+    """The cache that this file's tests share, empty at first."""
     folder = tmp_path_factory.mktemp("interrupt") / "cache"
     folder.mkdir()
     mounted = os.geteuid() == 0 and available_memory() >= 12 * GIB and (
@@ -93,7 +93,7 @@ def cold(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Cold
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Waits until a run has got that far."""
+    """Waits until the run has come that far."""
     limit = time.monotonic() + PATIENCE
     while not condition():
         assert process.poll() is None and time.monotonic() < limit, (
@@ -102,13 +102,13 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], lo
 
 
 def left(*words: str) -> str:
-    """The processes that pgrep finds. A dead one that its new parent has not looked at yet goes on with nothing."""
+    """The processes that pgrep finds, without zombies that nobody has waited for yet."""
     found = run_command("pgrep", "-a", *words).stdout
     return "".join(line for line in found.splitlines(keepends=True) if not line.rstrip().endswith("<defunct>"))
 
 
 def interrupt(cold: Cold, log: Path, condition: Callable[[], bool]) -> None:
-    """Starts a run, interrupts it as a terminal does when it has got that far, and looks at what it leaves."""
+    """Starts a run, interrupts it at that point as a terminal does, and checks what it leaves."""
     process = cold.start(log)
     try:
         wait_for(condition, process, log)
@@ -148,7 +148,7 @@ def test_in_a_build(cold: Cold, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_in_a_build(cold: Cold, tmp_path: Path) -> None:
-    """It is said. With room again, the next run works."""
+    """The run reports the full disk. Once there is room, the next run works."""
     if not cold.mounted:
         pytest.skip("needs root, mount(2) and 12 GiB of memory")
     log, filler = tmp_path / "log", cold.folder / "filler"

@@ -42,7 +42,7 @@ Json = dict[str, Any]
 
 
 def schemas() -> dict[str, Schema]:
-    """The schemas in the document, by their names."""
+    """The document's schemas by name."""
     blocks = re.findall(r"^```json-schema\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
     found = [json.loads(block) for block in blocks]
     return {schema["$id"]: schema for schema in found}
@@ -53,14 +53,14 @@ OUTPUTS = [name for name in SCHEMAS if name != "shared"]
 
 
 def errors(name: str, data: Json) -> list[str]:
-    """What is wrong with an output."""
+    """An output's violations of a schema."""
     resolver = jsonschema.RefResolver(name, SCHEMAS[name], store=SCHEMAS)
     validator = jsonschema.Draft202012Validator(SCHEMAS[name], resolver=resolver)
     return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:300]}" for e in validator.iter_errors(data)]
 
 
 def hold(name: str, data: Json) -> None:
-    """An output, as it is written, has to be as documented."""
+    """Fails unless the output in a file matches its schema."""
     data = json.loads(json.dumps(data))
     assert errors(name, data) == []
     if "version" in SCHEMAS[name]["properties"]:
@@ -71,7 +71,7 @@ def hold(name: str, data: Json) -> None:
 
 
 def objects(schema: Any) -> Iterator[Schema]:
-    """Every description of an object with named fields."""
+    """The schemas of all objects with named fields."""
     if isinstance(schema, dict):
         if "properties" in schema:
             yield schema
@@ -84,7 +84,7 @@ def objects(schema: Any) -> Iterator[Schema]:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_schema(name: str) -> None:
-    """Each is a JSON Schema; its references lead somewhere."""
+    """Each is a valid JSON Schema whose references exist."""
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
     for reference in re.findall(r'"\$ref": "([^"]*)"', json.dumps(SCHEMAS[name])):
         target, _, path = reference.partition("#")
@@ -100,7 +100,7 @@ SOMETIMES = {"known", "caught", "not as named", "survived", "not judged", "ended
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_field_is_always_there(name: str) -> None:
-    """A field that is documented is required, but for few; one that is not is refused."""
+    """A schema requires all documented fields but a few, and forbids others."""
     for part in objects(SCHEMAS[name]):
         assert set(part["properties"]) - set(part.get("required", ())) <= SOMETIMES
         assert part.get("additionalProperties") is False or "guest-errors" in part["properties"]
@@ -125,7 +125,7 @@ BOOTS: dict[str, test_verdict.Ask] = {
 
 
 def run_output(ask: test_verdict.Ask, tmp_path: Path) -> Json:
-    """What `run` writes of such a boot."""
+    """The JSON that `run` writes on such a boot."""
     marks = {} if ask.timed_out is None else {"timed_out": ask.timed_out}
     logs = write_logs(tmp_path / "logs", ask.ktap, ask.kernel, host=ask.host, host_log=ask.host_log, **marks)
     (tmp_path / "expect").write_text("\n".join(ask.expect) + "\n", encoding="utf-8")
@@ -135,7 +135,7 @@ def run_output(ask: test_verdict.Ask, tmp_path: Path) -> Json:
 
 @pytest.mark.parametrize("name", BOOTS)
 def test_run(name: str, tmp_path: Path) -> None:
-    """`run`, for every end of a boot."""
+    """`run`: each way that a boot can end."""
     hold("run", run_output(BOOTS[name], tmp_path))
 
 
@@ -147,7 +147,7 @@ GUESTS: dict[str, tuple[bool | None, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_guest(name: str, tmp_path: Path) -> None:
-    """`guest`, with a report, without one, with one that is wrong, and without a guest."""
+    """`guest`: with a report, without one, with a wrong one, and without a guest."""
     booted, launch, logs = GUESTS[name]
     files = Files.make(tmp_path)
     lines = hanging_ktap() if booted is False else ktap(files.report() if booted else b"")
@@ -160,7 +160,7 @@ def test_guest(name: str, tmp_path: Path) -> None:
 
 
 def test_mutants(tmp_path: Path) -> None:
-    """`mutants`, with every result that there is, and each mutant's own file."""
+    """`mutants`: each kind of result, and each mutant's own file."""
     made = test_mutants_judge
     tree = made.Tree(tmp_path)
     tree.mutant("caught", made.BY_KUNIT, made.KUNIT)
@@ -178,7 +178,7 @@ def test_mutants(tmp_path: Path) -> None:
 
 
 def test_mutants_without_a_control(tmp_path: Path) -> None:
-    """`mutants`, where the series itself left nothing."""
+    """`mutants`: the boot of the series itself left no logs."""
     tree = test_mutants_judge.Tree(tmp_path)
     (tree.folder / "control/verdict.json").unlink()
     hold("mutants", tree.judged().to_json())
@@ -186,7 +186,7 @@ def test_mutants_without_a_control(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [None, 10])
 def test_bench(limit: int | None, tmp_path: Path) -> None:
-    """`bench`, good and bad."""
+    """`bench`: good counts and bad ones."""
     paths = []
     for i, each in enumerate((1000, 1001, 900, 900)):
         paths.append(tmp_path / str(i))
@@ -200,7 +200,7 @@ PROGRAMS = {"passes": ("ok 1 a", 0), "fails": ("not ok 1 a", 1), "says odd thing
 
 @pytest.mark.parametrize("name", ["--check", *PROGRAMS])
 def test_hw(name: str, tmp_path: Path) -> None:
-    """lab/hw.sh, which writes JSON by itself, on a machine that has nothing."""
+    """lab/hw.sh, which writes JSON by itself, on a machine that lacks everything."""
     (tmp_path / "root").mkdir()
     program = tmp_path / "program"
     result, status = PROGRAMS.get(name, ("", 0))
@@ -216,12 +216,12 @@ def test_hw(name: str, tmp_path: Path) -> None:
 
 
 def test_status() -> None:
-    """`status`, of a tree that it has not looked at: the other verdicts' outputs come from the same function."""
+    """`status`: a tree that it could not examine; the same function writes the other verdicts."""
     hold("status", json.loads(Report("somewhere").json()))
 
 
 def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cache`, of one with a folder in it that nothing uses."""
+    """`cache`: a cache with an unused folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     root = Session("cache").cache.folder("work")
     (root / "old").mkdir()
@@ -232,7 +232,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_attestation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The checker of reports, as a program."""
+    """The checker of reports, run as a program."""
     files = Files.make(tmp_path)
     for key in ("vcek", "stranger"):
         (tmp_path / "report").write_bytes(files.report(key))
@@ -245,7 +245,7 @@ def test_attestation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize(("status", "word"), [(2, "usage"), (3, "setup-failed"), (4, "skip"), (130, "interrupted")])
 def test_failure(status: int, word: str, tmp_path: Path) -> None:
-    """A verb that does not get to a verdict."""
+    """A verb that ends without a verdict."""
     session = Session("run")
     session.json = tmp_path / "json"
     session.json_of_failure(status)
@@ -271,7 +271,7 @@ WRONG: dict[str, Callable[[Json], object]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_change_is_found(name: str, tmp_path: Path) -> None:
-    """An output that is wrong in one thing is refused."""
+    """An output with one wrong field fails its schema."""
     data = run_output(test_verdict.Ask(), tmp_path)
     changed = copy.deepcopy(data)
     WRONG[name](changed)

@@ -28,7 +28,7 @@ SHARED = ("apt", "base", "ccache")
 
 @pytest.fixture
 def own_cache() -> Iterator[Path]:
-    """A cache beside the user's, on the same disk: sources are hard links."""
+    """A cache beside the user's, on the same disk, with hard links to its sources."""
     with tempfile.TemporaryDirectory(prefix="test-killed.", dir=cache_root().parent) as folder:
         root = Path(folder) / "snplab" / LAYOUT
         root.mkdir(parents=True)
@@ -39,7 +39,7 @@ def own_cache() -> Iterator[Path]:
 
 
 def start(root: Path, log: Path) -> subprocess.Popen[bytes]:
-    """A run on that cache."""
+    """Starts a run on that cache."""
     with open(log, "wb") as out:
         return subprocess.Popen([str(TOP / "snplab"), "run", "--test", "kunit"], stdout=out, stderr=out,
                                 stdin=subprocess.DEVNULL, env={**os.environ, "XDG_CACHE_HOME": str(root.parent.parent)})

@@ -34,7 +34,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patched]:
 
 
 def kunit(tree: Patched, verb: str, first_on_path: Path, *words: str | Path) -> Done:
-    """kunit.py VERB."""
+    """Runs kunit.py VERB in the patched tree."""
     environment: dict[str, str | None] = {**ccache_env(tree.session.cache), "PATH": f"{first_on_path}:{os.environ['PATH']}"}
     return run_command("/usr/bin/python3", "-B", tree.src / KUNIT, verb, "--arch", "x86_64", "--build_dir", tree.src / "obj",
                        *words, env=environment, cwd=tree.src, timeout=1200)
@@ -42,7 +42,7 @@ def kunit(tree: Patched, verb: str, first_on_path: Path, *words: str | Path) -> 
 
 @pytest.fixture(scope="module")
 def first(tree: Patched) -> Done:
-    """Built, and run on kunit.py's own QEMU."""
+    """The suite, built and run on kunit.py's own QEMU."""
     return kunit(tree, "run", FAKES, "--kunitconfig", "arch/x86/kvm/svm/tests", "--make_options", "CC=ccache gcc",
                  "--jobs", str(jobs()), "--kernel_args", "no_timer_check")
 

@@ -25,31 +25,31 @@ def listed(*patterns: str) -> list[str]:
 
 
 def first_line(name: str) -> str:
-    """A script's says what runs it."""
+    """A file's first line: in a script it names the interpreter."""
     with open(TOP / name, "rb") as f:
         return f.readline().decode("utf-8", "replace")
 
 
 def shell_files() -> list[str]:
-    """All that a shell runs, whatever its name."""
+    """All shell scripts, whatever their names."""
     return [name for name in listed() if name.endswith(".sh") or re.match(r"#!.*\b(ba|da)?sh\b", first_line(name))]
 
 
 def python_files() -> list[str]:
-    """All that Python runs, whatever its name."""
+    """All Python files, whatever their names."""
     return [name for name in listed("lab", "tests", "host/tests")
             if name.endswith(".py") or re.match(r"#!.*python3", first_line(name))]
 
 
 def clean(*words: str | Path) -> None:
-    """Fails with what the program says."""
+    """Fails, with the program's output, unless its status is 0."""
     done = run_command(*words, cwd=TOP)
     assert done.status == 0, done.output
 
 
 @pytest.mark.parametrize("name", shell_files())
 def test_shellcheck(name: str) -> None:
-    """busybox's shell knows `local` as well, as dash does."""
+    """busybox's shell has `local`, as dash has."""
     in_busybox = name.startswith(("lab/l1/", "lab/l2/"))
     clean("shellcheck", *(["-s", "dash"] if in_busybox else []), "-x", name)
 
@@ -59,7 +59,7 @@ def test_there_is_shell_to_look_at() -> None:
 
 
 def test_mypy(tmp_path: Path) -> None:
-    """Strict, of all packages and of each script that stands alone."""
+    """--strict, on all packages and on each script of its own."""
     scripts = [name for name in python_files() if name.startswith("host/") and name.endswith(".py")]
     clean("mypy", "--strict", "--cache-dir", tmp_path, "--config-file", TOP / "setup.cfg", "lab", "tests", *scripts)
 
@@ -70,5 +70,5 @@ def test_flake8() -> None:
 
 @pytest.mark.parametrize("name", ["lab/l1/init.c", "lab/l1/locktrace.c"])
 def test_programs_of_l1_have_no_warning(name: str) -> None:
-    """finish.c needs the headers of the kernel under test, which bench compiles it with."""
+    """Not finish.c: it needs the headers of the kernel under test, with which bench compiles it."""
     clean("gcc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-O2", name)

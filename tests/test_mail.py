@@ -40,7 +40,7 @@ SENDMAIL = "git send-email is not installed, or lacks Mail::Address"
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Made once; no test changes it."""
+    """Made once; each test gets a copy."""
     lab = make_sources(tmp_path_factory.mktemp("pristine"))
     for name in ("get_maintainer.pl", "checkpatch.pl"):
         shutil.copy(TOP / "tests" / "patches" / name, lab.kernel / "scripts" / name)
@@ -54,23 +54,23 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture
 def lab(pristine: Lab, tmp_path: Path) -> Lab:
-    """A copy for this test."""
+    """A copy of the pristine one, for one test."""
     return pristine.copy(tmp_path)
 
 
 def mail(lab: Lab, *words: str | Path) -> Done:
-    """./snplab mail, into the folder "out"."""
+    """Runs ./snplab mail into the folder "out"."""
     return lab.snplab("mail", TREE, "--output", lab.folder / "out", "--linux", lab.kernel, *words)
 
 
 def mails_of(lab: Lab) -> Mails:
-    """What that has written."""
+    """The mails in the folder "out"."""
     return Mails(lab.folder / "out", lab.series, TREE, lab.kernel, lab.env)
 
 
 @pytest.fixture(scope="module")
 def sent(pristine: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, Done]:
-    """Mails that no test changes."""
+    """Mails for tests that do not change them."""
     lab = pristine.copy(tmp_path_factory.mktemp("sent"))
     done = mail(lab)
     assert done.status == 0, done.output
@@ -103,7 +103,7 @@ def test_what_is_said(sent: tuple[Lab, Done]) -> None:
 
 
 def test_recipients_in_their_order(sent: tuple[Lab, Done]) -> None:
-    """People before lists, those of the patch before those of the cover letter; nobody twice, and not the sender."""
+    """People before lists, the patch's before the cover letter's, nobody twice, and not the sender."""
     first, second = (path for _, path, _ in list(mails_of(sent[0]).each())[:2])
     assert header(first, "To") == "stable@vger.kernel.org"
     assert recipients(first) == ["stable@vger.kernel.org", "first@example.org", "re@example.org", "else@example.org",
@@ -121,7 +121,7 @@ def test_written_again_replaced_other_ids(lab: Lab) -> None:
 
 
 def test_checkpatch_is_heard(lab: Lab) -> None:
-    """But not where it complains of the line that the stable rules ask for."""
+    """mail shows checkpatch's findings, except on the line that the stable rules require."""
     sha = "0123456789abcdef0123456789abcdef01234567"
     replace(lab.series / "count.patch", "So that it is more.", f"[ Upstream commit {sha} ]\n\nAs commit {sha} says.")
     done = mail(lab)
@@ -231,7 +231,7 @@ def nobody(lab: Lab) -> None:
 
 
 def cut_on_the_way(lab: Lab) -> None:
-    """A changelog that git am would end early: the code after it is another one's."""
+    """A changelog that ends early for git am: the mail's code would differ."""
     replace(lab.series / "count.patch", "So that it is more.", "So that:\n\nFrom: Somebody <else@example.org>\n\nmore")
     replace(lab.series / "count.patch", "So that:\n\n", "")
 

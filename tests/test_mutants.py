@@ -26,27 +26,27 @@ SOME = ("leak-on-success", "leak-on-kill", "reclaim-forgotten", "trylock", "fpu-
 
 @pytest.fixture(scope="module", name="run")
 def fixture_run(tmp_path_factory: pytest.TempPathFactory) -> MutantsRun:
-    """Builds and boots them."""
+    """Builds and boots the mutants chosen here."""
     return run_mutants(tmp_path_factory.mktemp("mutants"), TREE, SOME)
 
 
 @pytest.mark.parametrize("name", (CONTROL, *SOME))
 def test_caught(name: str, run: MutantsRun) -> None:
-    """By every layer that its header names; the series itself passes."""
+    """Every layer that the mutant's header names catches it; the series itself passes."""
     run.check(name)
 
 
 def test_verdict(run: MutantsRun) -> None:
-    """The verb says so itself."""
+    """The verb's verdict is pass."""
     expect(run.done, 0, f"^PASS: {len(SOME)} mutants: {len(SOME)} caught, 0 survived; ")
 
 
 def layers(names: tuple[str, ...]) -> set[str]:
-    """The layers that catch some of these."""
+    """The layers that catch at least one of these mutants."""
     headers = [Header.read(TOP / "tests/mutants" / series_name(TREE) / f"{name}.patch") for name in names]
     return {catcher.layer for header in headers for catcher in header.named}
 
 
 def test_each_layer_is_among_them() -> None:
-    """Every layer that catches a wrong version of this tree has one here."""
+    """Each layer that catches any mutant of this tree catches one here."""
     assert layers(SOME) == layers(tuple(names_of(TREE)))

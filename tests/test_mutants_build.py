@@ -56,13 +56,13 @@ class Made:
         self.job = Job(session, root / "log")
 
     def kernel_build(self, tree: object = None) -> Any:
-        """Counts the builds that put the tree back."""
+        """Counts the builds that restore the tree."""
         def build(job: Job) -> None:
             self.kernel_builds += 1
         return SimpleNamespace(build=build)
 
     def run(self) -> TreeRun:
-        """With everything that judge_all() looks at."""
+        """A run with all fields that judge_all() reads."""
         run = TreeRun.__new__(TreeRun)
         run.__dict__.update(
             session=self.session, tree="t", patches=self.patches, headers=[], folder=self.root / "run", store=self.store,
@@ -75,7 +75,7 @@ class Made:
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
-    """Two mutants, an empty store."""
+    """A tree's run with two mutants and an empty store."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     session = Session("test")
     session.terminal = Terminal(io.StringIO())
@@ -86,7 +86,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
 
 
 def builder(monkeypatch: pytest.MonkeyPatch, build: Callable[[Path, Path], None]) -> None:
-    """Replaces the build of one mutant."""
+    """Replaces the build of a mutant."""
     monkeypatch.setattr(Store, "build", lambda self, job, patch, out: build(patch, out))
 
 
@@ -133,7 +133,7 @@ def test_one_that_does_not_build_says_so_and_the_next_is_built(made: Made, monke
 
 
 def boots(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
-    """Replaces boots and their judgement: notes which mutants had modules."""
+    """Replaces the boots and their verdicts; records which mutants had modules."""
     def boot(self: TreeRun, logs: Path, initrd: Path, tests: list[str]) -> None:
         found.append(logs.name)
 
@@ -145,7 +145,7 @@ def boots(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
 
 
 def judge_all(made: Made) -> None:
-    """The step, with an initrd to append to."""
+    """Runs the step, with an initrd to append to."""
     run = made.run()
     initrd = made.root / "initrd"
     initrd.write_bytes(b"")

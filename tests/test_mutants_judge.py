@@ -64,26 +64,26 @@ class Tree:
         (self.folder / "mutants").write_text("", encoding="utf-8")
 
     def patch(self, name: str, header: Sequence[str]) -> Path:
-        """A mutant's patch."""
+        """The path of a mutant's patch."""
         path = self.tmp / f"{name}.patch"
         path.write_text("\n".join(["It is wrong.", "", *header, "---", ""]), encoding="utf-8")
         return path
 
     def lists(self, patch: Path) -> None:
-        """This mutant was to be judged."""
+        """Adds a mutant to those that are to be judged."""
         with open(self.folder / "mutants", "a", encoding="utf-8") as f:
             f.write(f"{patch}\n")
 
     def mutant(self, name: str, header: Sequence[str], ktap: Sequence[str] = GOOD, kernel: Sequence[str] = (), *,
                host: str = COUNTED, tests: Sequence[str] = TESTS, **marks: str) -> MutantResult:
-        """One more mutant, judged."""
+        """Judges one more mutant."""
         patch = self.patch(name, header)
         write_logs(self.folder / name, ktap, [LINUX, *kernel], host=host, **marks)
         self.lists(patch)
         return judge_mutant("t", patch, self.folder / name, self.folder / "control", tests)
 
     def judged(self) -> Matrix:
-        """All of them."""
+        """Judges all mutants."""
         return matrix([self.folder], json=self.tmp / "json")
 
 
@@ -94,7 +94,7 @@ def fixture_tree(tmp_path: Path) -> Tree:
 
 
 def check(tree: Tree, status: int, pattern: str) -> None:
-    """The verdict on the tree, and a line."""
+    """Fails unless the verdict on the tree has that status and a line that matches."""
     found = tree.judged()
     assert_line(found.lines(), pattern)
     assert found.status == status, "\n".join(found.lines())
@@ -109,7 +109,7 @@ WAS_SKIPPED = SURVIVES + "finish_releases_vcpus, which its header names: it was 
 
 
 def left_out(*more: str) -> list[str]:
-    """As an older launch test reports a case that it left out, with more lines of the case's."""
+    """The lines with which an older launch test reports a skipped case, and more output of that case."""
     source = "# # x86/sev_snp_launch_test.c"
     said = ["# #  RUN           snp_launch.finish_releases_vcpus ...",
             f"{source}:697:finish_releases_vcpus:Expected MAX_LEFT_BEHIND (3) > READ_ONCE(shared->nr_left_behind) (3)",
@@ -181,14 +181,14 @@ BY_CASES = {
 
 @pytest.mark.parametrize("name", BY_CASES)
 def test_by_cases(name: str, tree: Tree) -> None:
-    """By the cases of KUnit and of the launch test."""
+    """Cases of KUnit and of the launch test catch a mutant."""
     header, ktap, status, pattern = BY_CASES[name]
     tree.mutant("m", header, ktap)
     check(tree, status, pattern)
 
 
 def test_json(tree: Tree) -> None:
-    """The JSON says which layer caught it, and how."""
+    """The JSON says which layer caught the mutant, and how."""
     tree.mutant("m", BY_KUNIT, KUNIT)
     tree.judged()
     data = json.loads((tree.tmp / "json").read_text(encoding="utf-8"))
@@ -200,7 +200,7 @@ def test_json(tree: Tree) -> None:
 
 
 def test_any_program_of_the_list(tmp_path: Path) -> None:
-    """A header may name a program that mutants' boots do not run otherwise: it runs with and without the mutant."""
+    """A header may name a program that a mutant's boot does not run by default: it then runs with and without the mutant."""
     named = ("Caught-by: sev_smoke_test", "Caught-by: sync_regs_test:bad", *NEITHER)
     header = Header.read(Tree(tmp_path).patch("m", named))
     assert mutants.tests_for(header, TESTS) == [*TESTS, "sev_smoke_test", "sync_regs_test"]
@@ -219,7 +219,7 @@ def test_any_program_of_the_list(tmp_path: Path) -> None:
 
 
 def test_whole_program_that_fails_without_the_mutant(tmp_path: Path) -> None:
-    """It catches nothing."""
+    """A program that also fails without the mutant catches nothing."""
     control = [*GOOD[:-1], "# Subtest: sev_smoke_test", "not ok 3 sev_smoke_test # exit status 1", GOOD[-1]]
     tree = Tree(tmp_path, control=control)
     tree.mutant("m", ("Caught-by: sev_smoke_test", *NEITHER), control)
@@ -227,14 +227,14 @@ def test_whole_program_that_fails_without_the_mutant(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_not_run(tree: Tree) -> None:
-    """The mutant's boot does not run it; the control's does."""
+    """The mutant's boot leaves out the program, the control's boot runs it."""
     header = Header.read(tree.patch("m", ("Caught-by: kunit:nothing_is_held", "Not-run: sev_snp_launch_test: why")))
     assert mutants.tests_for(header, TESTS) == ["kunit"]
     assert mutants.tests_for_control([header], TESTS) == list(TESTS)
 
 
 def test_every_header_of_the_list_is_read(tree: Tree) -> None:
-    """Every program of lab/l1/programs can be named, by all three kinds of lines."""
+    """All three kinds of header lines can name every program of lab/l1/programs."""
     for program in all_programs():
         header = Header.read(tree.patch("m", (f"Caught-by: {program.name}:case", f"Not-seen-by: {program.name}: why",
                                               f"Not-run: {program.name}: why")))
@@ -242,14 +242,14 @@ def test_every_header_of_the_list_is_read(tree: Tree) -> None:
 
 
 def test_skipped_without_the_mutant(tmp_path: Path) -> None:
-    """A case that is skipped without the mutant, and fails with it, catches nothing: it has never passed."""
+    """A case that is skipped without the mutant has never passed, so its failure catches nothing."""
     tree = Tree(tmp_path, control=edit(GOOD, "^# ok 1 .*", r"\g<0> # SKIP no"))
     tree.mutant("m", ("Caught-by: sev_snp_launch_test:finish_then_run", NOT_KUNIT), LAUNCH)
     check(tree, 1, SURVIVES + "finish_then_run")
 
 
 def test_time_out_without_the_mutant(tmp_path: Path) -> None:
-    """A program that has no end without the mutant either catches nothing by that."""
+    """A program that also times out without the mutant catches nothing by a time-out."""
     tree = Tree(tmp_path, control=LATE)
     tree.mutant("m", ("Caught-by: sev_snp_launch_test:timeout", NOT_KUNIT), LATE)
     check(tree, 1, SURVIVES + "timeout")
@@ -306,21 +306,21 @@ BY_REPORTS = {
 
 @pytest.mark.parametrize("name", BY_REPORTS)
 def test_by_reports(name: str, tree: Tree) -> None:
-    """By the kernel's reports: of which kind each is, and which lines belong to it."""
+    """The kernel's reports catch a mutant: the kind of each, and the lines that belong to it."""
     pattern, kind, words, kernel = BY_REPORTS[name]
     tree.mutant("m", (f'Caught-by: {kind} "{words}"', *NEITHER), GOOD, kernel)
     check(tree, 0 if pattern == PASS else 1, pattern)
 
 
 def test_two_places_in_a_report(tree: Tree) -> None:
-    """A report in the log, named by two of its lines."""
+    """The header names one report by two of its lines."""
     named = ('Caught-by: lockdep "Nested lock was not taken"', 'Caught-by: lockdep "(&vcpu->mutex)"', *NEITHER)
     tree.mutant("m", named, GOOD, REPORT)
     check(tree, 0, PASS)
 
 
 def test_report_of_the_control(tmp_path: Path) -> None:
-    """A report that the series without the mutant has as well catches nothing."""
+    """A report that also appears without the mutant catches nothing."""
     tree = Tree(tmp_path)
     write_logs(tree.folder / "control", GOOD, [LINUX, *REPORT], host=COUNTED)
     (tree.folder / "control/verdict.json").write_text('{"exit": 0}', encoding="utf-8")
@@ -335,62 +335,62 @@ HALF = KUNIT[:KUNIT.index("not ok 1 kunit") + 1]
 
 
 def test_panic_is_no_catch(tree: Tree) -> None:
-    """A panic has other causes, too."""
+    """A panic that the header does not name may have another cause."""
     tree.mutant("m", BY_KUNIT, HALF, PANIC)
     check(tree, 1, "m: not judged: the kernel panicked: stack is corrupt, after 1 of the tests")
 
 
 def test_panic_that_is_named(tree: Tree) -> None:
-    """But where the header names it."""
+    """A panic that the header names catches the mutant."""
     tree.mutant("m", ('Caught-by: panic "stack is corrupt"', *BY_KUNIT), HALF, PANIC)
     check(tree, 0, PASS)
 
 
 def test_early_end_is_no_catch(tree: Tree) -> None:
-    """Nor is an end before the tests'."""
+    """L1 ended before its tests did: no catch."""
     tree.mutant("m", ("Caught-by: kunit:nothing_is_held",), ["KTAP version 1"])
     check(tree, 1, "m: not judged: L1 ended before its tests did, after 0")
 
 
 def test_test_that_was_cut_short(tree: Tree) -> None:
-    """A program that began and has no result is not counted as one that ran."""
+    """A program without a result does not count as run."""
     tree.mutant("m", BY_KUNIT, GOOD[:-2])
     check(tree, 1, "m: not judged: L1 ended before its tests did, after 1 of the tests")
 
 
 def test_time_out_is_no_catch(tree: Tree) -> None:
-    """Nor is a boot without an end."""
+    """A boot without an end is no catch."""
     tree.mutant("m", BY_KUNIT, HALF, timed_out="9")
     check(tree, 1, "m: not judged: no end within 9 s, after 1")
 
 
 def test_time_out_that_is_named(tree: Tree) -> None:
-    """But where the header names it."""
+    """A time-out that the header names catches the mutant."""
     tree.mutant("m", ("Caught-by: boot timeout", *NEITHER), GOOD, timed_out="9")
     check(tree, 0, PASS)
 
 
 def test_not_built(tree: Tree) -> None:
-    """Nor is a mutant that does not build, whatever the logs are."""
+    """A mutant that does not build is not judged, whatever the logs say."""
     tree.mutant("m", BY_KUNIT, KUNIT, not_built="9")
     check(tree, 1, "m: not judged: it was not built: 9")
 
 
 def test_not_booted(tree: Tree) -> None:
-    """Nor is a QEMU that failed."""
+    """A mutant whose QEMU failed is not judged."""
     tree.mutant("m", BY_KUNIT, KUNIT, not_booted="QEMU ended with status 1")
     check(tree, 1, "m: not judged: QEMU ended with status 1, after 2 of the tests")
 
 
 def test_leaked_pages(tree: Tree) -> None:
-    """Leaked pages, named."""
+    """Leaked pages that the header names catch the mutant."""
     tree.mutant("m", ("Caught-by: host rmp-assigned", *NEITHER), GOOD,
                 host=COUNTED.replace('rmp-assigned": 0', 'rmp-assigned": 2'))
     check(tree, 0, PASS)
 
 
 def test_error_on_the_host(tree: Tree) -> None:
-    """An error on the host, named; and another kind, which is not."""
+    """An error on the host catches the mutant if the header names its kind, and not otherwise."""
     host = COUNTED.replace('vmrun": 0', 'vmrun": 3')
     tree.mutant("m", ("Caught-by: host vmrun", *NEITHER), GOOD, host=host)
     check(tree, 0, PASS)
@@ -402,28 +402,28 @@ def test_error_on_the_host(tree: Tree) -> None:
 
 
 def test_one_survivor_of_two(tree: Tree) -> None:
-    """One survivor fails all."""
+    """One surviving mutant fails the run."""
     tree.mutant("a", BY_KUNIT, KUNIT)
     tree.mutant("b", ("Caught-by: kunit:nothing_is_held",))
     check(tree, 1, "^FAIL: 2 mutants: 1 caught, 1 survived")
 
 
 def test_series_itself_fails(tmp_path: Path) -> None:
-    """Then no catch counts."""
+    """If the series itself fails, no catch counts."""
     tree = Tree(tmp_path, exit_status=1)
     tree.mutant("a", BY_KUNIT, KUNIT)
     check(tree, 1, "t: the series without a mutant does not pass")
 
 
 def test_one_without_a_result(tree: Tree) -> None:
-    """A mutant that was not judged is not one that was caught."""
+    """A mutant that was not judged does not count as caught."""
     tree.mutant("a", BY_KUNIT, KUNIT)
     tree.lists(tree.tmp / "c.patch")
     check(tree, 1, "t/c: not judged: it was not run")
 
 
 def test_result_of_another(tree: Tree) -> None:
-    """Nor is one whose result is another mutant's."""
+    """The result of another mutant does not count either."""
     tree.mutant("a", BY_KUNIT, KUNIT)
     (tree.folder / "a").rename(tree.folder / "c")
     tree.lists(tree.tmp / "c.patch")
@@ -431,7 +431,7 @@ def test_result_of_another(tree: Tree) -> None:
 
 
 def test_none_at_all(tree: Tree) -> None:
-    """No mutant, no pass."""
+    """A run without a mutant does not pass."""
     check(tree, 1, "t: expected mutants, found none")
 
 
@@ -445,7 +445,7 @@ HEADERS: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_header_without_an_end(name: str, tmp_path: Path) -> None:
-    """A header without an end is refused."""
+    """A header without an end line is refused."""
     (tmp_path / f"{name}.patch").write_text("\n".join(HEADERS[name]) + "\n", encoding="utf-8")
     message = f'^{name}.patch: expected a line "---" between its header and its diff, found none'
     with pytest.raises(Stop, match=message) as e:
@@ -454,5 +454,5 @@ def test_header_without_an_end(name: str, tmp_path: Path) -> None:
 
 
 def test_header_with_an_end(tree: Tree) -> None:
-    """One with an end is not."""
+    """A header with an end line is accepted."""
     check_header_ends(tree.patch("m", BY_KUNIT))

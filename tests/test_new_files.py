@@ -26,18 +26,18 @@ TAKES = 15
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Made once; no test changes it."""
+    """Made once; each test gets a copy."""
     return make_lab(tmp_path_factory.mktemp("pristine"), "mainline")
 
 
 @pytest.fixture
 def lab(pristine: Lab, tmp_path: Path) -> Lab:
-    """A copy for this test."""
+    """A copy of the pristine one, for one test."""
     return pristine.copy(tmp_path)
 
 
 def round_trip(lab: Lab) -> None:
-    """Back, and a second work tree from what that wrote: the same commits; and back from there, not a byte."""
+    """refresh, then a second work tree from the result: it has the same commits, and its refresh changes no byte."""
     expect(lab.refresh(), 0)
     second = lab.folder / "second"
     expect(lab.tree(second), 0)
@@ -60,7 +60,7 @@ def test_a_new_file_lies_at_its_place(lab: Lab) -> None:
 
 
 def test_an_edit_at_its_place_is_in_the_next_work_tree(lab: Lab) -> None:
-    """Nobody needs a work tree to change a file of ours."""
+    """A file of ours can be edited without a work tree."""
     (lab.series / FOLDER / "kernel/new.c").write_text("newer\nlonger\n", encoding="utf-8")
     shutil.rmtree(lab.work)
     expect(lab.tree(), 0)
@@ -69,7 +69,7 @@ def test_an_edit_at_its_place_is_in_the_next_work_tree(lab: Lab) -> None:
 
 
 def odd_files(lab: Lab) -> None:
-    """Without a newline at the end, of one line, empty, executable, with carriage returns, no UTF-8, a diff in it."""
+    """Files without a final newline, of one line, empty, executable, with carriage returns, not UTF-8, containing a diff."""
     new = lab.work / "kernel"
     for name, content in (("cut", b"one\ntwo"), ("line", b"one"), ("empty", b""), ("crlf", b"a\r\nb\r\n"),
                           ("latin", b"\xe9\n"), ("diff", b"diff --git a/x b/x\nnew file mode 100644\n"),
@@ -80,13 +80,13 @@ def odd_files(lab: Lab) -> None:
 
 
 def link(lab: Lab) -> None:
-    """A symbolic link stays in its patch."""
+    """A symbolic link stays inside its patch."""
     (lab.work / "kernel/link.c").symlink_to("a.c")
     lab.commit("kernel: Add a link")
 
 
 def changed_by_a_second(lab: Lab) -> None:
-    """The file is what the first patch brings; the second one is a patch to it."""
+    """The file in files/ is the first patch's; the second patch stays a patch to it."""
     lab.edit("kernel/new.c", "new\n", "new\nand changed\n")
     lab.commit("kernel: Change new")
 
@@ -98,19 +98,19 @@ def mode_changed(lab: Lab) -> None:
 
 
 def renamed(lab: Lab) -> None:
-    """A file of ours."""
+    """A patch renames a file of ours."""
     lab.git("mv", "kernel/new.c", "kernel/newest.c")
     lab.commit("kernel: Rename new")
 
 
 def renamed_of_the_base(lab: Lab) -> None:
-    """A file of the kernel's does not come into this repository."""
+    """A patch renames a file of the kernel, which must not come into this repository."""
     lab.git("mv", "kernel/c.c", "kernel/d.c")
     lab.commit("kernel: Rename c")
 
 
 def removed_and_brought_again(lab: Lab) -> None:
-    """Only one of them can lie at the place: the first."""
+    """Two patches bring the same file: files/ holds the first one's."""
     lab.git("rm", "-q", "kernel/new.c")
     lab.commit("kernel: Remove new")
     (lab.work / "kernel/new.c").write_text("again\n", encoding="utf-8")
@@ -150,7 +150,7 @@ def test_a_file_that_no_commit_brings_any_more_goes(lab: Lab) -> None:
 
 
 def test_two_patches_change_places(lab: Lab) -> None:
-    """What a file is called in the list does not say whose it is."""
+    """A file's owner is the patch that brings it, not a name in the list."""
     (lab.work / "kernel/other.c").write_text("other\n", encoding="utf-8")
     lab.commit("kernel: Add other")
     expect(lab.refresh(), 0)
@@ -172,7 +172,7 @@ def test_a_file_that_is_not_there_is_named(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_patch_of_the_series_is_whole_and_comes_apart(lab: Lab) -> None:
-    """The two directions are each other's opposites."""
+    """whole_text() and take_apart() are inverse to each other."""
     odd_files(lab)
     expect(lab.refresh(), 0)
     for name in lab.entries():

@@ -66,7 +66,7 @@ class Bench:
         return path
 
     def apply(self, *patches: Path, is_base: bool = False) -> Tree:
-        """Puts the tree together."""
+        """Builds the copy from source and patches."""
         tree = Tree(self.source, self.work, patches, is_base, name="linux 6.12.999")
         overlay.apply(Job(self.session, self.root / "log"), tree)
         return tree
@@ -76,13 +76,13 @@ class Bench:
         return (self.work / "src" / name).read_text()
 
     def times(self) -> dict[str, int]:
-        """When each file of the copy was written."""
+        """The time of change of each file in the copy."""
         return {p.name: p.stat().st_mtime_ns for p in (self.work / "src").iterdir()}
 
 
 @pytest.fixture(params=["tree of the user's", "base of the cache"])
 def is_base(request: pytest.FixtureRequest) -> bool:
-    """Both kinds of source."""
+    """Is the source a base of the cache, or a user's folder? Both kinds are tested."""
     return bool(request.param == "base of the cache")
 
 
@@ -190,7 +190,7 @@ def test_an_edit_of_a_new_file_is_one_newer_file(bench: Bench, is_base: bool) ->
 
 
 def test_a_change_takes_the_build_that_looked_up_to_date(bench: Bench, is_base: bool) -> None:
-    """As of a run that is killed after the overlay, before its build: the next one must build."""
+    """As after a run that is killed between overlay and build: the next run must build."""
     bench.apply(is_base=is_base)
     (bench.work / "built").write_text("yes\n")
     bench.apply(is_base=is_base)
@@ -207,7 +207,7 @@ HEADER = "arch/x86/kvm/svm/svm.h"
     ((SEV,), True), ((SEV, "virt/kvm/kvm_main.c"), True), ((HEADER,), False), ((SEV, HEADER), False),
     (("arch/x86/kvm/Kconfig",), False), (("arch/x86/kernel/kvm.c",), False), ((), False)])
 def test_kvms_code_is_built_without_the_rest(bench: Bench, names: tuple[str, ...], alone: bool) -> None:
-    """After a change of anything else, or a build that did not end, the whole kernel is built."""
+    """After any other change, or an unfinished build, the whole kernel is built."""
     for name in (SEV, HEADER, "virt/kvm/kvm_main.c", "arch/x86/kvm/Kconfig", "arch/x86/kernel/kvm.c"):
         (bench.source / name).parent.mkdir(parents=True, exist_ok=True)
         (bench.source / name).write_text("before\n")
@@ -245,7 +245,8 @@ def test_a_change_of_any_kconfig_configures_again(bench: Bench, name: str, again
 
 def test_a_configuration_that_was_refused_is_not_taken_for_the_last(
         bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """obj/.config has the refused fragment's symbols: once the fragment is mended, the kernel has to be configured again."""
+    """obj/.config still has the refused fragment's symbols: once the fragment is corrected, the kernel must be configured
+    again."""
     (bench.source / "Makefile").write_text("allnoconfig:\n\tcp $(KCONFIG_ALLCONFIG) obj/.config\n"
                                            "\tsed -i s/CONFIG_B=y// obj/.config\n")
     (bench.source / "Kconfig").write_text("config B\n")

@@ -24,30 +24,30 @@ UPSTREAM = ["sev_smoke_test", "state_test", "svm_vmcall_test", "sev_init2_tests"
 
 
 def words(picked: tuple[Picked, ...]) -> list[str]:
-    """As L1's init gets them."""
+    """The programs' words for L1's init."""
     return [one.word for one in picked]
 
 
 def test_quick_ones() -> None:
-    """`run` without --test."""
+    """A `run` without --test."""
     assert words(pick(None)) == ["kunit", "sev_snp_launch_test"]
 
 
 def test_all() -> None:
-    """`run --test '*'`: upstream's and ours, in their order, but for those that take long."""
+    """`run --test '*'`: upstream's programs and ours in order, without those that take long."""
     ours = ["snp_smp_test", "snp_ap_test", "snp_guest_bench"]
     assert words(pick("*")) == ["kunit", "sev_snp_launch_test", *UPSTREAM, *ours]
 
 
 def test_long_one_by_its_name() -> None:
-    """It is picked by its name, and by no pattern."""
+    """A long program is picked by its exact name only."""
     assert words(pick("snp_fault_walk")) == ["snp_fault_walk"]
     with pytest.raises(Stop, match=r"no test matches 'snp_fault_\*'"):
         pick("snp_fault_*")
 
 
 def test_glob() -> None:
-    """By a pattern."""
+    """A pattern picks programs."""
     assert words(pick("sev_[id]*")) == ["sev_init2_tests", "sev_dbg_test"]
 
 
@@ -70,7 +70,7 @@ PICKED = {
 
 @pytest.mark.parametrize("glob", PICKED)
 def test_case(glob: str) -> None:
-    """PROGRAM:CASE."""
+    """PROGRAM:CASE picks a case."""
     one, = pick(glob)
     assert (one.word, one.parameters) == PICKED[glob]
 
@@ -84,27 +84,27 @@ def test_case(glob: str) -> None:
     ("kunit:a,b", "expected a case after the colon"),
 ])
 def test_no_case(glob: str, message: str) -> None:
-    """A case that cannot be picked is refused."""
+    """A program whose cases cannot be picked: refused."""
     with pytest.raises(Stop, match=message) as e:
         pick(glob)
     assert e.value.status == 2
 
 
 def test_ours_are_there() -> None:
-    """Each of ours has its source, and each source that is a program is in the list."""
+    """Each of our programs has a source, and each source of a program is in the list."""
     names = {program.name for program in all_programs() if program.origin is Origin.OURS}
     folder = TOP / "host/tests/kvm"
     assert names == {path.stem for path in folder.glob("*.c") if "main(" in path.read_text(encoding="utf-8")}
 
 
 def test_launch_test_provokes() -> None:
-    """Its three bad ID blocks; with a case picked no other number can be known, so that it is the most."""
+    """Three errors, by its invalid ID blocks. With a case picked, three is the most: the number is not known."""
     assert provoked_by(["sev_snp_launch_test"]) == {"firmware": 3}
     assert provoked_by(["sev_snp_launch_test:-t:x", "kunit", "no_such_test"]) == {"firmware": 3}
 
 
 def test_program_named() -> None:
-    """By its name, whatever its arguments are."""
+    """The program's name is found whatever its arguments are."""
     program = program_named("snp_ap_test:-x")
     assert program and program.name == "snp_ap_test"
     assert program_named("snp_") is None
@@ -114,7 +114,7 @@ def test_program_named() -> None:
                                   "a ours quick errors=x", "a ours quick errors=x:many", "a ours quick more=1",
                                   "a ours quick b"])
 def test_bad_line(line: str, tmp_path: Path) -> None:
-    """A line of another form is refused, with its number."""
+    """A malformed line is refused, with its number."""
     (tmp_path / "programs").write_text(f"# a list\n{line}\n", encoding="utf-8")
     with pytest.raises(Stop, match="programs:2: expected NAME ORIGIN WHEN .*found: ") as e:
         read_programs(tmp_path / "programs")
@@ -124,12 +124,12 @@ def test_bad_line(line: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "found"),
                          [("a ours quick\na ours asked\n", "found a twice"), ("# none\n", "found none")])
 def test_bad_list(text: str, found: str, tmp_path: Path) -> None:
-    """A program that is there twice, and no program at all."""
+    """A list with a program twice, or with none, is refused."""
     (tmp_path / "programs").write_text(text, encoding="utf-8")
     with pytest.raises(Stop, match=found):
         read_programs(tmp_path / "programs")
 
 
 def test_list_of_the_lab() -> None:
-    """It is where L1's other files are."""
+    """The list lies beside L1's other files."""
     assert read_programs(LAB / "l1/programs") == all_programs()

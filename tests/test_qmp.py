@@ -27,7 +27,7 @@ FAKE = Path(__file__).resolve().parent / "qmp" / "fake"
 
 
 def is_alive(pid: int) -> bool:
-    """Is there a process of that number?"""
+    """Does a process with that number exist?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -37,7 +37,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture
 def qmp(tmp_path: Path) -> Callable[..., Ended]:
-    """qmp(how, timeout): runs the fake, and sees to it that none is left."""
+    """qmp(how, timeout): runs the fake QEMU; fails if it is still there at the end."""
     def run(how: str, timeout: float = 20, monitor: bool = False) -> Ended:
         pid = tmp_path / "pid"
         ended = Qemu(Processes(), [str(FAKE), how, str(pid), "-m", "1G"], OBJECT, monitor).run(timeout, None, None)
@@ -54,7 +54,7 @@ def test_it_powers_off(qmp: Callable[..., Ended]) -> None:
 
 
 def test_it_panics_and_reboots(qmp: Callable[..., Ended]) -> None:
-    """An end like any other; its reason is told."""
+    """A panic ends the boot as usual; the reason is recorded."""
     ended = qmp("panics")
     assert (ended.status, ended.found["reason"], ended.found["guest-errors"]) == (0, "guest-reset", 3)
 
@@ -68,7 +68,7 @@ def test_counts_that_are_missing_are_told(qmp: Callable[..., Ended], how: str, m
 
 
 def test_qemu_dies_while_it_is_asked(qmp: Callable[..., Ended]) -> None:
-    """L1 had ended: that counts. What is missing is told."""
+    """L1 had ended, so the boot counts; the missing counts are recorded as missing."""
     ended = qmp("dies")
     assert (ended.status, ended.found["ended"]) == (0, "shutdown")
     assert "missing" in ended.found
@@ -99,7 +99,7 @@ def test_no_program_of_that_name(tmp_path: Path) -> None:
 
 
 def test_l1_does_not_end(qmp: Callable[..., Ended]) -> None:
-    """What it has counted so far is told."""
+    """The counts up to the time-out are recorded."""
     begin = time.monotonic()
     ended = qmp("hangs", 1)
     assert (ended.status, ended.found["ended"], ended.found["guest-errors"]) == (124, "timeout", 3)
@@ -113,7 +113,7 @@ def test_qemu_neither_answers_nor_leaves(qmp: Callable[..., Ended]) -> None:
 
 
 def test_a_run_that_is_stopped_ends_it(tmp_path: Path) -> None:
-    """As Ctrl-C and SIGTERM do, while another thread waits for L1."""
+    """Ctrl-C and SIGTERM stop a run while another thread waits for L1."""
     pid, processes, raised = tmp_path / "pid", Processes(), list[BaseException]()
 
     def run() -> None:

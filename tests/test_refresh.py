@@ -81,13 +81,13 @@ HOSTILE = """\
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Made once; no test changes it."""
+    """Made once; each test gets a copy."""
     return make_lab(tmp_path_factory.mktemp("pristine"))
 
 
 @pytest.fixture
 def lab(pristine: Lab, tmp_path: Path) -> Lab:
-    """A copy for this test."""
+    """A copy of the pristine one, for one test."""
     return pristine.copy(tmp_path)
 
 
@@ -389,7 +389,7 @@ def other_tree(lab: Lab) -> None:
 
 
 def amend(message: str) -> Callable[[Lab], object]:
-    """Gives the last commit that message."""
+    """Changes the message of the last commit."""
     return lambda lab: lab.git("commit", "-q", "--amend", "-m", message)
 
 
@@ -434,7 +434,7 @@ def test_wrong_words(lab: Lab, words: tuple[str, ...], status: int, text: str) -
 
 
 def test_interrupted_leaves_nothing_half_made(lab: Lab) -> None:
-    """A SIGTERM at whatever time: either every file is written, or none."""
+    """After a SIGTERM at any moment, either all files are written or none."""
     lab.git("commit", "-q", "--amend", "-m", "kernel: Interrupted")
     process = subprocess.Popen([str(lab.top / "snplab"), "refresh", TREE], env=changed_environment(lab.env),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

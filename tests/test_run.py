@@ -80,19 +80,19 @@ class Run:
         return found
 
     def raw(self, name: str) -> TestResult:
-        """A program's result as it has reported it: a failure that is known is one here."""
+        """A program's result as it reported it: a known failure is a failure here."""
         found = self.logs.test(name)
         assert found is not None, f"{name} has no result: {why_no_end(self.logs)}"
         return found
 
     def said(self) -> list[str]:
-        """The kernel's lines on SEV, SNP, the RMP and the PSP, without their times."""
+        """The kernel's lines on SEV, SNP, the RMP and the PSP, without time stamps."""
         return [re.sub(r"^\[[^]]*\] *", "", line) for line in self.logs.kernel.lines if ABOUT_SNP.search(line)]
 
 
 @pytest.fixture(scope="module", name="run", params=TREES)
 def fixture_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Both trees: one boot with all programs."""
+    """The run on both trees: one boot each, with all programs."""
     tree = str(request.param)
     result = tmp_path_factory.mktemp(tree) / "json"
     done = run_snplab("run", "--tree", tree, "--test", "*", "--json", result, timeout=BUILD_LIMIT)
@@ -106,18 +106,18 @@ def fixture_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def test_exit_status(run: Run) -> None:
-    """A pass."""
+    """The exit status is that of a pass."""
     expect(run.done, 0)
 
 
 def test_last_line_is_the_verdict(run: Run) -> None:
-    """In one line, with the logs' place."""
+    """The last line has the verdict and the logs' folder."""
     last = run.done.output.splitlines()[-1]
     assert re.search(rf"^PASS: {re.escape(run.tree)} on linux [0-9.]+: .*logs: ", last), last
 
 
 def test_first_line_comes_before_any_work(run: Run) -> None:
-    """So that nobody waits without a word."""
+    """A line appears before any work, so that no user waits in silence."""
     assert run.done.output.startswith("snplab run: ")
 
 
@@ -127,12 +127,12 @@ def test_steps_have_their_times(run: Run) -> None:
 
 
 def test_ktap_is_shown(run: Run) -> None:
-    """Each result as it comes."""
+    """Each result is shown when it comes."""
     assert re.search("^ok 1 kunit", run.done.output, re.M)
 
 
 def test_json_verdict(run: Run) -> None:
-    """The same verdict, with the QEMU's version, and no report in the kernel's log."""
+    """The JSON has the same verdict, QEMU's version, and no kernel report."""
     assert (run.data["version"], run.data["verdict"], run.data["exit"]) == (1, "pass", 0)
     assert run.data["qemu"].startswith("10.0.")
     assert run.data["reports"] == []
@@ -142,7 +142,7 @@ def test_json_verdict(run: Run) -> None:
 
 
 def test_end(run: Run) -> None:
-    """L1 ran to its end, through every program that was asked for, in the list's order."""
+    """L1 ran each chosen program in the list's order, and came to its end."""
     assert why_no_end(run.logs) == ""
     assert [test.name for test in run.logs.ktap.tests] == NAMES
     assert {program.name for program in all_programs() if program.origin is Origin.UPSTREAM} < set(NAMES)
@@ -150,7 +150,7 @@ def test_end(run: Run) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_program(name: str, run: Run) -> None:
-    """It passes, or fails as known, and then says what the list has for it."""
+    """Each program passes, or fails as known with the words in the list."""
     print(*(line for line in said_by(run.logs, name) if "median ratio" in line), sep="\n")
     assert run.test(name).get("result") == "pass", shown(run.logs, name)
     if name == LAUNCH_TEST and run.known.cases_of(name):
@@ -167,14 +167,14 @@ def test_program(name: str, run: Run) -> None:
 
 
 def test_nothing_is_skipped(run: Run) -> None:
-    """Neither a program nor a case of one: the host has what each needs."""
+    """No program and no case is skipped: the host has what each needs."""
     tests = run.data["tests"]
     assert [test["name"] for test in tests if test["result"] == "skip"] == []
     assert [case["name"] for test in tests for case in test["cases"] if case["result"] == "skip"] == []
 
 
 def test_cases_of_the_launch_test(run: Run) -> None:
-    """They passed or are known to fail, and nothing else; as many are known to fail as the list says."""
+    """Each case passes or is a known failure, and the list has as many known failures."""
     cases = Counter(case["result"] for case in run.test(LAUNCH_TEST)["cases"])
     assert cases.keys() <= {"pass", "known-failure"}
     assert cases["pass"] > 0
@@ -183,13 +183,13 @@ def test_cases_of_the_launch_test(run: Run) -> None:
 
 @pytest.mark.parametrize("vcpus", VCPUS)
 def test_guest_is_launched_and_run(vcpus: int, run: Run) -> None:
-    """With so many vCPUs, in exactly one case."""
+    """Exactly one case launches a guest with that many vCPUs."""
     name = re.compile(rf"[^0-9]{vcpus}(_vcpus?)?\.finish_then_run")
     assert [case["result"] for case in run.test(LAUNCH_TEST)["cases"] if name.search(case["name"])] == ["pass"]
 
 
 def test_kunit_ran_the_suite_of_the_function(run: Run) -> None:
-    """By the suite's name."""
+    """The output names the suite."""
     assert [line for line in said_by(run.logs, KUNIT) if "kvm_sev_snp_launch_finish" in line]
 
 
@@ -198,23 +198,23 @@ def test_kunit_ran_the_suite_of_the_function(run: Run) -> None:
 
 @pytest.mark.parametrize("pattern", MUST_SAY)
 def test_kernel_says(pattern: str, run: Run) -> None:
-    """An SNP host comes up with each of these lines."""
+    """The kernel prints each of these lines as an SNP host."""
     assert [line for line in run.said() if re.fullmatch(pattern, line)], "\n".join(run.said()[:30])
 
 
 def test_kernel_says_nothing_else(run: Run) -> None:
-    """Of SEV, SNP, the RMP and the PSP."""
+    """The kernel prints no other line on SEV, SNP, the RMP or the PSP."""
     known = re.compile("|".join(f"(?:{pattern})" for pattern in (*MUST_SAY, *MAY_SAY)))
     assert Counter(line for line in run.said() if not known.fullmatch(line)) == Counter()
 
 
 def test_kernel_is_an_snp_host(run: Run) -> None:
-    """By the judge's own look at the log."""
+    """The judge recognizes the SNP host in the kernel's log."""
     assert run.data["snp"] is True
 
 
 def test_kernel_reports_nothing(run: Run) -> None:
-    """Neither a report nor a panic, by the log itself. lockdep was on."""
+    """The log has neither a report nor a panic, and lockdep was on."""
     assert (run.logs.kernel.matches, run.logs.kernel.panic) == ([], None)
     assert [line for line in run.logs.kernel.lines if "Lock dependency validator" in line]
 
@@ -223,20 +223,20 @@ def test_kernel_reports_nothing(run: Run) -> None:
 
 
 def test_host_errors(run: Run) -> None:
-    """Exactly those that programs provoke: the launch test three ID blocks that are wrong, snp_ap_test an RMPADJUST for
-    a VMPL that there is not."""
+    """Exactly the errors that programs provoke: three invalid ID blocks of the launch test, and snp_ap_test's RMPADJUST for
+    a VMPL that does not exist."""
     assert run.logs.host.differs(provoked_by(NAMES)) == "", "\n".join(run.logs.host.log[:15])
     assert {kind: n for kind, n in run.data["host"]["errors"].items() if n} == {"firmware": 3, "guest-insn": 1}
 
 
 def test_no_rmp_entry_is_left(run: Run) -> None:
-    """None is a guest's or the firmware's at the end."""
+    """At the end no RMP entry is a guest's or the firmware's."""
     statistics = run.data["host"]["statistics"]
     assert (statistics["rmp-assigned"], statistics["rmp-firmware"]) == (0, 0)
 
 
 def test_host_did_what_a_launch_takes(run: Run) -> None:
-    """It counted RMP updates, firmware commands, and entries of guests."""
+    """The host counted RMP updates, firmware commands and entries of SEV guests."""
     statistics = run.data["host"]["statistics"]
     assert min(statistics[name] for name in ("rmpupdate", "commands", "vmrun-sev")) > 0
 
@@ -245,13 +245,13 @@ def test_host_did_what_a_launch_takes(run: Run) -> None:
 
 
 def processor_time() -> float:
-    """Of all processes that this one has started and waited for, and of theirs, in seconds."""
+    """The processor time of this process's ended children and of their children, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def test_quick() -> None:
-    """Without --test: the quick ones, in seconds once everything is built. A first run may have to build."""
+    """Without --test the quick programs run, in seconds once everything is built. A first run may have to build."""
     for _ in range(2):
         begin = processor_time()
         done = run_snplab("run", timeout=BUILD_LIMIT)

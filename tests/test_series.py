@@ -35,14 +35,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def bases(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A copy of each tree's newest base, to which its patches are applied one after the other."""
+    """A copy of each tree's newest base; the tests apply its patches one after the other."""
     folder = tmp_path_factory.mktemp("bases")
     return {tree: copy_some(session, newest_base(session, folder, tree), folder / tree) for tree in trees()}
 
 
 @pytest.mark.parametrize("tree, name", PATCHES)
 def test_applies_with_no_fuzz(bases: dict[str, Path], tree: str, name: str) -> None:
-    """After those before it: pytest runs them in the series' order."""
+    """On top of the patches before it: pytest runs them in the series' order."""
     earlier = [n for t, n in PATCHES if t == tree]
     applied = bases[tree] / ".applied"
     done = applied.read_text(encoding="utf-8").split() if applied.exists() else []

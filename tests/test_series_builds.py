@@ -42,7 +42,7 @@ def touched(patches: Sequence[Path]) -> list[str]:
 
 
 def targets(patches: Sequence[Path]) -> list[str]:
-    """For make."""
+    """The arguments for make."""
     return sorted({target for name in touched(patches) for pattern, target in TARGETS if pattern.match(name)})
 
 
@@ -66,7 +66,7 @@ class Builds:
         return self.patched.session
 
     def compile(self, name: str, wanted: Sequence[str]) -> tuple[int, Path]:
-        """Configures and makes; the exit status and the log."""
+        """Configures and builds. Returns the exit status and the log."""
         work, log = self.patched.work, self.folder / f"{name}.log"
         job = Job(self.cache_session, log)
         kernel = Kernel(Tree(self.patched.source.path, work, [], True), self.cache_session.cache)
@@ -77,7 +77,7 @@ class Builds:
         return job.status(Command(cmd.argv, cmd.cwd, env)), log
 
     def warnings(self, log: Path) -> set[str]:
-        """What gcc and sparse said of the files that the series touches, without line numbers."""
+        """The warnings of gcc and sparse on the files that the series changes, without line numbers."""
         found = set()
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             if WARNING.search(line) and any(name in line for name in self.files):
@@ -87,14 +87,14 @@ class Builds:
 
 @pytest.fixture(scope="module", params=trees())
 def builds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
-    """Each tree, its base built."""
+    """Each tree, with its base built."""
     folder = tmp_path_factory.mktemp("builds")
     with patched_tree(folder, request.param, f"series-{request.param}") as patched:
         yield Builds(patched, folder, request.param)
 
 
 def test_sparse_has_read_the_bases_files(builds: Builds) -> None:
-    """Not those of the series' own tests, which are part of another file."""
+    """sparse read each changed file of the base; not the KUnit suite, which another file includes."""
     calls = builds.calls.read_text(encoding="utf-8")
     for name in builds.files:
         if name.endswith(".c") and (builds.patched.source.path / name).exists():
@@ -102,7 +102,7 @@ def test_sparse_has_read_the_bases_files(builds: Builds) -> None:
 
 
 def each_patch() -> list[object]:
-    """(tree, patch) of those that touch code, the tree for the fixture."""
+    """The tree and the patch, for each patch that changes code. The fixture takes the tree."""
     return [pytest.param(tree, name, id=f"{tree}-{name.removesuffix('.patch')}") for tree, name in PATCHES
             if targets([series_dir(tree) / name])]
 

@@ -40,7 +40,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
 
 
 def newest(session: Session, digit: str) -> None:
-    """As a fetch leaves it."""
+    """Makes a version the newest, as a fetch does."""
     (session.cache.root / "base/6.12.y.newest").write_text(f"linux-source-6.12_6.12.{digit}-1\n")
 
 

@@ -44,7 +44,7 @@ Ask = Callable[[str], Report]
 
 @pytest.fixture(autouse=True)
 def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary files; none may be left in it."""
+    """A folder for temporary files. Fails if one is left at the end."""
     folder = tmp_path / "TMPDIR"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -55,25 +55,25 @@ def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 @pytest.fixture
 def ask() -> Ask:
-    """ask(folder): the report on the tree there."""
+    """ask(folder): the report on the tree in that folder."""
     return lambda folder: examine(folder, Processes())
 
 
 @pytest.fixture
 def spaced(tmp_path: Path) -> Path:
-    """A fixed tree at a place with an odd name."""
+    """A fixed tree in a folder with an unusual name."""
     return tree_of(tmp_path / "a tree (with) spaces & 'quotes'", "fixed")
 
 
 def expect_fixed(report: Report) -> None:
-    """Fails unless it is the verdict on the fixture "fixed"."""
+    """Fails unless the report is the one on the fixture "fixed"."""
     (line,) = Fixture("fixed").marked
     assert [text for text in report.lines() if text.startswith(f"fixed: {SEV}:{line}: ")], report
     assert report.exit == 0
 
 
 def expect_refused(report: Report, pattern: str) -> None:
-    """Fails unless the folder is refused with such a message."""
+    """Fails unless status refused the folder with such a message."""
     assert (report.verdict.word, report.exit, report.lines()) == (Word.ERROR, 3, [])
     assert re.search(pattern, "\n".join(report.complaint)), report.complaint
 
@@ -83,7 +83,7 @@ def expect_refused(report: Report, pattern: str) -> None:
 
 @pytest.mark.parametrize("name", fixture_names())
 def test_fixture(name: str, tmp_path: Path, ask: Ask) -> None:
-    """The verdict's word, its exit status, its lines, and the text in them."""
+    """Verdict, exit status, the lines named, and their text are as the fixture says."""
     fixture = Fixture(name)
     word = fixture.field("expect")
     assert word in EXITS, f"the fixture expects '{word}', which is no verdict"
@@ -104,7 +104,7 @@ def test_fixture(name: str, tmp_path: Path, ask: Ask) -> None:
 
 
 def test_odd_path(spaced: Path, ask: Ask) -> None:
-    """Spaces, brackets and quotes in DIR."""
+    """DIR contains spaces, brackets and quotes."""
     expect_fixed(ask(str(spaced)))
 
 
@@ -127,7 +127,7 @@ def test_relative_dash(tmp_path: Path, run_snplab: Snplab) -> None:
 
 
 def test_read_only(spaced: Path, ask: Ask) -> None:
-    """A tree that cannot be written has its verdict, and is as before."""
+    """A read-only tree gets its verdict and stays unchanged."""
     folders = [spaced, *spaced.rglob("*")]
     for path in folders:
         path.chmod(path.stat().st_mode & ~0o222)
@@ -139,14 +139,14 @@ def test_read_only(spaced: Path, ask: Ask) -> None:
 
 
 def test_other_config(spaced: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """spatch reads .cocciconfig from where it runs, and kernel trees have one: it has no say."""
+    """The tree's own .cocciconfig, which spatch would read in its folder, has no effect."""
     (spaced / ".cocciconfig").write_text("[spatch]\n\toptions = --no-such-option\n", encoding="utf-8")
     monkeypatch.chdir(spaced)
     expect_fixed(ask("."))
 
 
 def test_moved_file(tmp_path: Path, ask: Ask) -> None:
-    """The code is in another file of KVM."""
+    """The function is in another file of KVM."""
     file, fixture = f"{Path(SEV).parent}/snp.c", Fixture("leaking-success")
     tree = make_tree(tmp_path / "moved", "int sev_something;\n")
     (tree / file).write_text(fixture.source, encoding="utf-8")
@@ -169,13 +169,13 @@ def test_twice(name: str, other: str, says: str, tmp_path: Path, ask: Ask) -> No
 
 
 def test_taken_out(tmp_path: Path, ask: Ask) -> None:
-    """A new tree without SNP is not called unaffected."""
+    """A new tree from which SNP was removed does not count as unaffected."""
     report = ask(str(make_tree(tmp_path / "taken", Fixture("not-affected").source)))
     assert report.exit == 3 and re.match("unknown: .*since 6.11", report.lines()[-1])
 
 
 def test_no_amd(tmp_path: Path, ask: Ask) -> None:
-    """arch/x86/kvm without AMD code."""
+    """arch/x86/kvm has no AMD code."""
     report = ask(str(make_tree(tmp_path / "noamd", version="6.1.99")))
     assert report.exit == 3 and re.match("unknown: .*no AMD code", report.lines()[-1])
 
@@ -187,7 +187,7 @@ def test_no_amd(tmp_path: Path, ask: Ask) -> None:
     ("fixed", "", "does not have it"),
 ], ids=["nobody refuses", "the function does", "the lock does", "no lock"])
 def test_creation(name: str, returned: str, noted: str, tmp_path: Path, ask: Ask) -> None:
-    """A note says so if nobody refuses a vCPU being created."""
+    """A note says so if the code does not refuse while a vCPU is being created."""
     tree = tree_of(tmp_path / "creation", name)
     (tree / "virt" / "kvm").mkdir(parents=True)
     text = f"int kvm_lock_all_vcpus(struct kvm *kvm)\n{{\n\treturn {returned};\n}}\n" if returned else "int other;\n"
@@ -202,7 +202,7 @@ def test_creation(name: str, returned: str, noted: str, tmp_path: Path, ask: Ask
 
 
 def test_no_kernel_empty(tmp_path: Path, ask: Ask) -> None:
-    """An empty folder: the message says which parts were looked for, and which were found."""
+    """An empty folder: the message lists the parts that were expected and those found."""
     (tmp_path / "empty").mkdir()
     report = ask(str(tmp_path / "empty"))
     expect_refused(report, "looked for: Makefile with VERSION")
@@ -216,18 +216,18 @@ def test_no_kernel_other_project(tmp_path: Path, ask: Ask) -> None:
 
 
 def test_no_kernel_inside(spaced: Path, ask: Ask) -> None:
-    """A folder inside a tree."""
+    """DIR is a folder inside a tree."""
     expect_refused(ask(str(spaced / "arch" / "x86")), r"did you mean .*quotes. \?")
 
 
 def test_no_kernel_above(spaced: Path, ask: Ask) -> None:
-    """The folder above a tree."""
+    """DIR is the folder above a tree."""
     spaced.rename(spaced.with_name("linux"))
     expect_refused(ask(str(spaced.parent)), r"did you mean .*/linux \?")
 
 
 def test_no_kernel_sparse(spaced: Path, ask: Ask) -> None:
-    """A tree without KVM."""
+    """The tree has no KVM."""
     shutil.rmtree(spaced / "arch")
     expect_refused(ask(str(spaced)), "without KVM for x86")
 
@@ -253,7 +253,7 @@ def test_usage(words: list[str], pattern: str, tmp_path: Path, run_snplab: Snpla
 
 
 def test_help(run_snplab: Snplab) -> None:
-    """--help needs nothing else."""
+    """--help needs no tree and no spatch."""
     done = run_snplab("status", "--help")
     assert (done.status, done.stderr) == (0, "") and done.stdout.startswith("usage: ./snplab status DIR")
 
@@ -262,12 +262,12 @@ def test_help(run_snplab: Snplab) -> None:
 
 
 def run_with(folder: Path, *words: str | Path) -> Done:
-    """`snplab status` with the programs of one folder."""
+    """Runs `snplab status` with only the programs of one folder on PATH."""
     return run_command(sys.executable, "-I", "-B", FAKE, folder, *words)
 
 
 def fake_spatch(folder: Path, text: str) -> Path:
-    """A folder with another spatch."""
+    """A folder with a made-up spatch."""
     folder.mkdir()
     program = folder / "spatch"
     program.write_text(f"#!/usr/bin/python3\nimport os, sys, time\n{text}\n", encoding="utf-8")
@@ -276,7 +276,7 @@ def fake_spatch(folder: Path, text: str) -> Path:
 
 
 def test_no_spatch(spaced: Path, tmp_path: Path) -> None:
-    """The message says how to get it."""
+    """The message says how to install spatch."""
     (tmp_path / "bin").mkdir()
     done = run_with(tmp_path / "bin", spaced)
     expect(done, 3, "apt-get install coccinelle")
@@ -284,14 +284,14 @@ def test_no_spatch(spaced: Path, tmp_path: Path) -> None:
 
 
 def test_failing_spatch(spaced: Path, tmp_path: Path) -> None:
-    """A spatch that fails is not taken for an answer."""
+    """A spatch that fails leads to no verdict."""
     done = run_with(fake_spatch(tmp_path / "bin", 'print("Fatal error: no", file=sys.stderr)\nsys.exit(2)'), spaced)
     expect(done, 3, "it said: Fatal error: no$")
     assert done.stdout == ""
 
 
 def test_installed_when_needed(spaced: Path, tmp_path: Path) -> None:
-    """Coccinelle is installed for launch code, and for nothing else."""
+    """Coccinelle is installed only if the tree has launch code."""
     asked: list[Path] = []
     for tree in (tmp_path, tree_of(tmp_path / "old", "not-affected"), spaced):
         examine(str(tree), Processes(), install=lambda tree=tree: asked.append(tree))  # type: ignore[misc]
@@ -299,7 +299,7 @@ def test_installed_when_needed(spaced: Path, tmp_path: Path) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """A process that only waits for its parent to look (Z) is gone."""
+    """Does the process run? A zombie does not."""
     try:
         state = re.search(r"^State:\s*(\S)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.M)
     except OSError:
@@ -308,7 +308,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_interrupted(spaced: Path, tmp_path: Path) -> None:
-    """A SIGTERM, as a terminal sends it, to the whole group: spatch ends, and so does the run."""
+    """A terminal's signal goes to the whole group: spatch ends, and so does the run."""
     pids = tmp_path / "pids"
     folder = fake_spatch(tmp_path / "bin", f"print(os.getpid(), file=open('{pids}', 'a'), flush=True)\ntime.sleep(60)")
     process = subprocess.Popen([sys.executable, "-I", "-B", FAKE, folder, spaced], start_new_session=True,
@@ -331,7 +331,7 @@ def test_interrupted(spaced: Path, tmp_path: Path) -> None:
 
 
 def test_json_leaking(tmp_path: Path, run_snplab: Snplab) -> None:
-    """Everything that the lines say."""
+    """The JSON has everything that the lines say."""
     tree, result = tree_of(tmp_path / "tree", "leaking-error"), tmp_path / "result.json"
     assert run_snplab("status", tree, "--json", result).status == 1
     said = json.loads(result.read_text(encoding="utf-8"))
@@ -343,7 +343,7 @@ def test_json_leaking(tmp_path: Path, run_snplab: Snplab) -> None:
 
 
 def test_json_odd_name(spaced: Path, tmp_path: Path, run_snplab: Snplab) -> None:
-    """An odd name survives."""
+    """An unusual folder name is unchanged in the JSON."""
     result = tmp_path / "result.json"
     assert run_snplab("status", spaced, f"--json={result}").status == 0
     said = json.loads(result.read_text(encoding="utf-8"))
@@ -351,7 +351,7 @@ def test_json_odd_name(spaced: Path, tmp_path: Path, run_snplab: Snplab) -> None
 
 
 def test_json_no_tree(tmp_path: Path, run_snplab: Snplab) -> None:
-    """No kernel tree: JSON says that there is no verdict."""
+    """Without a kernel tree the JSON has no verdict."""
     (tmp_path / "empty").mkdir()
     result = tmp_path / "result.json"
     assert run_snplab("status", tmp_path / "empty", "--json", result).status == 3
@@ -360,7 +360,7 @@ def test_json_no_tree(tmp_path: Path, run_snplab: Snplab) -> None:
 
 
 def test_json_full_disk(spaced: Path, run_snplab: Snplab) -> None:
-    """A verdict that cannot be written is an error."""
+    """If the JSON cannot be written, the run fails."""
     expect(run_snplab("status", spaced, "--json", "/dev/full"), 3, "cannot write /dev/full")
 
 
@@ -368,7 +368,7 @@ def test_json_full_disk(spaced: Path, run_snplab: Snplab) -> None:
 
 
 def test_marks() -> None:
-    """The numbers of spatch's hunks are those of the marked lines."""
+    """The line numbers of spatch's hunks are those of the marked lines."""
     marks = marks_of("--- a/x.c\n+++ /tmp/x.c\n@@ -12,2 +11,0 @@ int f(void)\n-\tone(\n---n;\n@@ -7 +6,0 @@\n"
                      "-static int f(int a)\n")
     assert marks == Marks(((12, "\tone("), (13, "--n;"), (7, "static int f(int a)")))
@@ -378,7 +378,7 @@ def test_marks() -> None:
 
 
 def test_narrow() -> None:
-    """Items without the words are blanked; lines keep their numbers, and #if and #endif stay."""
+    """Items without the words become blank lines; line numbers, #if and #endif stay."""
     text = ("int a;\n#if X\nint f(void)\n{\n}\n/*\n} in a comment\n*/ int g(void)\n{\n\tword();\n}\n #endif\n"
             "int h(void)\n{\n}")
     assert narrow(text, ["no", "word"]).split("\n") == [
@@ -387,7 +387,7 @@ def test_narrow() -> None:
 
 
 def test_conditional_lines() -> None:
-    """Lines under an #if inside the function, and only there."""
+    """Finds the lines under an #if inside the function, and no others."""
     text = ("#if A\nint f(void)\n{\n\tone();\n#ifdef B\n\ttwo();\n#else\n\tthree();\n#endif\n\tfour();\n}\n"
             "#if C\nint g;\n#endif\n")
     assert conditional_lines(text, [2]) == {5, 6, 7, 8}

@@ -50,7 +50,7 @@ def fixture_session() -> Iterator[Session]:
 
 @pytest.fixture(scope="module", name="work_tree")
 def fixture_work_tree(tmp_path_factory: pytest.TempPathFactory) -> WorkTree:
-    """work_tree(name): `snplab tree`, run once for each; its folder is the only line on standard output."""
+    """work_tree(name): runs `snplab tree`, once for each; returns the only line on standard output."""
     made: dict[str, Done] = {}
 
     def make(name: str) -> Done:
@@ -62,7 +62,7 @@ def fixture_work_tree(tmp_path_factory: pytest.TempPathFactory) -> WorkTree:
 
 @pytest.mark.parametrize("tree, status, word", [("6.12.y", 1, "open"), ("mainline", 0, "fixed"), ("6.1", 0, "not affected")])
 def test_debian(tree: str, status: int, word: str, session: Session) -> None:
-    """Debian's own kernels."""
+    """The verdict on each of Debian's kernels."""
     source = kernel_source(session, tree, None)
     plan = Plan(session)
     install_step(plan, "fetch")
@@ -73,7 +73,7 @@ def test_debian(tree: str, status: int, word: str, session: Session) -> None:
 
 @pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
 def test_tree_prints_its_path(tree: str, work_tree: WorkTree) -> None:
-    """And nothing else on standard output."""
+    """tree prints nothing else on standard output."""
     done = work_tree(tree)
     expect(done, 0)
     assert re.fullmatch(rf"/.*/{re.escape(tree)}\n", done.stdout), done.stdout
@@ -81,7 +81,7 @@ def test_tree_prints_its_path(tree: str, work_tree: WorkTree) -> None:
 
 @pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
 def test_work_tree_is_fixed(tree: str, work_tree: WorkTree) -> None:
-    """Our series fix their kernels."""
+    """Each series fixes its kernel."""
     expect(run_snplab("status", work_tree(tree).stdout.strip()), 0, "^fixed: ")
 
 
@@ -99,7 +99,7 @@ class Loop:
 
 @pytest.fixture(scope="module", name="loop")
 def fixture_loop(work_tree: WorkTree) -> Loop:
-    """The edit, and all verdicts."""
+    """The edit and its undoing, with all verdicts."""
     path = Path(work_tree("6.12.y").stdout.strip())
     sev = path / SEV
     good = sev.read_text(encoding="utf-8")
@@ -122,26 +122,26 @@ def fixture_loop(work_tree: WorkTree) -> Loop:
 
 
 def test_run_of_the_work_tree(loop: Loop) -> None:
-    """run --tree DIR passes."""
+    """run --tree DIR passes before the edit."""
     expect(loop.before, 0, "^PASS: ")
 
 
 def test_status_without_the_unlock(loop: Loop) -> None:
-    """The tree is leaking once the unlock is taken out."""
+    """Without the unlock, status says that the tree leaks the lock."""
     expect(loop.status, 1, "^leaking: ")
 
 
 def test_run_without_the_unlock(loop: Loop) -> None:
-    """run --tree DIR fails."""
+    """Without the unlock, run --tree DIR fails."""
     print(f"{loop.took:.1f} s from the edited line to the verdict")
     expect(loop.run, 1, "^FAIL: ")
 
 
 def test_nothing_is_written_into_the_tree(loop: Loop) -> None:
-    """The edit is all that git sees."""
+    """git sees the edit and no other change."""
     assert loop.changed == f" M {SEV}\n"
 
 
 def test_run_of_the_old_file(loop: Loop) -> None:
-    """The file that was put back passes, old time stamp and all."""
+    """With the file restored, run passes, although its time stamp is old."""
     expect(loop.after, 0, "^PASS: ")

@@ -40,14 +40,14 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
 
 
 def said(session: Session) -> str:
-    """What the user has seen."""
+    """The output that the user has seen."""
     stream = session.terminal.stream
     assert isinstance(stream, io.StringIO)
     return stream.getvalue()
 
 
 def heads(session: Session) -> list[str]:
-    """The titles of the lines [n/N], in order; one that is there twice, before and after a note, once."""
+    """The titles of the lines [n/N], in order; a title repeated after a note counts once."""
     return list(dict.fromkeys(re.findall(r"^\[\d+/\d+\] (.*) …", said(session), re.M)))
 
 
@@ -62,7 +62,7 @@ def test_steps_without_after_run_one_after_the_other(session: Session) -> None:
 
 
 def test_independent_steps_run_side_by_side(session: Session) -> None:
-    """Each waits for the other: one after the other they would never end."""
+    """Each step waits for the other: one after the other, they would never end."""
     plan, here, there = Plan(session), threading.Event(), threading.Event()
 
     def meet(mine: threading.Event, other: threading.Event) -> None:
@@ -156,13 +156,13 @@ def test_what_a_step_starts_in_the_background_ends_with_its_command(session: Ses
 
 
 def run_to_file(job: Job, script: Path) -> int:
-    """The number that a script prints; its output is no pipe that a process in the background keeps open."""
+    """Runs a script with its output in a file: a background process would keep a pipe open. Returns the number printed."""
     job.run(command(script))
     return int(job.log_path.read_text().split()[-1])
 
 
 def test_whole_is_not_interrupted(session: Session) -> None:
-    """A change that must be done whole goes on while the run is being stopped."""
+    """A change marked as indivisible is completed while the run is being stopped."""
     begun, done = threading.Event(), []
 
     def body(job: Job) -> None:

@@ -24,23 +24,23 @@ TAKES = 15
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Made once; no test changes it."""
+    """Made once; each test gets a copy."""
     return make_lab(tmp_path_factory.mktemp("pristine"))
 
 
 @pytest.fixture
 def lab(pristine: Lab, tmp_path: Path) -> Lab:
-    """A copy for this test."""
+    """A copy of the pristine one, for one test."""
     return pristine.copy(tmp_path)
 
 
 def head(lab: Lab, folder: Path) -> str:
-    """The commit that the series ends with."""
+    """The last commit of the series."""
     return lab.git("rev-parse", "HEAD", cwd=folder)
 
 
 def differences(one: Path, other: Path) -> str:
-    """Of two trees, .git aside; a link is not followed."""
+    """The differences between two trees, .git aside; links are not followed."""
     return subprocess.run(["diff", "-r", "--no-dereference", "-x", ".git", str(one), str(other)], capture_output=True,
                           text=True, check=False).stdout
 
@@ -81,7 +81,7 @@ def test_files_are_the_users_own(lab: Lab) -> None:
 
 
 def umask() -> int:
-    """This process's."""
+    """This process's umask."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

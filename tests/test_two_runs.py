@@ -22,7 +22,7 @@ CASE = "sev_snp_launch_test:finish_releases_vcpus"
 
 
 def start(log: Path, *words: str) -> subprocess.Popen[bytes]:
-    """A run in the background."""
+    """Starts a run in the background."""
     with open(log, "wb") as out:
         return subprocess.Popen([str(TOP / "snplab"), "run", "--test", CASE, *words], stdout=out, stderr=out,
                                 stdin=subprocess.DEVNULL)

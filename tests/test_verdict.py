@@ -50,13 +50,13 @@ class Ask:
 
 
 def asked(**settings: Any) -> tuple[tuple[str, Any], ...]:
-    """More of the question."""
+    """The question, with these fields changed."""
     return tuple(settings.items())
 
 
 @pytest.fixture(name="verdict")
 def fixture_verdict(tmp_path: Path) -> Callable[[Ask], Verdict]:
-    """Judges what is asked."""
+    """Runs the judge on a question."""
     def verdict(ask: Ask) -> Verdict:
         marks = {} if ask.timed_out is None else {"timed_out": ask.timed_out}
         logs = write_logs(tmp_path / "logs", ask.ktap, ask.kernel, host=ask.host, host_log=ask.host_log, **marks)
@@ -69,7 +69,7 @@ def fixture_verdict(tmp_path: Path) -> Callable[[Ask], Verdict]:
 
 
 def check(given: Verdict, status: int, pattern: str) -> None:
-    """The exit status, and a line."""
+    """Fails unless the verdict has that exit status and a line that matches."""
     assert_line(given.lines(), pattern)
     assert int(given.status.exit) == status, "\n".join(given.lines())
     # The JSON and the lines agree.
@@ -120,7 +120,7 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_results(name: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """What L1 can leave behind."""
+    """Each state in which L1 can leave its results."""
     ask, status, pattern = RESULTS[name]
     check(verdict(ask), status, pattern)
 
@@ -143,7 +143,7 @@ def test_results(name: str, verdict: Callable[[Ask], Verdict]) -> None:
     "SEV-SNP: Leaking PFN range 0x1234-0x1235",
 ])
 def test_report(line: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """A report is a failure, though all passed, and is shown."""
+    """A report in the log is a failure although all tests passed, and is shown."""
     given = verdict(Ask(kernel=(LINUX, f"[    1.0] {line}")))
     check(given, 1, r"1 report\(s\) in the kernel")
     assert given.to_json()["reports"] == [f"[    1.0] {line}"]
@@ -151,7 +151,7 @@ def test_report(line: str, verdict: Callable[[Ask], Verdict]) -> None:
 
 
 def test_json_is_whole(verdict: Callable[[Ask], Verdict], tmp_path: Path) -> None:
-    """The JSON beside the logs and that of --json are the same, with the version first."""
+    """The JSON beside the logs equals that of --json, and begins with the version."""
     verdict(Ask()).write(tmp_path / "json")
     data = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
     assert next(iter(data)) == "version"
@@ -199,13 +199,13 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """The cases of a program, and what is known to fail."""
+    """The cases of a program, with some known failures."""
     ktap, expect, status, pattern = CASES[name]
     check(verdict(Ask(ktap, wanted=LAUNCH_TEST, expect=expect)), status, pattern)
 
 
 def test_tree_ahead_of_the_list(verdict: Callable[[Ask], Verdict]) -> None:
-    """Known to fail, and passes, on a tree that may be ahead: pass."""
+    """A known failure passes on a tree that may be newer than the list: pass."""
     check(verdict(Ask(ALL_PASS, wanted=LAUNCH_TEST, expect=LISTED, settings=asked(may_pass=True))), 0, "^PASS")
 
 
@@ -214,13 +214,13 @@ def test_tree_ahead_of_the_list(verdict: Callable[[Ask], Verdict]) -> None:
                                   "not run: 3 are stuck", "its thread is gone, see the kernel's log",
                                   "expected it to block, but it returned", "stopped waiting after 9 s"])
 def test_never_known(line: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """A known failure that hangs as well is none."""
+    """A known failure that also hangs counts as a failure."""
     ktap = edit(LAUNCH, "^# # vCPU 1: said why", rf"\g<0>\n# # vCPU 1: {line}")
     check(verdict(Ask(ktap, wanted=LAUNCH_TEST, expect=LISTED)), 1, "not ok: a.second: known to fail, but not in this way")
 
 
 def test_list_that_is_none(verdict: Callable[[Ask], Verdict]) -> None:
-    """A list of known failures with another line in it is refused, not read in part."""
+    """A list of known failures with a malformed line is refused as a whole."""
     with pytest.raises(Stop, match=r'expected "TEST\[ CASE\]: known failure: REASON"'):
         verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=("no such form",)))
 
@@ -232,21 +232,21 @@ def test_list_that_is_none(verdict: Callable[[Ask], Verdict]) -> None:
     ("says: [[:digit:]]", "Python and grep -E read it differently"),
     ("says: ", "it is empty"), ("say: x", "expected \"says: …\" or")])
 def test_list_with_what_is_no_expression(line: str, found: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """Python and lab/hw.sh's grep -E read the same list."""
+    """An invalid expression is refused: Python and lab/hw.sh's grep -E both read the list."""
     with pytest.raises(Stop, match=found):
         verdict(Ask(LAUNCH, wanted=LAUNCH_TEST, expect=(SECOND, f"\t{line}")))
 
 
 @pytest.mark.parametrize("picked", ["-t:nothing", "-r:a.nothing"])
 def test_no_such_case(picked: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """The harness passes where it has no case of the name that was picked: that is no pass."""
+    """The harness passes if no case has the picked name: the verdict must not."""
     name = f"sync_regs_test:{picked}"
     ktap = ["1..1", f"# Subtest: {name}", "# 1..0", f"ok 1 {name}", "snplab: end of tests"]
     check(verdict(Ask(ktap, wanted=(name,))), 1, "expected the case that --test names, found no case")
 
 
 def test_one_case_of_the_launch_test(verdict: Callable[[Ask], Verdict]) -> None:
-    """With a case picked, the others of the list are not missed."""
+    """With a case picked, other cases in the list may be missing."""
     name = "sev_snp_launch_test:-t:first"
     ktap = ["1..1", f"# Subtest: {name}", "# 1..1", "# ok 1 a.first", f"ok 1 {name}", "snplab: end of tests"]
     check(verdict(Ask(ktap, wanted=(name,), expect=LISTED)), 0, r"^PASS: .*\(the launch test: 1 of 1 cases passed\)")
@@ -266,7 +266,7 @@ HOST_LOG = ("hpet: not this", "amd-snp: firmware: nor this", "amd-snp: vmrun: pa
 
 
 def emulated(host: str | None, *, provoked: dict[str, int | None] | None = None, **more: Any) -> Ask:
-    """On the emulated host, with a kernel that is to be an SNP host."""
+    """A question on a boot of the emulated host, with a kernel that must be an SNP host."""
     settings = more.pop("settings", asked(emulated=True, snp=True, provoked=provoked or {}))
     return replace(Ask(kernel=SNP_HOST, host=host, settings=settings), **more)
 
@@ -322,26 +322,26 @@ HOST = {
 
 @pytest.mark.parametrize("name", HOST)
 def test_host(name: str, verdict: Callable[[Ask], Verdict]) -> None:
-    """What the emulated host counted, and the SNP host that L1 is to be."""
+    """The emulated host's counts, and whether L1 is an SNP host."""
     ask, status, pattern = HOST[name]
     check(verdict(ask), status, pattern)
 
 
 def test_host_json(verdict: Callable[[Ask], Verdict]) -> None:
-    """The JSON has the counts as the host gave them."""
+    """The JSON has the host's counts unchanged."""
     data = verdict(emulated(counted(0, firmware=0, vmrun=0))).to_json()
     assert data["snp"] is True and data["host_errors"] == 0 and data["host_errors_unasked"] == 0
     assert data["host"]["statistics"]["rmpupdate"] == 12
 
 
 def test_host_log_of_no_other_kind(verdict: Callable[[Ask], Verdict]) -> None:
-    """The lines of kinds that were asked for are not shown, nor other messages of QEMU's."""
+    """The verdict shows only lines of unexpected kinds: none that was provoked, no other message of QEMU."""
     given = verdict(emulated(counted(3, vmrun=1, firmware=2), provoked={"firmware": None}, host_log=HOST_LOG))
     assert_no_line(given.lines(), "this")
 
 
 def test_host_log_is_cut(verdict: Callable[[Ask], Verdict]) -> None:
-    """Of many lines, some are shown and the rest counted."""
+    """Of many lines the verdict shows some, and the number of the others."""
     given = verdict(emulated(counted(20, vmrun=20), host_log=["amd-snp: vmrun: no"] * 20))
     assert_line(given.lines(), "and 12 more lines of vmrun in host.log")
 
@@ -350,14 +350,14 @@ def test_host_log_is_cut(verdict: Callable[[Ask], Verdict]) -> None:
 
 
 def test_rules_are_a_list() -> None:
-    """Every rule has a docstring that says when it applies, and is in the list once."""
+    """Every rule is listed once, and has a docstring that says when it applies."""
     assert RULES == (*DECIDING, *ADDING)
     assert len(set(RULES)) == len(RULES)
     assert [rule.__name__ for rule in RULES if not (rule.__doc__ or "").startswith(("Applies", "Names", "Shows"))] == []
 
 
 def test_json_to_what_a_link_names(tmp_path: Path) -> None:
-    """The link stays one."""
+    """The JSON goes to the link's target, and the link stays a link."""
     (tmp_path / "link").symlink_to("json")
     (tmp_path / "json").write_text("old")
     write_json(tmp_path / "link", {"a": 1})
@@ -367,6 +367,6 @@ def test_json_to_what_a_link_names(tmp_path: Path) -> None:
 
 
 def test_json_to_a_device_leaves_it_one() -> None:
-    """/dev/null is not replaced by a file."""
+    """/dev/null stays a device."""
     write_json(Path(os.devnull), {"a": 1})
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)

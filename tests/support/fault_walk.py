@@ -27,7 +27,7 @@ class Walk:
 
     @property
     def word(self) -> str:
-        """The program as L1's init takes it."""
+        """The program with its argument, as L1's init reads it."""
         return PROGRAM + self.argument
 
 
@@ -36,7 +36,7 @@ NAMES = (ALL, WARNED, VMSA, PAGE)
 
 
 def walks_of(tree: str) -> dict[str, Walk]:
-    """The boots of a tree."""
+    """The boots of a tree, and what each must leave."""
     return {
         ALL: Walk("", 0, ()),
         # The guest's context cannot be released: once in a kernel's life it warns of that, and leaks what it must.
@@ -63,22 +63,22 @@ class Walked:
         return reports_of(self.logs.kernel)
 
     def next_owner_met_the_page(self) -> bool:
-        """The page that was freed although the firmware has it got another owner before the boot ended, who took an RMP
-        fault: nothing else that comes after it says anything."""
+        """Did a new owner of the freed page take an RMP fault? The firmware still owns that page, so a fault may end the
+        boot early; no other report may follow the known ones."""
         own, more = self.reports[:len(self.walk.reports)], self.reports[len(self.walk.reports):]
         return (tuple(own) == self.walk.reports and bool(more)
                 and more[0].startswith("BUG: unable to handle page fault for address: ")
                 and any(re.search(r"^#PF: error_code\(.*\) - RMP violation", line) for line in more))
 
     def check_cases(self, tap: Tap) -> None:
-        """Each case of the program is a result."""
+        """Records each case of the program as a result."""
         test = self.logs.test(self.walk.word)
         assert test is not None and test.cases, why_no_end(self.logs)
         for name, ok, text in cases_of(test):
             tap.case(name, ok, text)
 
     def check(self) -> None:
-        """L1 ran to its end, the program passed, host and kernel said exactly what they are to say."""
+        """Fails unless L1 ran to its end, the program passed, and host and kernel reported exactly what is expected."""
         assert why_no_end(self.logs) == ""
         # The program's plan is in its exit status.
         assert self.logs.result(self.walk.word) is Result.PASS, shown(self.logs, self.walk.word)
@@ -89,7 +89,7 @@ class Walked:
 
 @contextmanager
 def walked(tree: str, folder: Path) -> Iterator[dict[str, Walked]]:
-    """All boots of a tree, two at once."""
+    """Boots a tree's walks, two at once."""
     walks, found = walks_of(tree), dict[str, Walked]()
 
     def boot(l1: L1, *names: str) -> None:

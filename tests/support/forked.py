@@ -40,7 +40,7 @@ def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, 
 
 
 def record(events: Path) -> None:
-    """From now on, each audit event is a line: its name, and what it is about."""
+    """Writes each audit event from now on to the file, one a line: its name and its arguments."""
     file = open(events, "w", encoding="utf-8", buffering=1)
     recording = False
 
@@ -58,7 +58,7 @@ def record(events: Path) -> None:
 
 
 def become(out: int, err: int, environment: dict[str, str], cwd: Path | None) -> None:
-    """Makes this process look like one that a shell has started."""
+    """Gives this process the standard files, environment and folder that a shell would give it."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     os.dup2(err, 2)

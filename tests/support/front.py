@@ -28,25 +28,25 @@ class Done:
 
     @property
     def output(self) -> str:
-        """Both."""
+        """Standard output, then standard error."""
         return self.stdout + self.stderr
 
     def steps(self) -> list[str]:
-        """The titles of the steps, in the order of their lines. A step whose number comes again at once is the same one: its
-        line was begun, and repeated with its time."""
+        """The titles of the steps, in the order of their lines. A step that says something has two lines with the same
+        number in a row: counted once."""
         found = [match for line in self.output.splitlines() if (match := STEP.match(line))]
         return [match[3] for before, match in zip([None, *found], found) if before is None or before[1] != match[1]]
 
 
 def changed_environment(env: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Our environment with these changes; None takes a variable away."""
+    """Our environment with these changes; None removes a variable."""
     merged: dict[str, str | None] = {**os.environ, **(env or {})}
     return {name: value for name, value in merged.items() if value is not None}
 
 
 def run_command(*words: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
                 stdin: str = "", timeout: float = 600) -> Done:
-    """Runs a command to its end; after `timeout`, or when the test is stopped, it is asked to end, then made to."""
+    """Runs a command to its end. After `timeout`, or when the test is stopped, sends SIGTERM, then SIGKILL."""
     process = subprocess.Popen([str(word) for word in words], env=changed_environment(env), cwd=cwd, text=True,
                                errors="replace", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
@@ -64,18 +64,18 @@ def run_command(*words: str | Path, env: Mapping[str, str | None] | None = None,
 
 def run_snplab(*words: str | Path, top: Path = TOP, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
                stdin: str = "", timeout: float = 600) -> Done:
-    """Runs ./snplab, of this repository or of a copy of it."""
+    """Runs ./snplab of this repository, or of a copy."""
     return run_command(top / "snplab", *words, env=env, cwd=cwd, stdin=stdin, timeout=timeout)
 
 
 def expect(done: Done, status: int, pattern: str = "") -> None:
-    """Fails unless it ended with that status and said a line that matches."""
+    """Fails unless the command ended with that status and printed a line that matches."""
     assert done.status == status, f"expected status {status}, found {done.status}:\n{done.output[-4000:]}"
     assert re.search(pattern, done.output, re.M), f"expected a line like: {pattern}\nfound:\n{done.output[-4000:]}"
 
 
 def copy_repository(target: Path, *without: str) -> Path:
-    """A copy of the repository, to be changed; `without` are names of folders at its top."""
+    """Copies the repository, without the top folders named in `without`."""
     def left_out(folder: str, names: list[str]) -> list[str]:
         at_top = Path(folder) == TOP
         return [name for name in names if name in NOT_COPIED or (at_top and name in without)]
@@ -84,7 +84,7 @@ def copy_repository(target: Path, *without: str) -> Path:
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Each file and folder below one, with its kind, size and time of the last change."""
+    """Maps each file and folder below `folder` to its mode, size and time of change."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         try:
@@ -96,7 +96,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def open_to_everybody(folder: Path) -> None:
-    """pytest's folders are their user's alone: another user is to come as far as this one."""
+    """Lets other users enter the folder: pytest's folders are for their user alone."""
     for path in (folder, *folder.parents):
         mode = path.stat().st_mode
         if path.stat().st_uid == os.geteuid() and mode & 0o055 != 0o055:

@@ -37,7 +37,7 @@ class GuestBoot:
 
     @property
     def attestation(self) -> dict[str, Any]:
-        """What the report was checked against."""
+        """The JSON's part about the report."""
         found: dict[str, Any] = self.data["attestation"]
         return found
 
@@ -48,7 +48,7 @@ class GuestBoot:
 
 
 def boot_guest(folder: Path, *words: str | Path) -> GuestBoot:
-    """Runs it to its verdict."""
+    """Runs `guest --check` to its verdict."""
     result = folder / "json"
     done = run_snplab("guest", "--check", "--json", result, *words, timeout=BUILD_LIMIT)
     data = json.loads(result.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def boot_guest(folder: Path, *words: str | Path) -> GuestBoot:
 
 
 def check_hang(tree: str, folder: Path) -> None:
-    """The fix's first posting: the guest hangs after its launch, and the verdict must name the hang."""
+    """Boots the guest of the fix's first posting: it hangs after its launch, and the verdict must report why."""
     patch = TOP / "tests/mutants" / series_name(tree) / f"{FIRST_POSTING}.patch"
     found = boot_guest(folder, "--tree", tree, "--patch", patch)
     expect(found.done, 1)

@@ -13,14 +13,14 @@ from tests.support.l1 import BUILD_LIMIT, run_plan
 
 
 def emulated_host() -> Path:
-    """The emulated host's binary, built by the front door if need be."""
+    """The emulated host's binary; ./snplab host builds it if need be."""
     done = run_snplab("host", "--print", "binary", timeout=BUILD_LIMIT)
     assert done.status == 0, done.output
     return Path(done.stdout.strip())
 
 
 def build_host_tests(session: Session, folder: Path, sanitize: bool = False) -> Host:
-    """The emulated host and its qtests, built in the cache. The steps' logs are in the folder."""
+    """Builds the emulated host and its qtests in the cache. The steps' logs are in the folder."""
     chosen = HostPlan(session, None, sanitize)
     assert chosen.named is None, "expected to build an emulated host, found SNPLAB_QEMU: unset it"
     plan = Plan(session, logs=folder / "steps")

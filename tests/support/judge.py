@@ -20,7 +20,7 @@ LAUNCH = ("KTAP version 1", "1..1", "# Subtest: sev_snp_launch_test", "# TAP ver
 
 
 def edit(lines: Iterable[str], pattern: str, replacement: str) -> list[str]:
-    """The lines after s/pattern/replacement/ on each, which may make several lines of one. Something must match."""
+    """Applies s/pattern/replacement/ to each line; a replacement may split a line. Fails if nothing changes."""
     before = list(lines)
     after = [re.sub(pattern, replacement, line) for line in before]
     assert after != before, f"no line is changed by {pattern}"
@@ -28,7 +28,7 @@ def edit(lines: Iterable[str], pattern: str, replacement: str) -> list[str]:
 
 
 def without(lines: Iterable[str], pattern: str) -> list[str]:
-    """The lines that do not match. Something must match."""
+    """Removes the lines that match. Fails if none does."""
     before = list(lines)
     after = [line for line in before if not re.search(pattern, line)]
     assert after != before, f"no line matches {pattern}"
@@ -36,7 +36,7 @@ def without(lines: Iterable[str], pattern: str) -> list[str]:
 
 
 def counted(total: int, **kinds: int) -> str:
-    """host.json of a host that counted these errors, and has no RMP entry left."""
+    """The host.json of a host that counted these errors and has no RMP entry left."""
     return json.dumps({"ended": "shutdown", "guest-errors": total,
                        "statistics": {"rmpupdate": 12, "rmp-assigned": 0, "rmp-firmware": 0},
                        "errors": {kind.replace("_", "-"): n for kind, n in kinds.items()}})
@@ -44,8 +44,7 @@ def counted(total: int, **kinds: int) -> str:
 
 def write_logs(folder: Path, ktap: Sequence[str], kernel: Sequence[str], *, host: str | None = None,
                host_log: Sequence[str] | None = None, **marks: str) -> Path:
-    """A boot's folder, as if nothing had been there. marks: timed_out="9" and so on, the files that are there only if
-    something happened."""
+    """Writes a boot's folder anew. marks: files that exist only if something happened, such as timed_out="9"."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lines = {"ktap.log": ktap, "kernel.log": kernel}
@@ -61,15 +60,15 @@ def write_logs(folder: Path, ktap: Sequence[str], kernel: Sequence[str], *, host
 
 
 def has_line(lines: Iterable[str], pattern: str) -> bool:
-    """Does a line match?"""
+    """Does any line match?"""
     return any(re.search(pattern, line) for line in lines)
 
 
 def assert_line(lines: Sequence[str], pattern: str) -> None:
-    """A line must match."""
+    """Fails unless a line matches."""
     assert has_line(lines, pattern), "expected a line like: " + pattern + "\nfound:\n" + "\n".join(lines)
 
 
 def assert_no_line(lines: Sequence[str], pattern: str) -> None:
-    """No line may match."""
+    """Fails if a line matches."""
     assert not has_line(lines, pattern), "expected no line like: " + pattern + "\nfound:\n" + "\n".join(lines)

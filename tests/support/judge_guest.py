@@ -27,7 +27,7 @@ TIMES = {"init": 2.9, "modules": 3.6, "begin": 3.8, "launch": 4.4, "finish": 5.4
 
 
 def new_key(folder: Path, name: str) -> Path:
-    """A private key and, in NAME.pem, the public one."""
+    """Makes a private key, and the public one in NAME.pem."""
     private = folder / f"{name}.priv"
     subprocess.run(["openssl", "ecparam", "-name", "secp384r1", "-genkey", "-noout", "-out", private], check=True)
     subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", folder / f"{name}.pem"], check=True)
@@ -42,7 +42,7 @@ class Files:
 
     @classmethod
     def make(cls, folder: Path) -> Files:
-        """All of them, and a second kernel and initrd."""
+        """Makes all files, and a second kernel and initrd."""
         kernel = make.kernel(make.Kernel())
         contents = {"fw": make.firmware(make.Firmware()), "kernel": kernel, "kernel2": make.flip(kernel, 0x800),
                     "initrd": b"initrd", "initrd2": b"another"}
@@ -60,14 +60,14 @@ class Files:
 
     @property
     def digest(self) -> str:
-        """The measurement of such a launch."""
+        """The measurement of launch()'s defaults."""
         launch = self.launch()
         return launch_digest.launch_digest(launch_digest.LaunchInput(
             launch_digest.read_firmware(launch.firmware), launch.smp, launch_digest.named_signature("EPYC-Milan"),
             launch_digest.measured_kernel(launch.kernel, launch.initrd, launch.append))).hex()
 
     def report(self, key: str = "vcek", nonce: str = NONCE) -> bytes:
-        """A report of such a launch, signed by one of the keys."""
+        """A report on launch()'s defaults, signed by one of the keys."""
         return make.report(make.Report(measurement=self.digest, report_data=nonce.encode().hex()),
                            self.folder / f"{key}.priv")
 
@@ -79,7 +79,7 @@ def base64_lines(data: bytes) -> list[str]:
 
 
 def ktap(report: bytes) -> list[str]:
-    """A whole boot, as init and snp_guest print it in L1."""
+    """The KTAP of a boot without a fault, as init and snp_guest print it in L1."""
     return ["KTAP version 1", "# linux 1.2.3, 4 CPUs, init after 2.1 s", "# modules after 2.8 s", "1..1",
             "# Subtest: snp_guest", "# event begin 3.04", "# 1..7",
             "# | [3.10] qemu-system-x86_64: warning: host doesn't support requested feature: CPUID.01H:EDX.vme [bit 1]",
@@ -105,7 +105,7 @@ ELSEWHERE = ("state S, wchan kvm_vcpu_block, system call 16 0xd 0xae80 0x0",
 
 
 def hanging_ktap(thread: Sequence[str] = BLOCKED) -> list[str]:
-    """A boot whose vCPUs hang before L2's first message; what is found of each vCPU's thread."""
+    """The KTAP of a boot whose vCPUs hang before L2's first message; `thread` is printed for each vCPU's thread."""
     whole = ktap(b"")
     threads = [f"# thread CPU {cpu}/KVM: {line}" for cpu in range(2) for line in thread]
     return [*whole[:whole.index("# ok 1 guest.is_launched") + 1], *threads,
@@ -127,7 +127,7 @@ RELEASED = {
 
 
 def lockdep(tree: str) -> list[str]:
-    """lockdep's report of the first posting, as the trees' kernels print it."""
+    """lockdep's report on the first posting, as the tree's kernel prints it."""
     return ["", "==================================", "WARNING: Nested lock was not taken", "6.12.117 #1 Not tainted",
             "----------------------------------", "qemu-system-x86/416 is trying to lock:", TAKEN[tree], "",
             "but this task is not holding:", "&kvm->lock", "", "stack backtrace:",
@@ -141,7 +141,7 @@ def lockdep(tree: str) -> list[str]:
 def write_boot(folder: Path, lines: Iterable[str], *, kernel: Sequence[str] = (LINUX, SNP_ENABLED),
                host: str | None = QUIET, host_log: Sequence[str] = (), times: dict[str, float] | str | None = None,
                **marks: str) -> Path:
-    """The folder that a boot leaves; times as a text are the file as it is."""
+    """Writes the folder that a boot leaves. A text in `times` becomes the file as it is."""
     write_logs(folder, list(lines), kernel, host=host, host_log=host_log, **marks)
     if times is None:
         times = TIMES

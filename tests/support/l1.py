@@ -51,7 +51,7 @@ def lab_session(folder: Path) -> Iterator[Session]:
 
 
 def run_plan(plan: Plan) -> None:
-    """Runs it. A step that fails fails the test, with the end of its log."""
+    """Runs a plan. If a step fails, the test fails with the end of the step's log."""
     try:
         plan.run()
     except Stop as e:
@@ -60,7 +60,7 @@ def run_plan(plan: Plan) -> None:
 
 
 def upstream_selftests(session: Session, folder: Path) -> dict[str, str]:
-    """The source of each x86 KVM selftest of Debian's newest 7.x kernel, by the program's name."""
+    """The source of each x86 KVM selftest in Debian's newest 7.x kernel, by program name."""
     source, plan = kernel_source(session, "mainline", None), Plan(session, logs=folder / "fetch")
     source.add_fetch(plan, "fetch linux for the selftests", (install_step(plan, "fetch"),))
     run_plan(plan)
@@ -81,7 +81,7 @@ class L1:
         run_plan(plan)
 
     def add_files(self, files: Mapping[str, str]) -> None:
-        """More files for L1, by their path in it."""
+        """Adds files to L1's initrd; their keys are paths in L1."""
         job = Job(self.session, self.folder / "files.log")
         with scratch_folder(".root.", self.folder) as root:
             for name, text in files.items():
@@ -93,8 +93,8 @@ class L1:
 
     def boot(self, name: str, programs: str, limit: float = LIMIT, *, each: int = EACH,
              stock: str | None = None) -> BootLogs:
-        """Boots, and runs the programs, every one for at most `each` seconds, the whole boot for `limit`. With `stock`,
-        on that QEMU instead of the emulated host. The logs are in the folder NAME."""
+        """Boots and runs the programs, each for at most `each` seconds, all for at most `limit`. With `stock`, boots that
+        QEMU instead of the emulated host. The logs go to the folder NAME."""
         machine = self.prepared.machine() if stock is None else Machine(stock, False)
         logs = self.folder / name
         boot = Boot(machine, self.prepared.kernel, self.prepared.initrd,
@@ -107,7 +107,7 @@ class L1:
         return BootLogs.read(logs)
 
     def drop(self) -> None:
-        """What was made to be booted, which is large; the logs stay."""
+        """Deletes what was built for the boots, which is large. The logs stay."""
         self.prepared.release()
         self.prepared.drop()
         shutil.rmtree(self.folder / "tests", ignore_errors=True)
@@ -128,7 +128,7 @@ def prepared_l1(folder: Path, tree: str, programs: Sequence[str], extra: Sequenc
 
 
 def why_no_end(logs: BootLogs) -> str:
-    """What there is to be said of a boot that did not come to its end; nothing if it did."""
+    """Why a boot did not come to its end; "" if it did."""
     if logs.ended and logs.not_booted is None:
         return ""
     late = f"no end within {logs.timed_out} s" if logs.timed_out else "L1 ended before its tests did"
@@ -136,7 +136,7 @@ def why_no_end(logs: BootLogs) -> str:
 
 
 def said_by(logs: BootLogs, program: str) -> list[str]:
-    """The lines of a program in KTAP, from its begin to its result."""
+    """A program's lines in the KTAP, from its begin to its result."""
     lines = logs.ktap_lines
     begin = f"# Subtest: {program}"
     if begin not in lines:
@@ -148,18 +148,18 @@ def said_by(logs: BootLogs, program: str) -> list[str]:
 
 
 def shown(logs: BootLogs, program: str) -> str:
-    """The end of what a program said, for a failure."""
+    """The last lines of a program, for a failure message."""
     return "\n".join(said_by(logs, program)[-SHOWN:])
 
 
 def cases_of(test: TestResult) -> list[tuple[str, bool, str]]:
-    """Each case of a program: its name, whether it passed, and what it said."""
+    """Each case of a program: its name, whether it passed, and its output."""
     return [(case.name, case.result.value == "pass", "\n".join([case.complaint(), *case.said])) for case in test.cases]
 
 
 def reports_of(kernel: KernelLog) -> list[str]:
-    """The kernel's reports, each in a word where there is one: the function that a warning names, "leak" for leaked
-    pages, "not-reclaimed" for a page that the firmware did not give back; else the line."""
+    """The kernel's reports, each in one word if possible: the function that a warning names, "leak" for leaked pages,
+    "not-reclaimed" for a page that the firmware did not return; otherwise the line."""
     found = []
     for line in kernel.lines:
         if not (REPORT.search(line) or PANIC.search(line)) or "cut here" in line:

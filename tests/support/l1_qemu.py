@@ -25,28 +25,28 @@ BLOCKED, RUN = "kvm_vcpu_ioctl", "16 0xd 0xae80 0x0"
 
 
 def say(*lines: str, end: str = "\n") -> None:
-    """On L2's console, at once."""
+    """Prints on L2's console at once."""
     for line in lines:
         sys.stdout.write(line + end)
     sys.stdout.flush()
 
 
 def launch(*, finish: bool = True) -> None:
-    """As QEMU's trace points say it."""
+    """Prints QEMU's trace points of a launch."""
     say("kvm_sev_snp_launch_start policy 0x30000")
     if finish:
         say("kvm_sev_snp_launch_finish id_block")
 
 
 def listen() -> None:
-    """Takes a line that the shell in L2 gets."""
+    """Reads a line that snp_guest sends to L2's shell, and records it."""
     asked = sys.stdin.readline()
     with open(FOLDER / "asked", "a", encoding="utf-8") as f:
         f.write(asked)
 
 
 def guest(active: str = ACTIVE, cpus: str = CPUS, report_end: str = REPORT_END, end: str = "\n") -> None:
-    """L2 from its shell on, right but for what is given."""
+    """L2 from its shell to its end; the arguments replace single lines."""
     say(SHELL, end=end)
     listen()
     say(active, cpus, REPORT, *([report_end] if report_end else []), CHECKED, end=end)
@@ -54,13 +54,13 @@ def guest(active: str = ACTIVE, cpus: str = CPUS, report_end: str = REPORT_END, 
 
 
 def whole() -> None:
-    """A launch and a guest that are right."""
+    """A launch and a guest without a fault."""
     launch()
     guest()
 
 
 def threads(state: str, wchan: str, syscall: str) -> None:
-    """Two vCPUs of this QEMU, and its main thread, which is not a vCPU's."""
+    """Makes up /proc entries for two vCPU threads and for QEMU's main thread."""
     tasks = FOLDER / "proc" / str(os.getpid()) / "task"
     for i in range(2):
         files = {"comm": f"CPU {i}/KVM\n", "stat": f"10{i} (CPU {i}/KVM) {state} 1 1 0\n", "wchan": wchan,
@@ -73,7 +73,7 @@ def threads(state: str, wchan: str, syscall: str) -> None:
 
 
 def make_task(folder: Path, files: dict[str, str]) -> None:
-    """As /proc has it. The folder gets its name last: a thread is there with all of its files."""
+    """Makes a thread's folder under /proc. The folder gets its name last, so that a thread never lacks a file."""
     made = folder.parent.parent / f"made-{folder.name}"
     made.mkdir(parents=True)
     for name, text in files.items():
@@ -83,7 +83,7 @@ def make_task(folder: Path, files: dict[str, str]) -> None:
 
 
 def hang(state: str, wchan: str, syscall: str) -> None:
-    """A guest whose vCPUs have such threads, and that says no more."""
+    """A guest that says nothing after its launch, with vCPU threads in this state."""
     launch()
     threads(state, wchan, syscall)
     time.sleep(50)
@@ -95,32 +95,32 @@ def error() -> None:
 
 
 def killed() -> None:
-    """Somebody kills it after the launch."""
+    """QEMU is killed after the launch."""
     launch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def silent() -> None:
-    """It says nothing, and does not end."""
+    """QEMU says nothing and does not end."""
     time.sleep(50)
 
 
 def unended() -> None:
-    """It ends in the middle of a line."""
+    """QEMU ends in the middle of a line."""
     launch()
     (FOLDER / "tmp/serial").write_text("on the screen", encoding="utf-8")
     say("guest# ", end="")
 
 
 def dangling() -> None:
-    """It stops in the middle of a line."""
+    """QEMU stops in the middle of a line, and does not end."""
     launch()
     say("guest# ", end="")
     time.sleep(50)
 
 
 def odd() -> None:
-    """Lines that a shell would take apart, before L2's shell and after."""
+    """L2 prints lines that a shell could interpret, before its shell is up and after."""
     launch()
     say(ODD, "-n", r"-e a\tb", SHELL)
     listen()
@@ -129,13 +129,13 @@ def odd() -> None:
 
 
 def returns() -> None:
-    """Lines that end as a terminal's do."""
+    """Lines end with a carriage return, as on a terminal."""
     launch()
     guest(end="\r\n")
 
 
 def twice() -> None:
-    """The shell says again and again that it is there."""
+    """The shell's first message appears again and again."""
     launch()
     say(SHELL, "snplab: shell after 9 s, linux 2")
     listen()
@@ -144,26 +144,26 @@ def twice() -> None:
 
 
 def early() -> None:
-    """It ends after the first answer."""
+    """QEMU ends after the first answer."""
     launch()
     say(SHELL)
     listen()
 
 
 def late() -> None:
-    """It ends with an error, in the end."""
+    """QEMU does all, then ends with an error."""
     whole()
     sys.exit(7)
 
 
 def untold() -> None:
-    """The end of the launch is not said."""
+    """QEMU's trace point for the end of the launch is missing."""
     launch(finish=False)
     guest()
 
 
 def halves() -> None:
-    """The first half of each line comes just before a second is over, wherever that begins."""
+    """The first half of each line comes at various moments within a second, the rest later."""
     launch()
     for i in range(1, 9):
         time.sleep(0.4)
@@ -179,14 +179,14 @@ def halves() -> None:
 
 
 def liar() -> None:
-    """L2 prints what only snp_guest may say."""
+    """L2 prints lines that only snp_guest may print."""
     launch()
     guest(active="\n".join(["qemu: ended with status 0", "snp_guest: look ()", "ok 4 guest.snp_is_active", "1..1",
                             "# event end 1.0", ACTIVE]))
 
 
 def stuck() -> None:
-    """The vCPUs hang, in the middle of a line."""
+    """The vCPUs hang while L2 is in the middle of a line."""
     launch()
     threads("D", BLOCKED, f"{RUN} 0x1")
     say("half a line", end="")
@@ -194,14 +194,14 @@ def stuck() -> None:
 
 
 def console() -> None:
-    """On a terminal: nobody asks anything."""
+    """L2 on a terminal: it gets no orders."""
     launch()
     say("a shell for you")
     sys.exit(3)
 
 
 def with_guest(**wrong: str) -> Callable[[], None]:
-    """A guest that is wrong in this."""
+    """A behaviour: a launch, then a guest with these lines replaced."""
     def behave() -> None:
         launch()
         guest(**wrong)
@@ -209,7 +209,7 @@ def with_guest(**wrong: str) -> Callable[[], None]:
 
 
 def hanging(state: str, wchan: str, syscall: str) -> Callable[[], None]:
-    """See hang()."""
+    """A behaviour: hang() with these arguments."""
     return lambda: hang(state, wchan, syscall)
 
 

@@ -16,7 +16,7 @@ from tests.support.l1 import lab_session, run_plan
 
 
 class Patched:
-    """The newest base of a tree, in a folder of the cache; its patches come with apply()."""
+    """The newest base of a tree, in a folder of the cache; apply() adds its patches."""
 
     def __init__(self, session: Session, folder: Path, tree: str, name: str) -> None:
         self.session = session
@@ -30,18 +30,18 @@ class Patched:
 
     @property
     def src(self) -> Path:
-        """The source."""
+        """The tree's source."""
         return self.work / "src"
 
     def apply(self, patches: Sequence[Path] | None = None) -> None:
-        """Brings it to the base and these patches; without any named, those of the series."""
+        """Makes the source the base plus these patches; by default those of the series."""
         chosen = self.target.series() if patches is None else patches
         overlay.apply(self.job, overlay.Tree(self.source.path, self.work, chosen, True, name=f"linux {self.source.version}"))
 
 
 @contextmanager
 def patched_tree(folder: Path, tree: str, name: str) -> Iterator[Patched]:
-    """Such a tree, in a session of its own, under the lock of its name. It goes away at the end."""
+    """Makes such a tree, in its own session, under the lock of its name. Deletes it at the end."""
     with lab_session(folder) as session:
         patched = Patched(session, folder, tree, name)
         with session.lock(f"work-{name}"):

@@ -46,7 +46,7 @@ def code() -> str:
 
 
 def make_kernel(folder: Path) -> Path:
-    """A kernel source tree of a few files, odd ones among them."""
+    """A kernel source tree of a few files, some of them unusual."""
     for name in ("kernel", "include", "scripts"):
         (folder / name).mkdir(parents=True)
     files = {
@@ -63,7 +63,7 @@ def make_kernel(folder: Path) -> Path:
 
 
 def replace(path: Path, old: str, new: str) -> None:
-    """Replaces the first place of a text, which must be there."""
+    """Replaces the first occurrence of a text, which must be there."""
     text = path.read_bytes().decode()
     assert old in text, f"expected {old!r} in {path}"
     path.write_bytes(text.replace(old, new, 1).encode())
@@ -71,7 +71,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 @dataclass
 class Lab:
-    """A copy of this repository with a small series, its kernel, and a work tree."""
+    """A copy of this repository with a small series, a kernel, and a work tree."""
 
     folder: Path
     # The tree that the series is for.
@@ -84,7 +84,7 @@ class Lab:
 
     @property
     def kernel(self) -> Path:
-        """The base."""
+        """The small kernel, which is the base."""
         return self.folder / "kernel"
 
     @property
@@ -99,26 +99,26 @@ class Lab:
 
     @property
     def env(self) -> dict[str, str | None]:
-        """A cache, a home and an identity of its own."""
+        """An environment with its own cache, home and git identity."""
         ours: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GIT_")}
         return {**ours, "GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1",
                 "XDG_CACHE_HOME": str(self.folder / "cache"), "HOME": str(self.folder)}
 
     def snplab(self, *words: str | Path, env: dict[str, str | None] | None = None) -> Done:
-        """The copy's ./snplab."""
+        """Runs the copy's ./snplab."""
         return run_snplab(*words, top=self.top, env={**self.env, **(env or {})}, cwd=self.folder, timeout=120)
 
     def tree(self, *words: str | Path, linux: Path | None = None, env: dict[str, str | None] | None = None) -> Done:
-        """./snplab tree, on the small kernel."""
+        """Runs ./snplab tree on the small kernel."""
         return self.snplab("tree", self.target, *words, "--linux", linux or self.kernel, env=env)
 
     def refresh(self, *words: str | Path, env: dict[str, str | None] | None = None) -> Done:
-        """./snplab refresh."""
+        """Runs ./snplab refresh."""
         return self.snplab("refresh", self.target, *words, env=env)
 
     def git(self, *words: str | Path, cwd: Path | None = None, env: dict[str, str | None] | None = None,
             stdin: bytes = b"") -> str:
-        """git as a user calls it, in the work tree."""
+        """Runs git as a user does, in the work tree."""
         changes: dict[str, str | None] = {**self.env, **(env or {})}
         done = subprocess.run(["git", *map(str, words)], cwd=cwd or self.work, env=changed_environment(changes),
                               input=stdin, capture_output=True, check=False)
@@ -130,27 +130,27 @@ class Lab:
         replace(self.work / name, old, new)
 
     def commit(self, message: str, *options: str) -> None:
-        """Commits all changes."""
+        """Commits all changes of the work tree."""
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message, *options)
 
     def rebase(self, *todo: str) -> None:
-        """git rebase -i, with this list: "2", "1" or "edit:3"."""
+        """Runs git rebase -i with this to-do list: "2", "1" or "edit:3"."""
         self.git("rebase", "-q", "-i", "base",
                  env={"GIT_SEQUENCE_EDITOR": f"{sys.executable} {TODO_EDITOR} {' '.join(todo)}"})
 
     def changes(self) -> list[str]:
-        """Changes of the repository: as git status says them, without the series' path, sorted."""
+        """What git status says of the repository, sorted, without the path of the series."""
         lines = self.git("status", "--porcelain", "--untracked-files=all", cwd=self.top).splitlines()
         return sorted(line.replace(f"series/{series_name(self.target)}/", "") for line in lines)
 
     def list_diff(self) -> list[str]:
-        """The lines that the list has lost and gained."""
+        """The lines that the series file has lost and gained."""
         lines = self.git("diff", "-U0", "--", self.series / "series", cwd=self.top).splitlines()
         return [line for line in lines if line[:1] in "+-" and not line.startswith(("---", "+++"))]
 
     def entries(self) -> list[str]:
-        """The patches of the list."""
+        """The patches that the series file lists."""
         lines = (self.series / "series").read_text(encoding="utf-8").splitlines()
         return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 
@@ -159,7 +159,7 @@ class Lab:
         return (self.series / name).read_bytes().decode("utf-8", "surrogateescape")
 
     def check_same_tree(self, kernel: Path | None = None, work: Path | None = None) -> None:
-        """The series still makes the tree that the work tree has: asked of patch(1), another way than refresh's own."""
+        """Fails unless the series gives the work tree when patch(1) applies it, which refresh does not use."""
         again = self.folder / "again"
         shutil.rmtree(again, ignore_errors=True)
         shutil.copytree(kernel or self.kernel, again, symlinks=True)
@@ -170,7 +170,7 @@ class Lab:
         assert found.returncode == 0, found.stdout
 
     def newer_kernel(self, name: str, old: str, new: str) -> Path:
-        """Another base: with that change in one of its files."""
+        """Makes another base, with that change in one of its files."""
         newer = self.folder / "newer"
         shutil.copytree(self.kernel, newer, symlinks=True)
         replace(newer / "Makefile", f"SUBLEVEL = {SUBLEVEL}", f"SUBLEVEL = {SUBLEVEL + 1}")
@@ -178,7 +178,7 @@ class Lab:
         return newer
 
     def copy(self, folder: Path) -> Lab:
-        """Another one, to be changed."""
+        """Copies everything, so that a test can change it."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Lab(folder, self.target)
 
@@ -190,20 +190,20 @@ def patch(folder: Path, file: Path) -> None:
 
 
 def copy_program(top: Path) -> None:
-    """The program, without its series."""
+    """Copies the program without its series."""
     top.mkdir(parents=True)
     shutil.copy(TOP / "snplab", top / "snplab")
     shutil.copytree(TOP / "lab", top / "lab", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def write_identity(folder: Path, name: str = "A Tester", email: str = "tester@example.org") -> None:
-    """The user's git configuration; an empty name or address is left out."""
+    """Writes the user's git configuration, without a name or address that is empty."""
     lines = ["[user]", *([f'\tname = "{name}"'] if name else []), *([f'\temail = "{email}"'] if email else [])]
     (folder / "gitconfig").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def make_series(lab: Lab) -> None:
-    """The series as a user writes it: with git format-patch, then edited by hand."""
+    """Makes the series as a user does: with git format-patch, then edited by hand."""
     g, out = lab.folder / "g", lab.folder / "p"
     shutil.copytree(lab.kernel, g, symlinks=True)
     for words in (["init", "-q", "."], ["add", "-A", "-f"], ["commit", "-qm", "base"]):
@@ -231,7 +231,7 @@ def make_series(lab: Lab) -> None:
 
 
 def make_sources(folder: Path, target: str = TREE) -> Lab:
-    """The kernel, and the copy of this repository with its series."""
+    """Makes the kernel, and the copy of this repository with its series."""
     lab = Lab(folder, target)
     make_kernel(lab.kernel)
     write_identity(folder)
@@ -241,7 +241,7 @@ def make_sources(folder: Path, target: str = TREE) -> Lab:
 
 
 def make_lab(folder: Path, target: str = TREE) -> Lab:
-    """All of it, with the series as refresh writes it, and a work tree. Its repository has one commit."""
+    """Makes everything: the series as refresh writes it, a work tree, and a repository of one commit."""
     lab = make_sources(folder, target)
     # Twice: what git format-patch wrote is not yet what refresh writes.
     for done in (lab.tree(), lab.refresh()):

@@ -23,12 +23,12 @@ ADDRESS = re.compile(r"[^ <>,]*@[^ <>,]*")
 
 
 def lines_of(path: Path) -> list[str]:
-    """Without the newlines."""
+    """A file's lines, without the newlines."""
     return path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
 
 
 def headers_of(path: Path, name: str) -> list[str]:
-    """The values of all headers of that name, unfolded."""
+    """The values of all headers with that name, unfolded."""
     values: list[str] = []
     on = False
     lines = lines_of(path)
@@ -44,7 +44,7 @@ def headers_of(path: Path, name: str) -> list[str]:
 
 
 def header(path: Path, name: str) -> str:
-    """The value of a header that may be there once."""
+    """The value of a header; "" if it is missing. Fails if there are several."""
     values = headers_of(path, name)
     assert len(values) <= 1, f"{path.name}: {name} is there {len(values)} times"
     return values[0] if values else ""
@@ -52,7 +52,7 @@ def header(path: Path, name: str) -> str:
 
 @dataclass(frozen=True)
 class Mails:
-    """A folder that `mail` wrote, and what it was made from."""
+    """A folder that `mail` wrote, and its input."""
 
     folder: Path
     series: Path
@@ -62,27 +62,27 @@ class Mails:
 
     @property
     def patches(self) -> list[Path]:
-        """The series."""
+        """The files of the series."""
         names = [line.split()[0] for line in lines_of(self.series / "series") if line.strip() and not line.startswith("#")]
         return [self.series / name for name in names]
 
     @property
     def cover(self) -> Path:
-        """The cover letter's mail."""
+        """The mail of the cover letter."""
         return self.folder / COVER
 
     @property
     def prefix(self) -> str:
-        """What is in the subject's brackets, before the number."""
+        """The text in the subject's brackets, before the number."""
         return f"PATCH {self.tree}" if self.tree.endswith(".y") else "PATCH"
 
     def number(self, number: int) -> str:
-        """1/3, 01/12."""
+        """A mail's number, such as 1/3 or 01/12."""
         count = str(len(self.patches))
         return f"{str(number).rjust(len(count), '0')}/{count}"
 
     def each(self) -> Iterator[tuple[int, Path, Path]]:
-        """The number of each patch, its mail, and its file."""
+        """For each patch: its number, its mail, its file."""
         for number, file in enumerate(self.patches, 1):
             yield number, self.folder / f"{number:04d}-{file.name}", file
 
@@ -146,7 +146,7 @@ def nothing_else_changed(mails: Mails) -> None:
 
 
 def everybody_nobody_twice(mails: Mails) -> None:
-    """People and lists of MAINTAINERS, told apart by what the kernel's own script says of each."""
+    """Each person and list that get_maintainer.pl names is a recipient, and nobody is one twice."""
     for _, mail, file in mails.each():
         found = recipients(mail)
         if mails.tree.endswith(".y"):
@@ -204,7 +204,7 @@ def touched(file: Path) -> set[str]:
 
 
 def git_am_makes_the_series(mails: Mails) -> None:
-    """Against patch(1) of the series."""
+    """git am of the mails gives the tree that patch(1) gives with the series."""
     am, by_hand = mails.folder.parent / "am", mails.folder.parent / "by-hand"
     for folder in (am, by_hand):
         shutil.rmtree(folder, ignore_errors=True)
@@ -225,13 +225,13 @@ def git_am_makes_the_series(mails: Mails) -> None:
 
 
 def can_send() -> bool:
-    """Is there a git send-email that works? Debian's does without Mail::Address only to fail when it is run."""
+    """Does git send-email work here? Debian's fails when run if Mail::Address is missing."""
     where = run_command("git", "--exec-path").stdout.strip()
     return os.path.exists(f"{where}/git-send-email") and run_command("perl", "-MMail::Address", "-e1").status == 0
 
 
 def send_email(mails: Mails, *words: str) -> None:
-    """git send-email takes them, and gives them the thread that they name themselves. Nothing is sent."""
+    """git send-email accepts the mails in a dry run, and keeps their own threading."""
     files = sorted(mails.folder.glob("*.patch"))
     done = subprocess.run(["git", "send-email", *words, "--dry-run", "--confirm=never", "--smtp-server=/bin/false",
                            *map(str, files)], env=changed_environment(mails.env), cwd=mails.folder,

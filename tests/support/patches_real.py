@@ -34,7 +34,8 @@ FINDING = re.compile(r".*\.patch:([0-9]+): (.*)")
 
 
 def newest_base(session: Session, folder: Path, tree: str) -> Path:
-    """The newest source, fetched if need be. SNPLAB_TEST_LINUX=DIR[:DIR] are sources to use for the trees that they fit."""
+    """The newest source, fetched if need be. SNPLAB_TEST_LINUX=DIR[:DIR] names sources to use for the trees that they
+    fit."""
     for name in filter(None, os.environ.get("SNPLAB_TEST_LINUX", "").split(":")):
         release = (kernel_version(Path(name)) or "").rpartition(".")[0]
         if f"{release}.y" == tree or (tree == "mainline" and release and not series_dir(f"{release}.y").is_dir()):
@@ -46,12 +47,12 @@ def newest_base(session: Session, folder: Path, tree: str) -> Path:
 
 
 def members(source: Path) -> list[str]:
-    """Those that a source has."""
+    """Those of MEMBERS that a source has."""
     return [name for name in MEMBERS if (source / name).exists()]
 
 
 def copy_some(session: Session, source: Path, target: Path) -> Path:
-    """A copy of the files that matter."""
+    """Copies MEMBERS of a source."""
     target.mkdir(parents=True)
     job = Job(session, target.parent / f"{target.name}.log")
     job.run(command("cp", "-a", "--no-preserve=ownership", "--parents", *members(source), target, cwd=source))
@@ -59,7 +60,8 @@ def copy_some(session: Session, source: Path, target: Path) -> Path:
 
 
 def changed_base(session: Session, tree: str, source: Path, target: Path) -> tuple[Path, set[str]]:
-    """A base with a line more at the head of each C file that the series touches; the patches whose hunks that moves."""
+    """A base with a line added at the head of each C file that the series changes; and the patches whose hunks that
+    moves."""
     copy_some(session, source, target)
     moved = set()
     for patch in list_series(series_dir(tree)):
@@ -73,7 +75,7 @@ def changed_base(session: Session, tree: str, source: Path, target: Path) -> tup
 
 
 def older_base(session: Session, folder: Path, tree: str, newest: Path) -> Path | None:
-    """The archive's next older version of the newest source; None if it has none, or cannot be reached."""
+    """The archive's version just before the newest source; None if there is none, or no network."""
     job = Job(session, folder / f"older-{tree}.log")
     apt = Apt(job)
     try:
@@ -93,7 +95,7 @@ def older_base(session: Session, folder: Path, tree: str, newest: Path) -> Path 
 
 
 def unpack_some(apt: Apt, package: str, version: str) -> Path:
-    """Downloads a version and unpacks the files that matter. Kept in the cache, one version at a time."""
+    """Downloads a version and unpacks MEMBERS. The cache keeps one such version."""
     kept = apt.job.session.cache.folder("work/older-base")
     target = kept / slug(f"{package}_{version}")
     if target.is_dir():
@@ -111,14 +113,14 @@ def unpack_some(apt: Apt, package: str, version: str) -> Path:
 
 @dataclass(frozen=True)
 class Finding:
-    """What checkpatch finds in a line."""
+    """A finding of checkpatch."""
 
     line: int
     text: str
 
 
 def checkpatch(session: Session, folder: Path, source: Path, patch: Path) -> list[Finding]:
-    """What it finds in a patch with the files that it brings, but for what is not the patch's."""
+    """The findings in a patch with the files that it brings, without those that are not the patch's fault."""
     [patch] = write_whole([patch], folder / "whole")
     job = Job(session, folder / "checkpatch.log")
     said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse", "--show-types",
@@ -132,7 +134,7 @@ def checkpatch(session: Session, folder: Path, source: Path, patch: Path) -> lis
 
 
 def maintained(session: Session, folder: Path, source: Path, name: str) -> bool:
-    """Does MAINTAINERS send a file's patches to KVM's list by an F: line, not only by git's history?"""
+    """Does an F: line of MAINTAINERS send the file's patches to KVM's list? (git's history does not count.)"""
     job = Job(session, folder / "maintained.log")
     said = job.output(command("perl", "scripts/get_maintainer.pl", "--no-tree", "--no-git", "--no-git-fallback",
                               "--no-rolestats", "-f", name, cwd=source))
@@ -140,6 +142,6 @@ def maintained(session: Session, folder: Path, source: Path, name: str) -> bool:
 
 
 def new_files(patches: list[Path]) -> list[str]:
-    """The files that the patches add."""
+    """The files that these patches add."""
     return [name for patch in patches
             for name in re.findall(r"^--- /dev/null\n\+\+\+ b/(.+)$", whole_text(patch), re.M)]

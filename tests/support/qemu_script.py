@@ -19,7 +19,7 @@ ANSWERS = {"-machine q35,help": "  amd-snp-host=<bool>", "-device help": 'name "
 
 
 def power_off() -> None:
-    """L1 powers off as soon as it may run; "quit" ends."""
+    """Answers QMP as a QEMU whose guest powers off at once."""
     found = re.search(r"id=snplab-qmp,fd=(\d+)", SAID)
     assert found
     monitor = socket.socket(fileno=int(found[1]))
@@ -37,7 +37,7 @@ def power_off() -> None:
 
 
 def main() -> None:
-    """One turn, or an answer to a question."""
+    """Answers a question of the lab's, or takes the next turn."""
     if SAID in ANSWERS:
         print(ANSWERS[SAID])
         return

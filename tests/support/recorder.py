@@ -20,7 +20,7 @@ class Tap:
         self.count = 0
 
     def case(self, name: str, ok: bool, diagnostics: str = "", skip: str | None = None) -> None:
-        """A result. `skip` is the reason if the case was skipped."""
+        """Records a result. `skip` is the reason if the case was skipped."""
         self.count += 1
         outcome = "failed" if not ok else "passed" if skip is None else "skipped"
         if not ok:
@@ -40,7 +40,7 @@ class Tap:
         return run
 
     def settle(self) -> None:
-        """Fails the test, once, if a case has failed."""
+        """Fails the test once if any case has failed."""
         failed, self._failed = self._failed, []
         if failed:
             pytest.fail(f"{len(failed)} of {self.count} cases failed:\n" + "\n".join(failed), pytrace=False)

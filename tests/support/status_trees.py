@@ -34,13 +34,13 @@ class Fixture:
         return (FOLDER / f"{self.name}.c").read_text(encoding="utf-8")
 
     def field(self, key: str) -> str:
-        """A line of its head; "" if there is none."""
+        """The value of a line in the fixture's head; "" if there is none."""
         found = re.search(rf"^// {key}: (.*)$", self.own, re.M)
         return found[1] if found else ""
 
     @property
     def source(self) -> str:
-        """The whole sev.c."""
+        """The fixture's whole sev.c."""
         own = self.own
         if re.search("^// alone$", own, re.M):
             return own
@@ -57,12 +57,12 @@ class Fixture:
 
 
 def fixture_names() -> list[str]:
-    """All fixtures."""
+    """The names of all fixtures."""
     return sorted(path.stem for path in FOLDER.glob("*.c"))
 
 
 def make_tree(top: Path, source: str | None = None, version: str = VERSION, file: str = SEV) -> Path:
-    """The least that is a kernel tree, with the source as its sev.c. Returns its top folder."""
+    """Makes the smallest folder that passes for a kernel tree, with `source` as its sev.c. Returns it."""
     (top / SEV).parent.mkdir(parents=True, exist_ok=True)
     major, minor, sub = version.split(".")
     (top / "Makefile").write_text(f"# SPDX-License-Identifier: GPL-2.0\nVERSION = {major}\nPATCHLEVEL = {minor}\n"
@@ -74,6 +74,6 @@ def make_tree(top: Path, source: str | None = None, version: str = VERSION, file
 
 
 def tree_of(top: Path, name: str) -> Path:
-    """The tree of a fixture."""
+    """Makes the tree of a fixture."""
     fixture = Fixture(name)
     return make_tree(top, fixture.source, fixture.field("linux") or VERSION)

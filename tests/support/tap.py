@@ -55,12 +55,12 @@ class TapRun:
         return [case for case in self.cases if not case.ok]
 
     def tail(self, lines: int = 25) -> str:
-        """The end of the output."""
+        """The last lines of the output."""
         return "\n".join(self.output.splitlines()[-lines:])
 
     @classmethod
     def parse(cls, output: str, status: int) -> TapRun:
-        """Reads TAP. Results stand at the beginning of a line; those of parts are indented."""
+        """Reads TAP. Only results at the beginning of a line count; indented ones belong to a part."""
         cases: list[TapCase] = []
         plan: int | None = None
         lines = output.splitlines()
@@ -101,7 +101,7 @@ def run_tap(command: Sequence[str | Path], timeout: float = 300, env: Mapping[st
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """Ends its process group. What it had printed."""
+    """Ends the process group. Returns its output."""
     for number, grace in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
         try:
             os.killpg(process.pid, number)

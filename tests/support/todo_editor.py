@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def main(words: list[str], todo: Path) -> None:
-    """Writes the list anew."""
+    """Rewrites the to-do list."""
     picks = [line for line in todo.read_text(encoding="utf-8").splitlines() if line.startswith("pick ")]
     lines = []
     for word in words:

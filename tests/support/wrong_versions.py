@@ -16,7 +16,7 @@ CONTROL = "control"
 
 
 def names_of(tree: str) -> list[str]:
-    """The wrong versions of a tree."""
+    """The mutants of a tree."""
     return sorted(path.stem for path in (TOP / "tests/mutants" / series_name(tree)).glob("*.patch"))
 
 
@@ -29,7 +29,8 @@ class MutantsRun:
     data: dict[str, Any]
 
     def check(self, name: str) -> None:
-        """The wrong version was caught by every layer that its header names; the series itself passed."""
+        """Fails unless every layer named in the mutant's header caught it; "control" is the series itself, which must
+        pass."""
         tree = self.data["trees"][self.tree]
         if name == CONTROL:
             assert tree["control"] == "pass", self.done.output[-4000:]
@@ -39,7 +40,7 @@ class MutantsRun:
 
 
 def run_mutants(folder: Path, tree: str, names: tuple[str, ...] = ()) -> MutantsRun:
-    """Runs it to its verdict; without names, all."""
+    """Runs `mutants` to its verdict, with these mutants or with all."""
     result = folder / "json"
     done = run_snplab("mutants", "--tree", tree, "--json", result, *names, timeout=2 * BUILD_LIMIT)
     data = json.loads(result.read_text(encoding="utf-8"))
