@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The fixtures that all tests share. None of them acts by itself."""
+"""Fixtures for all tests. Each acts only in a test that asks for it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -18,20 +18,20 @@ pytest_configure = plugin.pytest_configure
 
 @pytest.fixture
 def run_snplab() -> Callable[..., front.Done]:
-    """run_snplab(*words, env=…, cwd=…, stdin=…, timeout=…): what ./snplab said, and its status."""
+    """run_snplab(*words, env=…, cwd=…, stdin=…, timeout=…): runs ./snplab; returns its output and status."""
     return front.run_snplab
 
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """The folder of the user's own cache, in which kernels and hosts are built already."""
+    """The user's cache, which holds built kernels and hosts."""
     return cache_root()
 
 
 @pytest.fixture
 def tap(request: pytest.FixtureRequest) -> Iterator[Tap]:
-    """Records results besides the test's own: tap.case(name, ok), tap.program(text, command…). One that failed fails the
-    test, when the fixture ends."""
+    """Records results besides the test's own: tap.case(name, ok), tap.program(text, command…). At the end, a failed one
+    fails the test."""
     recorder = Tap(request.node)
     yield recorder
     recorder.settle()

@@ -111,7 +111,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # --- The digest: pages -----------------------------------------------------------------------------
 
-# The emulated host's firmware is held to the same numbers (host/tests/launch-digest.py).
+# host/tests/launch-digest.py computes the same numbers for the emulated firmware.
 @pytest.mark.parametrize("page_type, gpa, contents, wanted", [
     pytest.param(PageType.ZERO, 0, None,
                  "70c0ecaab9608f14ebf8ac6f0f07bcd8728f4e2ab30382b539b4de4de904ca9f8ebdf4b2cd3cd84dd996bd55dd794676",
@@ -128,7 +128,7 @@ def test_page(page_type: PageType, gpa: int, contents: bytes | None, wanted: str
 
 # --- The digest: whole launches --------------------------------------------------------------------
 
-# What virtee's sev-snp-measure 0.0.13 (--mode snp) prints for these files.
+# Printed by virtee's sev-snp-measure 0.0.13 (--mode snp) for these files.
 PUBLISHED = [
     pytest.param("30d111eae16c6a8f996b240396a085647aa2588ab49889b0769d2ca527d6fa67ed9f08e341cc6da6a087f8abf3420edb",
                  (*MILAN, "--vcpus", "1"), id="1 vCPU"),
@@ -171,7 +171,7 @@ def test_same_digest(words: tuple[str, ...]) -> None:
 
 
 BARE = (*MILAN, "--vcpus", "2")
-# Each launch that differs in one thing from LAUNCH.
+# Launches that differ from LAUNCH in one thing each.
 OTHERS: dict[str, tuple[str, ...]] = {
     "the launch itself": LAUNCH,
     "the kernel's byte 0": (*LAUNCH, "--kernel", "kernel@0"),
@@ -588,7 +588,7 @@ def test_a_bit_anywhere(judge: Judge) -> None:
     assert attestation.signature_problem(attestation.parse_report(good), key) is None
 
 
-# R or S is short once in 256 signatures.
+# In one of 256 signatures R or S has a leading zero byte.
 @pytest.mark.parametrize("r, s, wanted", [
     pytest.param(1, 0x7f, "300602010102017f", id="numbers of one byte"),
     pytest.param(0x80, 0xff00, "300902020080020300ff00", id="the highest bit is no sign"),

@@ -30,7 +30,7 @@ LANE = "boot"
 NEEDS = ("fetch", "overlay", "mail", "sendmail")
 TAKES = 150
 
-# The tree, and the base: the newest as a whole, by itself (it is fetched); others by --linux.
+# A tree and a base. The verb fetches the newest base by itself; other bases are given by --linux.
 BASES = (("6.12.y", "newest"), ("6.12.y", "older"), ("6.12.y", "changed"), ("mainline", "newest"), ("mainline", "changed"))
 MAILED = [base for base in BASES if base[1] != "changed"]
 POSITION = re.compile(r"^@@ -[0-9]+(,[0-9]+)? \+[0-9]+(,[0-9]+)? @@.*")
@@ -43,11 +43,11 @@ class Base:
     tree: str
     kind: str
     folder: Path
-    # For --linux; None: the verb takes the newest by itself.
+    # The folder for --linux; None: the verb fetches the newest base.
     linux: Path | None
-    # With MAINTAINERS and scripts.
+    # A source with MAINTAINERS and scripts.
     source: Path
-    # The patches whose hunks it moves, if that is known.
+    # The patches whose hunks the base moves, if that is known.
     moved: set[str] = field(default_factory=set)
 
     @property
@@ -96,7 +96,7 @@ def make_base(session: Session, folder: Path, tree: str, kind: str) -> Base:
     if kind == "changed":
         base.linux, base.moved = changed_base(session, tree, newest, folder / "linux")
     elif kind == "older":
-        # Where the archive has no older one, or cannot be reached: a newest one that is changed.
+        # Without an older base in the archive, or without a network: change the newest one.
         base.linux = older_base(session, folder, tree, newest)
         if base.linux is None:
             base.linux, base.moved = changed_base(session, tree, newest, folder / "linux")
@@ -117,7 +117,7 @@ def base(request: pytest.FixtureRequest, session: Session, tmp_path_factory: pyt
     base = make_base(session, folder, *request.param)
     base.snplab("tree", folder / "work")
     yield base
-    # A whole one is 1.5 GB.
+    # A whole work tree is 1.5 GB.
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -160,7 +160,7 @@ def test_applies_with_no_fuzz(base: Base, session: Session, tmp_path: Path) -> N
             assert (again / name).read_bytes()
 
 
-# Of the newest base, test_series.py asks that.
+# tests/test_series.py checks the same on the newest base.
 @pytest.mark.parametrize("base", [("6.12.y", "older")], ids=" ".join, indirect=True)
 def test_pleases_the_bases_checkpatch(base: Base, session: Session, tmp_path: Path) -> None:
     for file in list_series(base.series):

@@ -33,7 +33,7 @@ LANE = "{lane}"
 NEEDS = ()
 TAKES = 1
 """
-# Name: (source, what its line says).
+# The name of each test file: its source, and the result in its line.
 FILES = {
     "passes": ("def test_a(): pass\ndef test_b(): pass\n", "2 passed, 0 failed"),
     "fails": ("def test_a(): pass\ndef test_b(): assert 1 == 2\n", "1 passed, 1 failed"),
@@ -280,7 +280,7 @@ def test_ctrl_c_ends_everything(sleeping: tuple[subprocess.Popen[str], Path]) ->
     limit = time.monotonic() + 60
     while not (pid.exists() and pid.read_text(encoding="utf-8").endswith("\n")) and time.monotonic() < limit:
         time.sleep(0.05)
-    # As a terminal does: to the foreground process group.
+    # A terminal sends the signal to the foreground process group.
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output

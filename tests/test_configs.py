@@ -29,7 +29,7 @@ TAKES = 600
 KINDS = [pytest.param(*kind, id=", ".join(kind)) for kind in product(("lockdep", "no lockdep"), ("no RT", "RT"))]
 TARGETS = ("kernel/locking/", "arch/x86/kvm/")
 LOCK_FUNCTION = re.compile(r"(__?)?(rt_)?(mutex|rwsem|down|up)_")
-# What PREEMPT_RT excludes: the other preemption models, huge pages, DEBUG_MUTEXES.
+# PREEMPT_RT excludes the other preemption models, huge pages and DEBUG_MUTEXES.
 NOT_WITH_RT = re.compile(r"^CONFIG_(PREEMPT|TRANSPARENT_HUGEPAGE|DEBUG_MUTEXES)=.*\n", re.M)
 
 
@@ -74,7 +74,7 @@ def test_compiles_and_exports_what_kvm_calls(patched: Patched, tmp_path: Path, l
 
     kvm = [kernel.obj / "arch/x86/kvm" / name for name in ("kvm.o", "kvm-amd.o")]
     wanted = {words[-1] for words in symbols(job, kvm, "-u") if words[:1] == ["U"]}
-    # KVM without any mutex is KVM that nm could not read.
+    # If nm finds no mutex in KVM, it could not read KVM.
     assert "mutex_unlock" in wanted
     exported = {match[1] for words in symbols(job, sorted((kernel.obj / "kernel/locking").glob("*.o")))
                 if words and (match := re.fullmatch(r"__export_symbol_(.+)", words[-1]))}

@@ -48,7 +48,7 @@ def used(tmp_path: Path) -> Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         os.utime(path, (0, 0))
-    # What an older snplab has left.
+    # Leftovers of an older snplab.
     (tmp_path / "cache" / "snplab" / "base").mkdir()
     return cache
 
@@ -142,7 +142,7 @@ def test_what_is_not_known_is_said_so(copy: Path, tmp_path: Path, words: str) ->
     assert not re.search(r"linux-source-6\.12\.\d", done.output)
 
 
-# Python's audit events of what changes something or waits for a lock.
+# Python's audit events for changes and for waiting on a lock.
 CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.utime", "os.chmod",
            "os.chown", "os.mkfifo", "fcntl.flock", "fcntl.lockf", "shutil.", "tempfile.", "os.system", "os.exec", "os.kill")
 READERS = {"git", "qemu-system-x86_64", "ld-linux-x86-64.so.2"}

@@ -36,7 +36,7 @@ class Case:
 
     words: str
     statuses: Sequence[int] = (0,)
-    # What shortens the real run, and changes no step.
+    # Options that shorten the real run and change no step.
     more: Sequence[str] = field(default_factory=tuple)
 
 
@@ -102,7 +102,7 @@ def test_shell(tmp_path: Path) -> None:
         os.execve(TOP / "snplab", ["snplab", "shell"], changed_environment({"TERM": "dumb"}))
     try:
         said = read_until(terminal, b"Ctrl-A X ends QEMU", LIMIT)
-        # QEMU's own key, in whatever state the boot is: again and again, for QEMU may not be there yet.
+        # QEMU's own key works in any state of the boot. Press it repeatedly: QEMU may not have started yet.
         for _ in range(60):
             os.write(terminal, b"\x01x")
             time.sleep(1)
@@ -144,7 +144,7 @@ def test_tree_and_refresh(copy: Path, tmp_path: Path, sender: dict[str, str | No
     assert real.status == 0, real.output
     same(before.steps(), real.steps())
     same(cold.steps(), real.steps())
-    # The same of a tree that is there: no step at all, the path alone.
+    # For an existing tree: no step, only its path.
     again = [run_snplab("tree", "6.12.y", folder, *more, top=copy, env=sender) for more in ((), ("--dry-run",))]
     assert [done.stdout for done in again] == [f"{folder}\n"] * 2 and not again[0].steps() + again[1].steps()
     words = ["refresh", "6.12.y", folder]

@@ -122,7 +122,7 @@ CASES = {
         {"SNPLAB_QEMU": "/bin/true"}),
     "cache: an argument": Case("cache x", 2, "cache takes no argument: 'x'"),
 }
-# Of a guest: what was expected and found, and a hint, before anything is fetched or built.
+# Wrong options of guest are refused, with a hint, before anything is fetched or built.
 GUEST = {
     **{f"--smp '{n}'": Case(["--smp", n], 2, f"--smp wants a number from 1 to 16, found '{n}'$")
        for n in ("0", "17", "x", "", "-1", "2.5", "1000000")},
@@ -189,7 +189,7 @@ def test_it_says_so(tmp: Path, name: str) -> None:
     case = CASES[name]
     before = sorted(tmp.rglob("*"))
     expect(run_forked(*words_of(case, tmp), env=env_of(case, tmp), cwd=tmp), case.status, case.pattern)
-    # No file --dry-run, no half-written JSON.
+    # Neither a file named --dry-run nor a half-written JSON.
     assert sorted(tmp.rglob("*")) == before
 
 
@@ -232,7 +232,7 @@ def test_a_dry_run_says_nothing_else_and_leaves_no_cache(tmp: Path, words: str) 
 def test_shell_on_a_terminal_is_not_refused(tmp: Path) -> None:
     """On a terminal `shell` gets to its first step: so "shell without a terminal" is refused for that reason alone."""
     leader, follower = pty.openpty()
-    # The cache cannot be made: it ends there.
+    # The run ends early because its cache cannot be made.
     with subprocess.Popen([str(TOP / "snplab"), "shell"], stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, env=changed_environment({"XDG_CACHE_HOME": "/dev/null/no"})) as process:
         assert process.stdout is not None
@@ -271,7 +271,7 @@ def test_no_network_and_nothing_cached(tmp: Path, offline: dict[str, str | None]
 
 
 def test_no_network_no_option_stands_for_a_guests_packages(tmp: Path, offline: dict[str, str | None]) -> None:
-    # QEMU's source is fetched beside them, and may be the first to fail.
+    # The parallel fetch of QEMU's source may be the first to fail.
     expect(run_snplab("guest", "--tree", "debian", env=offline), 3,
            "hint: without a network: copy .*/base from a machine that has them")
     assert [kind.own_trees for kind in packages.kinds()] == ["", "", ""]
@@ -289,7 +289,7 @@ def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None
     newest.write_text("linux-source-6.12_6.12.999\n", encoding="utf-8")
     days_ago = newest.stat().st_mtime - 3 * 86400
     os.utime(newest, (days_ago, days_ago))
-    # Nothing but the kernel is fetched: else the first of several fetches to fail is the one that ends the run.
+    # Fetch only the kernel: of several fetches, the first to fail ends the run.
     done = run_snplab("run", "--test", "kunit", env=offline | {"SNPLAB_QEMU": "/bin/true"})
     expect(done, 3, "no network: going on with linux-source-6.12_6.12.999")
     expect(done, 3, r"series/linux-6.12.y/.*\.patch does not apply to linux 6\.12\.999")
@@ -345,7 +345,7 @@ def test_options_are_used(verb: str) -> None:
         ask = "(flag" if option.value is None else "(value|line|file|folder|number|seconds"
         asked = re.search(rf'{ask})\((given, )?"{option.name}"', sources)
         looped = re.search(rf'for flag in \([^()]*"{option.name}"[^()]*\) if given\.flag', sources)
-        assert asked or looped, f"expected somebody to ask for {option.name}"
+        assert asked or looped, f"expected code in lab/ that reads {option.name}, found none"
 
 
 def test_every_verb_is_in_the_help() -> None:

@@ -44,10 +44,10 @@ def test_too_small_for_a_kernel(disk: Path, cache: Path) -> None:
     """The run stops before the download."""
     remount(disk, "size=700m")
     if (cache / "apt" / "fresh").exists():
-        # Package lists that the user has need not be downloaded again.
+        # Reuse the user's package lists: it saves a download.
         (disk / "snplab" / LAYOUT).mkdir(parents=True)
         (disk / "snplab" / LAYOUT / "apt").symlink_to(cache / "apt")
-    # Nothing but the kernel is fetched: else another fetch may be the first to be refused.
+    # Fetch only the kernel: another fetch might be refused first.
     expect(run_snplab("run", "--test", "kunit", env={"XDG_CACHE_HOME": str(disk), "SNPLAB_QEMU": "/bin/true"}), 3,
            "needs 6000 MiB in .*, [0-9]+ MiB are free")
     base = disk / "snplab" / LAYOUT / "base"

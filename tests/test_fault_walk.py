@@ -35,7 +35,7 @@ def test_boot(name: str, boots: dict[str, Walked], tap: Tap) -> None:
     """The boots: all commands; the failures after which the kernel warns and leaks; its two known faults."""
     boot = boots[name]
     if name == PAGE and boot.next_owner_met_the_page():
-        # As known: the kernel frees a page that the firmware has.
+        # A known fault: the kernel frees a page that the firmware still owns.
         return
     boot.check_cases(tap)
     boot.check()

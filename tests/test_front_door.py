@@ -22,7 +22,7 @@ TAKES = 3
 
 FAKES = TOP / "tests" / "front_door"
 LINE = "hint: as root: apt-get update && apt-get install -y --no-install-recommends python3$"
-# What only asks, and a verb of each kind.
+# Command lines that only ask something, and one verb of each kind.
 ASKS = ("--help", "help", "run --dry-run", "status --help")
 ASKED = (*ASKS, "run", "hw --check", "check", "frob", "")
 # A made-up python3: as Debian 11 has it, and as Debian 12 has it.

@@ -45,7 +45,7 @@ def test_a_breakpoint_in_the_module_is_hit(tmp_path: Path, tree: str, function: 
         line = wait_for_line(log, run, 3000)
         script = tmp_path / "gdb"
         script.write_text(f"break {function}\ncontinue\nbacktrace 4\ninfo args\ndelete\ndetach\n")
-        # As a shell takes the line apart.
+        # Split the line as a shell does.
         words = [*shlex.split(line), "-batch", "-nx", "-x", str(script)]
         gdb = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, stdin=subprocess.DEVNULL)
         said = gdb.stdout + gdb.stderr
@@ -53,7 +53,7 @@ def test_a_breakpoint_in_the_module_is_hit(tmp_path: Path, tree: str, function: 
         assert re.search(rf"^(Thread \d+ hit )?Breakpoint 1, {function} \(", gdb.stdout, re.M), said
         assert re.search(rf"^#0 +{function} \(.*\) at .*sev\.c:\d+", gdb.stdout, re.M), said
         assert "kvm_vm_ioctl" in gdb.stdout or "kvm_arch_vm_ioctl" in gdb.stdout, said
-        # The run goes on from there, to its verdict.
+        # After gdb's end the run goes on to its verdict.
         assert run.wait(1200) == 0, log.read_text()[-3000:]
         assert "\nPASS: " in log.read_text()
     finally:

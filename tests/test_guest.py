@@ -25,7 +25,7 @@ TAKES = 200
 CASES = ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")
 CPUS = {"6.12.y": 2, "mainline": 4, "debian": 2}
 MORE = "snplab.another=1"
-# A byte that no boot loader looks at: the kernel boots, and is another one.
+# No boot loader reads this byte: with another value the kernel still boots, but has another measurement.
 OFFSET, FLIPPED = 8, 0x5a
 
 Boots = Callable[[str], GuestBoot]

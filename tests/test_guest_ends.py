@@ -29,9 +29,9 @@ TAKES = 25
 
 SCRIPT = TOP / "tests/support/qemu_script.py"
 GUEST = ("guest", "--tree", "debian")
-# The packages are the cache's; the folders of these runs are their own.
+# These runs use the cache's packages, and run folders of their own.
 SHARED = ("base", "apt", "locks", "programs")
-# What is larger was booted.
+# A larger file in a run's folder is one that was booted.
 LARGE = 4 << 20
 
 
@@ -154,7 +154,7 @@ def on_terminal(place: Place, turns: str, *words: str) -> Done:
             while True:
                 seen += screen.read(65536)
         except OSError:
-            # The last process has closed the terminal.
+            # The last process on the terminal has ended.
             pass
     return Done(process.wait(timeout=60), seen.decode("utf-8", "replace"), "")
 

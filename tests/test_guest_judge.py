@@ -91,7 +91,7 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
     for name, file in (("firmware", "fw"), ("kernel", "kernel"), ("initrd", "initrd")):
         assert attestation[name] == str(files.folder / file)
     assert attestation["append"] == APPEND
-    # The report is kept, and the verdict is beside the logs.
+    # The run keeps the report, and puts the verdict beside the logs.
     assert (tmp_path / "logs/report.bin").stat().st_size == 1184
     assert attestation["report"] == str(tmp_path / "logs/report.bin")
     assert (tmp_path / "logs/verdict.json").read_bytes() == (tmp_path / "json").read_bytes()

@@ -40,7 +40,7 @@ class Run:
     tty: bool = False
 
 
-# A limit is to be long enough for a busy machine: the launch comes before it.
+# Limits must be long enough that the launch comes before them even on a busy machine.
 LIMIT = 12
 SOON, SLOW = ["stuck=2"], [f"limit={LIMIT}", "stuck=2"]
 RUNS = {
@@ -135,7 +135,7 @@ class Started:
 def fixture_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Started]]:
     """Starts all behaviours at once: most of their time is waiting."""
     top = tmp_path_factory.mktemp("l1")
-    # Those with a limit first: it counts from their start.
+    # Start those with a limit first: the limit counts from the start.
     started = {name: Started(top / name, name) for name in sorted(RUNS, key=lambda name: not RUNS[name].settings)}
     yield started
     for one in started.values():

@@ -83,7 +83,7 @@ def test_line_can_be_run() -> None:
     """QEMU accepts all arguments of the printed line: it starts stopped (-S), and quits on request."""
     line = answer()
     assert re.match("/.*/bin/qemu-system-x86_64 -accel tcg,thread=multi -machine q35,amd-snp-host=on -cpu ", line)
-    # As a shell takes it apart.
+    # Split the line as a shell does.
     done = run_command(*shlex.split(line), "-S", "-nodefaults", "-display", "none", "-monitor", "stdio", stdin="quit\n",
                        timeout=60)
     expect(done, 0)

@@ -95,7 +95,7 @@ def tree(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     source = Source(session, KIND)
     make(job, QUEUE, source, folder / "src")
     yield WorkTree(session, source, folder=folder)
-    # 1.5 GB.
+    # The folder has 1.5 GB.
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -113,9 +113,9 @@ def test_compiles_by_itself(tree: WorkTree, session: Session, tmp_path: Path, na
     here = {path for path in tree.git(job, "diff-tree", "-r", "--no-commit-id", "--name-only", commit).split()
             if path.endswith(".c") and not path.endswith(STUB)}
     tree.configure(job)
-    # meson runs again if the commit changes what it reads; only then the list of objects is this commit's.
+    # If the commit changes a file that meson reads, run meson first: the list of objects must be this commit's.
     job.run(tree.in_build("ninja", "build.ninja"))
     objects = tree.objects(changed)
-    assert here <= set(objects.values()), f"no object is made of {sorted(here - set(objects.values()))}"
+    assert here <= set(objects.values()), f"expected an object of each, found none of {sorted(here - set(objects.values()))}"
     status = job.status(tree.in_build("ninja", f"-j{jobs()}", *sorted(objects)))
     assert status == 0, "\n".join([f"{name} does not compile", *last_lines(job.log_path, 30)])

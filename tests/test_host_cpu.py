@@ -24,7 +24,7 @@ TAKES = 60
 
 RUN = TOP / "host" / "tests" / "cpu" / "run"
 LEAST_RATIO = 0.9
-# A machine that does much else makes even a median of several runs useless: a bad one is measured again.
+# On a busy machine even the median of several runs may be too low: measure again.
 TRIES = 3
 RATIO = re.compile(r"^# ratio ([0-9.]+)", re.M)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.patches.git import AM, git_own
-from lab.patches.newfiles import brought_names
+from lab.patches.newfiles import FOLDER, brought_names
 from lab.patches.patchfile import PatchFile
 from lab.patches.series import HOST, list_series
 from tests.support.front import TOP, Done, changed_environment, expect, listing, run_command, run_snplab
@@ -70,7 +70,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
     write_identity(queue.folder)
     expect(queue.snplab("tree", HOST), 0)
     yield queue
-    # It is 500 MB.
+    # The folder has 500 MB.
     shutil.rmtree(queue.folder, ignore_errors=True)
 
 
@@ -117,7 +117,7 @@ def test_an_edit_in_the_work_tree_is_one_patch_or_one_file(queue: Queue) -> None
             f.write("/* A comment. */\n")
         queue.git("commit", "-q", "-a", "-m", "hw/misc: Comment")
         expect(queue.snplab("refresh", HOST), 0, "new     hw-misc-comment.patch")
-        # The file at its place is what its patch brings; the change is a patch.
+        # The file in host/files stays as its patch brings it; the change becomes a new patch.
         assert changed() == ["series"] and brings.name not in changed()
     finally:
         queue.git("reset", "-q", "--hard", head)
@@ -148,6 +148,11 @@ def test_git_takes_the_mails_with_the_same_result(queue: Queue) -> None:
 def test_checkpatch_of_qemu_is_pleased(queue: Queue) -> None:
     """Mails contain whole new files, so all of host/files is checked. Ignored: the question for each new file whether
     MAINTAINERS needs updating. The sign-off is the sender's."""
-    done = queue.snplab("mail", HOST, "--output", queue.folder / "checked")
+    out = queue.folder / "checked"
+    done = queue.snplab("mail", HOST, "--output", out)
+    texts = "".join(mail.read_text(encoding="utf-8") for mail in out.glob("0*.patch"))
+    ours = [path.relative_to(TOP / HOST / FOLDER) for path in (TOP / HOST / FOLDER).rglob("*.[ch]")]
+    missing = [name for name in ours if f"\n+++ b/{name}\n" not in texts]
+    assert ours and not missing, f"expected each C file of host/files in a checked mail, found none with {missing}"
     findings = [line.strip() for line in done.output.split("\n") if re.match(r" +line \d+: ", line)]
     assert not [line for line in findings if "does MAINTAINERS need updating" not in line], "\n".join(findings)

@@ -27,7 +27,7 @@ TAKES = 1
 KTAP = ["1..4", "ok 1 a", "ok 2 b # SKIP no SEV", "not ok 3 c # exit status 1",
         "not ok 4 d # TIMEOUT no end within 5 s", "snplab: end of tests"]
 CLEAN = '{"guest-errors": 0, "errors": {"rmp": 0}}'
-# snp_ap_test provokes these, by the list of programs.
+# The errors that snp_ap_test provokes, according to the list of programs.
 WANTED = provoked_by(["snp_ap_test"])
 (KIND, N), = WANTED.items()
 

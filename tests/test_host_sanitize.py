@@ -26,7 +26,7 @@ TAKES = 900
 
 CPU_TEST = TOP / "host" / "tests" / "cpu" / "run"
 FUZZ = int(os.environ.get("SNPLAB_FUZZ") or 30)
-# QEMU keeps what it has allocated when it exits.
+# QEMU frees nothing at its exit: don't look for leaks.
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
 
 

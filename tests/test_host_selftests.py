@@ -26,15 +26,15 @@ LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
 TAKES = 400
 
-# The longest that passes takes 10 s on an idle machine; on a busy one 25 s were not enough.
+# The longest test that passes takes 10 s on an idle machine, and took more than 25 s on a busy one.
 SECONDS = int(os.environ.get("SNPLAB_SELFTEST_SECONDS", "90"))
 TREE = os.environ.get("SNPLAB_SELFTEST_TREE", "mainline")
-# For a boot in which many of them hang.
+# Enough for a boot in which many tests hang.
 LIMIT = 1500
 STOCK, EMULATED = "stock", "emulated"
 SIDES = (STOCK, EMULATED)
 MANY = 50
-# From bad to good: what is at least as good is not worse.
+# Results from bad to good.
 RANKS = (None, Result.TIMEOUT, Result.FAIL, Result.SKIP, Result.PASS)
 
 
@@ -57,7 +57,7 @@ def fixture_both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with lab_session(folder) as session:
         names = list(upstream_selftests(session, folder))
         l1, logs = L1(session, folder / "l1", TREE, names), dict[str, BootLogs]()
-        # The kernel's command line has no room for all names.
+        # A file, because the kernel's command line is too short for all names.
         l1.add_files({"tests/list": "".join(f"{name}\n" for name in names)})
 
         def boot(side: str, qemu: str | None) -> None:

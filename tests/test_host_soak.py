@@ -18,7 +18,7 @@ NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
 TAKES = 300
 
 BOOTS = int(os.environ.get("SNPLAB_SOAK") or 5)
-# For what is built before, in seconds.
+# Seconds for the builds before the boots.
 BUILDS = 3600
 
 

@@ -33,7 +33,7 @@ def program(name: str) -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up.
+    # dataclasses looks its module up in sys.modules.
     sys.modules[loader.name] = module
     loader.exec_module(module)
     return module
@@ -232,7 +232,7 @@ def test_tap_time_out(tmp_path: Path) -> None:
     code = f"child = subprocess.Popen(['sleep', '600']); print(child.pid, file=open({str(pid)!r}, 'w'), flush=True)\n"
     run = one_case(code + "print('ok 1 a', flush=True); child.wait()", timeout=1)
     assert run.status == 124 and run.problem and time.monotonic() - begin < 10
-    # Killed, and maybe not gone yet.
+    # The process was killed, but may not be gone yet.
     while time.monotonic() - begin < 10 and alive(pid.read_text().strip()):
         time.sleep(0.05)
     assert not alive(pid.read_text().strip())

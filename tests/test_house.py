@@ -30,7 +30,7 @@ TAKES = 5
 MOST_FUNCTION_LINES = 60
 MOST_SHELL_LINES = 1500
 MOST_HW_LINES = 750
-# Files that another project's rules apply to, where its own text may have what ours must not.
+# Files of other projects' style: their text may contain words that ours must not.
 THEIRS = re.compile(r"^host/[^/:]*\.patch:\d+:[ -]")
 WORDS = {
     "no absolute path of a home or work folder": r"(^|[^A-Za-z0-9._~/-])/(home|root|work|Users)/[a-z]",
@@ -39,10 +39,10 @@ WORDS = {
     "no placeholder": r"@[A-Z]{5,}@",
     "nothing left to do is hidden in a comment": r"(#|//|\*|;) *(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b",
 }
-# In a string that a program is started with: what only a shell understands.
+# Words that only a shell understands, in a string that starts a program.
 SHELL_SYNTAX = re.compile(r"&&|\|\||\$\([a-z]|^ *(for|while|if) .*; *(do|then)\b|[a-z] \| [a-z]|; *(do|then|done|fi)\b")
 STARTERS = {"command", "run", "Popen", "call", "check_call", "check_output", "run_command", "run_tap", "program", "start"}
-# A script that does something; a file of a made-up kernel tree may have its first line alone.
+# A script with a second line; a file in a made-up kernel tree may be only "#!…".
 SCRIPT = re.compile(r"#! ?\S*(/|\benv )(ba|da)?sh\b.*\n\s*\S")
 SHELLS = {"sh", "bash", "dash", "/bin/sh", "/bin/bash"}
 
@@ -140,7 +140,7 @@ def test_a_test_file_says_what_it_is(entry: Entry) -> None:
 LINK = re.compile(r"\]\(([^)#\s:]*)(?:#([^)\s]*))?\)")
 NAMED = re.compile(r"(?<![\w./~$<>*-])((?:lab|tests|docs|host|series|\.ci)/[\w.*/-]*[\w*/])")
 
-# A path in which a word stands for a name; a tree that the pages about new trees take as their example.
+# Paths with a placeholder, and the tree that pages on new trees use as an example.
 EXAMPLE = re.compile(r"(^|[/_])[A-Z]{4,}(/|\.|$)|linux-6\.18\.y")
 
 
@@ -159,10 +159,10 @@ def test_a_document_names_what_is_there(name: str) -> None:
             lost.append(target)
         elif anchor and page.suffix == ".md" and anchor not in headings(page.read_text(encoding="utf-8")):
             lost.append(f"{target}#{anchor}")
-    # As from the top, or from the page's own folder; the start of a name will do.
+    # A path counts from the top or from the page's folder; the start of a name is enough.
     lost += [path for path in NAMED.findall(text) if not EXAMPLE.search(path) and not any(
         list(folder.glob(path.rstrip("/") + "*")) for folder in (TOP, (TOP / name).parent))]
-    assert not lost, f"{name} names what is not there: {' '.join(lost)}"
+    assert not lost, f"{name}: expected files that exist, found {' '.join(lost)}"
 
 
 def test_the_test_command_is_named() -> None:

@@ -137,7 +137,7 @@ class Machine:
             path.unlink()
 
 
-# What a made-up program does.
+# Lines of code for the made-up test program.
 CRASHES = "\nos.kill(os.getpid(), signal.SIGSEGV)"
 
 
@@ -485,7 +485,7 @@ def test_verdict(hw: Hw, lines: tuple[str, ...], status: int, ends_with: int, pa
     hw.prints(*lines, status=status)
     done = hw.run()
     expect(done, ends_with, pattern)
-    # Nobody is asked to say Tested-by.
+    # The block asks for no Tested-by.
     assert ("\nTested-by" in done.output) == (ends_with == 0)
 
 
@@ -525,14 +525,14 @@ def test_signal(hw: Hw) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
     status = Path("/proc") / child.read_text().strip() / "status"
-    # Killed, and maybe not waited for yet.
+    # The process was killed, but may still be a zombie.
     wait_for(lambda: not status.exists() or re.search(r"^State:\s*[ZX]", status.read_text(), re.M) is not None)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, "expected the condition to become true in time, found it false"
         time.sleep(0.05)
 
 
@@ -556,7 +556,7 @@ def test_report_in_a_log_without_its_beginning(hw: Hw) -> None:
 
 # --- Known failures ------------------------------------------------------------------------------
 
-# A listed failure is known only if it says what is listed, and nothing worse. The list is searched for the very name.
+# A listed failure is known only if it prints the listed words and nothing worse. The name must match exactly.
 KNOWN = """\
 # a comment
 program b.cd.e: known failure: of another

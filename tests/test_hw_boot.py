@@ -37,7 +37,7 @@ TAKES = 150
 
 TREE, LAUNCH_TEST, SCRIPT = "mainline", "sev_snp_launch_test", "hw-in-l1"
 MADE_UP = "made up by a test"
-# For all situations of a boot, and for the boot, in seconds.
+# Limits in seconds: for all situations of a boot, and for the boot.
 EACH, LIMIT = 500, 560
 
 
@@ -98,7 +98,7 @@ def prepare(session: Session, folder: Path) -> Preparation:
     run_plan(plan)
     assert prepared.emulated
     with scratch_folder(".root.", folder) as scratch:
-        # Its mode becomes that of L1's "/": the scratch folder's keeps every user but root out.
+        # Its mode becomes that of L1's "/", and a scratch folder's mode admits only root.
         root = scratch / "root"
         (root / "tests").mkdir(parents=True)
         root.chmod(0o755)

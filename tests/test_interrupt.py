@@ -25,7 +25,7 @@ LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot", "check")
 TAKES = 240
 
-# To get that far, on a busy machine.
+# Limit for a run to come that far on a busy machine, in seconds.
 PATIENCE = 300
 GIB = 1 << 30
 
@@ -58,7 +58,7 @@ class Cold:
             try:
                 return next(self.root.glob(pattern), None) is not None
             except FileNotFoundError:
-                # A folder went away while it was read.
+                # A folder disappeared during the search.
                 return False
         return there
 
@@ -84,7 +84,7 @@ def cold(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Cold
         run_command("mount", "-t", "tmpfs", "-o", "size=7g", "none", folder).status == 0)
     cold = Cold(folder, mounted)
     cold.root.mkdir(parents=True)
-    # What has been compiled of kernels need not be again: the time is the interrupts', not the compiler's.
+    # Use the user's compiler cache: this file tests interrupts, not compilers.
     (cache / "ccache").mkdir(parents=True, exist_ok=True)
     (cold.root / "ccache").symlink_to(cache / "ccache")
     yield cold
@@ -128,9 +128,9 @@ def interrupt(cold: Cold, log: Path, condition: Callable[[], bool]) -> None:
     assert status == 130, f"expected status 130, found {status}:\n{said[-3000:]}"
     assert took <= 5, f"expected an end at once, found it after {took:.1f} s"
     assert "interrupted" in said
-    assert left("-s", str(process.pid)) == "", "expected nothing to go on running"
-    # A process group that left the session would still work in the cache.
-    assert left("-f", str(cold.folder)) == "", "expected nobody to work in the cache"
+    assert left("-s", str(process.pid)) == "", "expected no process of the run's session, found some"
+    # A process that has left the session has the cache's path in its command line.
+    assert left("-f", str(cold.folder)) == "", "expected no process that works in the cache, found some"
 
 
 def test_in_a_download(cold: Cold, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_disk_that_fills_up_in_a_build(cold: Cold, tmp_path: Path) -> None:
     process = cold.start(log)
     try:
         wait_for(cold.has("work/6.12.y/src/obj/mm/*.o"), process, log)
-        # Again and again: the build goes on meanwhile, and may free something.
+        # Repeatedly: the build goes on meanwhile and may free space.
         while process.poll() is None:
             with open(filler, "ab", buffering=0) as f:
                 try:

@@ -93,7 +93,7 @@ def test_schema(name: str) -> None:
             part = part[step]
 
 
-# Fields that are there only sometimes, which their descriptions say; and host.json, which is QEMU's.
+# Optional fields, whose descriptions say when they are there; and host.json, which QEMU writes.
 SOMETIMES = {"known", "caught", "not as named", "survived", "not judged", "ended", "guest-errors", "errors",
              "statistics", "missing"}
 

@@ -63,4 +63,4 @@ def test_the_same_kernel_on_the_emulated_host(first: Done, tree: Patched, tmp_pa
     (tmp_path / "host.py").write_text(config.stdout, encoding="utf-8")
     done = kunit(tree, "exec", Path(binary.stdout.strip()).parent, "--qemu_config", tmp_path / "host.py")
     expect(done, 0, ALL_PASSED)
-    assert re.search("-machine q35,amd-snp-host=on", done.output), "expected it to be that machine"
+    assert re.search("-machine q35,amd-snp-host=on", done.output), "expected QEMU with amd-snp-host=on, found another"

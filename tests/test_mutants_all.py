@@ -13,7 +13,7 @@ LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 1500
 
-# At least.
+# There must be at least so many.
 MANY = 20
 ALL = [(tree, name) for tree in trees() for name in (CONTROL, *names_of(tree))]
 

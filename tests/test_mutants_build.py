@@ -115,9 +115,9 @@ def test_what_is_built_gets_its_name_when_it_is_whole(made: Made, monkeypatch: p
     builder(monkeypatch, build)
     made.store.build_all(made.job, made.patches)
     assert [(made.store.path(p) / "kvm.ko").read_text() for p in made.patches] == ["one", "two"]
-    assert made.kernel_builds == 1, "the next run would find a mutant to undo"
+    assert made.kernel_builds == 1, "expected the last build to undo the mutant, found it left for the next run"
     made.store.build_all(made.job, made.patches)
-    assert made.kernel_builds == 1, "nothing was to be built"
+    assert made.kernel_builds == 1, "expected no further build, found one"
 
 
 def test_one_that_does_not_build_says_so_and_the_next_is_built(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_one_that_does_not_build_says_so_and_the_next_is_built(made: Made, monke
     made.store.build_all(made.job, made.patches)
     assert "the kernel does not build" in (made.root / "run/one/not-built").read_text()
     assert made.store.path(made.patches[1]).is_dir() and not made.store.path(made.patches[0]).exists()
-    assert not list(made.store.folder.glob(".*")), "half-made modules are left"
+    assert not list(made.store.folder.glob(".*")), "expected no half-made modules, found some"
 
 
 def boots(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
@@ -162,7 +162,7 @@ def test_each_mutant_is_booted_once_and_not_before_it_is_built(made: Made, monke
     boots(monkeypatch, found)
     judge_all(made)
     assert sorted(found) == ["one", "two"]
-    assert sorted(made.job.take_told()) == ["one", "two"], "a line that was told is lost"
+    assert sorted(made.job.take_told()) == ["one", "two"], "expected the lines of both mutants"
     assert made.released.is_set()
 
 
@@ -196,7 +196,7 @@ def test_where_nothing_is_to_be_built_the_tree_is_free_at_once(made: Made, monke
     monkeypatch.setattr(TreeRun, "boot", boot)
     judge_all(made)
     assert sorted(found) == ["one", "two"]
-    assert other.is_dir(), "without the tree's lock, what is half made is another run's"
+    assert other.is_dir(), "expected another run's half-made modules to stay: this run does not hold the tree's lock"
 
 
 def test_a_mutant_that_this_run_needs_stays_in_the_cache(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_an_edit_of_the_user_is_one_newer_file(bench: Bench) -> None:
     before = bench.times()
     time.sleep(0.02)
     (bench.source / "other.c").write_text("OTHER\n")
-    # An old time stamp, as of a file that was checked out again.
+    # An old time stamp, as an editor's restored backup has.
     os.utime(bench.source / "other.c", (1, 1))
     assert bench.apply().changed
     assert bench.text("other.c") == "OTHER\n"
@@ -194,7 +194,7 @@ def test_a_change_takes_the_build_that_looked_up_to_date(bench: Bench, is_base: 
     bench.apply(is_base=is_base)
     (bench.work / "built").write_text("yes\n")
     bench.apply(is_base=is_base)
-    assert (bench.work / "built").exists(), "nothing has changed"
+    assert (bench.work / "built").exists(), "expected the mark of a finished build to stay: nothing has changed"
     bench.apply(bench.patch("change", CHANGE), is_base=is_base)
     assert not (bench.work / "built").exists()
 
@@ -215,7 +215,7 @@ def test_kvms_code_is_built_without_the_rest(bench: Bench, names: tuple[str, ...
     kernel.obj.mkdir()
     (kernel.obj / "modules.order").write_text("arch/x86/kvm/kvm.o\narch/x86/kvm/kvm-amd.ko\n")
     kernel.keep_modules()
-    # As make does when it has made some of them.
+    # make has built some of them.
     (kernel.obj / "modules.order").unlink()
     kernel.keep_modules()
     for whole in (True, False):

@@ -23,7 +23,7 @@ LANE = "boot"
 NEEDS = ("overlay",)
 TAKES = 25
 
-# Every setting that could show in a patch.
+# git settings, each of which could change a patch.
 HOSTILE = """\
 [user]
     name = Somebody Else
@@ -114,7 +114,7 @@ def test_hostile_configuration_changes_nothing(lab: Lab, tmp_path: Path) -> None
     (lab.work / "hooks").mkdir()
     for name in ("pre-commit", "applypatch-msg"):
         (lab.work / "hooks" / name).symlink_to("/bin/false")
-    # Both as the user's and as the work tree's own, and in the environment.
+    # Set in the user's configuration, in the work tree's and in the environment.
     with open(lab.work / ".git/config", "a", encoding="utf-8") as f:
         f.write(HOSTILE)
     with open(lab.work / ".git/info/exclude", "a", encoding="utf-8") as f:
@@ -144,13 +144,13 @@ def test_notes_and_comments_edited_by_hand_stay(lab: Lab, tmp_path: Path) -> Non
 
 def test_dry_run_lists_the_runs_steps_and_touches_nothing(lab: Lab, tmp_path: Path) -> None:
     lab.git("commit", "-q", "--amend", "-m", "kernel: Dry")
-    # A stale index is what a plain "git status" would write.
+    # Make the index stale: then a plain "git status" would rewrite it.
     (lab.work / "Kbuild").touch()
     before = listing(tmp_path)
     dry = lab.refresh("--dry-run", env={"XDG_CACHE_HOME": "/nonexistent/cache"})
     expect(dry, 0, f"git -C {lab.work} format-patch -1 [0-9a-f]{{40}} -o {lab.series}$")
     assert listing(tmp_path) == before
-    # A step that tells something has its line twice.
+    # A step that says something has two lines.
     assert list(dict.fromkeys(lab.refresh().steps())) == dry.steps()
 
 
@@ -334,7 +334,7 @@ def test_text_that_is_no_utf8_stays(lab: Lab) -> None:
     expect(lab.refresh(), 0, "no patch has changed")
 
 
-# --- Refusals: with these words, and nothing is written ------------------------------------------
+# --- Refusals, each with its message; no file changes --------------------------------------------
 
 
 def dirty(lab: Lab) -> None:

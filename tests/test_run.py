@@ -30,13 +30,13 @@ from tests.support.l1 import BUILD_LIMIT, said_by, shown, why_no_end
 ABOUT = "run --test '*' on both trees: verdict, each program's result, messages of kernel and emulated host"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
-# With an empty cache 600: it builds a kernel of each tree.
+# With an empty cache it takes 600: it builds a kernel for each tree.
 TAKES = 120
 
 TREES = ("6.12.y", "mainline")
 PICKED = pick("*")
 NAMES = [picked.program.name for picked in PICKED]
-# What a kernel says of SEV, SNP, the RMP and the PSP before it runs anything: every one of these lines …
+# A kernel prints every one of these lines on SEV, SNP, the RMP and the PSP before it runs a program …
 MUST_SAY = (
     r"SEV-SNP: RMP table physical range \[0x[0-9a-f]{16} - 0x[0-9a-f]{16}\]",
     r"AMD-Vi: IOMMU SNP support enabled\.",
@@ -49,7 +49,7 @@ MUST_SAY = (
     r"kvm_amd: SEV-ES enabled \(ASIDs 1 - 99\)",
     r"kvm_amd: SEV-SNP enabled \(ASIDs 1 - 99\)",
 )
-# … and none but these: what the programs' guests do at their ends, and what is not about SNP.
+# … and may print these: lines on the end of the programs' guests, and lines that are not about SNP.
 MAY_SAY = (
     r"kvm_amd: SEV-ES guest requested termination: 0x[0-9a-f]+:0x[0-9a-f]+",
     r"kvm_amd: (Nested Virtualization enabled|Nested Paging (en|dis)abled|TSC scaling supported|"
@@ -58,8 +58,8 @@ MAY_SAY = (
     r" *#.*", r" *(not )?ok [0-9].*",
 )
 ABOUT_SNP = re.compile("SEV|SNP|RMP|PSP|psp|ccp|kvm_amd")
-# On two idle cores the quick programs take 14 s once everything is built, and L1's init starts within 3 s. The time of
-# processors says the same on a busy machine.
+# On two idle cores the quick programs take 14 s once everything is built, and L1's init starts within 3 s. Processor time
+# is the same on a busy machine.
 QUICK_LIMIT, INIT_LIMIT = 90, 20
 VCPUS = (1, 2, 8, 64)
 
@@ -154,13 +154,13 @@ def test_program(name: str, run: Run) -> None:
     print(*(line for line in said_by(run.logs, name) if "median ratio" in line), sep="\n")
     assert run.test(name).get("result") == "pass", shown(run.logs, name)
     if name == LAUNCH_TEST and run.known.cases_of(name):
-        # Its cases are looked at below.
+        # Other tests check its cases.
         return
     known = run.known.of(name, None)
     if known is None:
         assert run.raw(name).result is Result.PASS, shown(run.logs, name)
         return
-    # One that passes: is the kernel repaired? Then it is to be taken out of the list.
+    # If a known failure passes, the kernel may be fixed: then remove it from the list.
     assert run.raw(name).result is Result.FAIL, f"{known.reason}: expected it to fail as known"
     assert known.says is not None
     assert [line for line in said_by(run.logs, name) if re.search(f"^# .*{known.says}", line)], shown(run.logs, name)

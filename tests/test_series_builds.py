@@ -29,7 +29,7 @@ TAKES = 900
 
 PATCHES = [(tree, file.name) for tree in trees() for file in list_series(series_dir(tree))]
 SPARSE = f"{sys.executable} -B {Path(__file__).parent / 'support' / 'sparse_some.py'}"
-# Kbuild's targets for what a patch touches.
+# Kbuild's targets for the folders that a patch changes.
 TARGETS = ((re.compile(r"(arch/x86/kvm|virt/kvm)/|include/linux/kvm_host\.h"), "arch/x86/kvm/"),
            (re.compile(r"kernel/locking/|include/linux/mutex\.h"), "kernel/locking/"))
 WARNING = re.compile(r"(?:warning|error):")

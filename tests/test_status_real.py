@@ -30,7 +30,7 @@ LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "boot", "status")
 TAKES = 240
 
-# A kernel of a new folder is built from nothing, though with ccache.
+# A kernel in a new folder is built anew, with ccache.
 BUILD_LIMIT = 3600
 FUNCTION = re.compile(r"^static int snp_launch_update_vmsa\(.*?^}", re.M | re.S)
 OLD = 1577836800  # 2020-01-01
@@ -115,7 +115,7 @@ def fixture_loop(work_tree: WorkTree) -> Loop:
     edited = run()
     took = time.monotonic() - begin
     changed = run_command("git", "-C", path, "status", "--porcelain", "--ignored").stdout
-    # An editor's backup moved back: an old time stamp on a file that is new to the build.
+    # As when an editor's backup is moved back: the build has not seen this file, yet its time stamp is old.
     sev.write_text(good, encoding="utf-8")
     os.utime(sev, (OLD, OLD))
     return Loop(before, status, edited, took, changed, run())

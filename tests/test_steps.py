@@ -122,7 +122,7 @@ def test_a_failure_stops_what_runs_beside_it(session: Session) -> None:
         time.sleep(0.3)
         raise setup_error("expected this, found that", "do so")
     plan.add("fails", fail, after=())
-    plan.add("never", lambda job: pytest.fail("this step needs one that failed"))
+    plan.add("never", lambda job: pytest.fail("expected this step not to run: it needs a step that failed"))
     begin = time.monotonic()
     with pytest.raises(Stop) as e:
         plan.run()

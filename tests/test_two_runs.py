@@ -17,7 +17,7 @@ LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "boot", "host", "hostsource")
 TAKES = 60
 WRONG = TOP / "tests/mutants/linux-6.12.y/leak-on-success.patch"
-# One case is enough to tell them apart.
+# This one case tells the two kernels apart.
 CASE = "sev_snp_launch_test:finish_releases_vcpus"
 
 
@@ -31,7 +31,7 @@ def start(log: Path, *words: str) -> subprocess.Popen[bytes]:
 def test_each_run_judges_its_own_kernel(tmp_path: Path) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     first = start(wrong, "--patch", str(WRONG))
-    # Whichever comes first has the lock: both orders are right.
+    # Either run may get the lock first.
     time.sleep(0.5)
     second = start(right)
     statuses = first.wait(900), second.wait(900)

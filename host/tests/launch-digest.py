@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Launch digests of the launches that tests/qtest/amd-psp/snp-launch-tests.c makes.
 
-The algorithm is that of the SNP firmware ABI (SNP_LAUNCH_UPDATE, "Launch
-Digest"), in a few lines of its own: nothing is shared with the emulated
-firmware, so that a mistake would have to be made twice. Prints C macros; with
-a path, checks that the file has each of them.
+This is a second implementation of the SNP firmware ABI's algorithm (SNP_LAUNCH_UPDATE, "Launch Digest"). It shares no code
+with the emulated firmware, so that a mistake in one of them shows. Prints C macros; with a path, checks that the file has
+each of them.
 """
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ HALF = 48
 
 @dataclass(frozen=True)
 class Page:
-    """A page of 4 KB; permissions of VMPL3, 2 and 1."""
+    """A 4 KB page, with the permissions of VMPL3, VMPL2 and VMPL1."""
 
     kind: int
     gpa: int
@@ -33,7 +32,7 @@ class Page:
     permissions: tuple[int, int, int] = (0, 0, 0)
 
     def measured(self) -> bytes:
-        """The digest of its content; zero where that is not measured."""
+        """The digest of the page's content; zero if its content is not measured."""
         if self.content is None:
             return bytes(48)
         content = bytearray(self.content)
@@ -75,7 +74,7 @@ def vectors() -> dict[str, str]:
 
 
 def missing(text: str) -> list[str]:
-    """The names of the digests that a C file does not have, in two halves."""
+    """The names of the digests that the C file lacks. The file has each as two strings, so both halves are searched."""
     return [name for name, digest in vectors().items() if digest[:HALF] not in text or digest[HALF:] not in text]
 
 

@@ -34,7 +34,7 @@ GUIDS = {"footer": "96b582de-1fb2-45f7-baea-a366c55a082d", "reset": "00f771de-1a
 class Firmware:
     """An image with noise, SEV metadata and a GUID table."""
     pages: int = 4
-    # TYPE:ADDRESS:LENGTH as AmdSev's OVMF has them, in an order that is not that of the addresses.
+    # TYPE:ADDRESS:LENGTH as in AmdSev's OVMF, not sorted by address.
     sections: str = "1:800000:9000,2:80d000:1000,3:80e000:1000,4:80f000:1000,1:811000:3000,10:810000:1000"
     without: str = ""           # entries that the table lacks, or "footer"
     footer_length: int | None = None
@@ -48,7 +48,7 @@ class Firmware:
     metadata_length: int | None = None
     metadata_version: int = 1
     metadata_count: int | None = None
-    # A second entry with the reset block's GUID, further from the foot.
+    # A second entry with the reset block's GUID, further from the footer.
     second_reset: int | None = None
 
 

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=dash
-# In L1, with busybox alone: lab/hw.sh in one situation after another. tests/test_hw_boot.py reads the output:
+# Runs lab/hw.sh in L1, with busybox alone, in one situation after another. tests/test_hw_boot.py reads the output:
 # "== NAME", the lines of hw.sh, "== NAME ended with STATUS".
 #
 # usage: hw-in-l1 BINARY once|all

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Runs a part of lab/hw.sh by itself, for tests/test_hw_rules.py.
 #
-# usage: part.sh FILE NAME: the variable NAME that FILE, a part of hw.sh, sets
-#        part.sh FILE listed BINARY EXPECT CASE: what its function says of a case in a list of known failures
+# usage: part.sh FILE NAME: print the variable NAME that FILE, a part of hw.sh, sets
+#        part.sh FILE listed BINARY EXPECT CASE: print a case's entry in the list of known failures EXPECT
 # shellcheck disable=SC1090  # a part of hw.sh
 . "$1"
 if [ "$2" = listed ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # SPDX-License-Identifier: GPL-2.0-only
-# Stands in for the kernel's checkpatch.pl: it finds commit ids that are written out, and no sign-off.
+# Stands in for the kernel's checkpatch.pl: it reports full-length commit ids, and a missing sign-off.
 use strict;
 use warnings;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # SPDX-License-Identifier: GPL-2.0-only
-# Stands in for the kernel's get_maintainer.pl: people and lists for the files of the tests' small kernel.
+# Stands in for the kernel's get_maintainer.pl: prints people and lists for files of the tests' small kernel.
 use strict;
 use warnings;
 
@@ -9,7 +9,7 @@ my @rules = (
 	[qr{^kernel/b\.c$}, m => 'Jürgen Groß <second@example.org>', m => 'A Tester <TESTER@example.org>'],
 	[qr{^kernel/}, l => 'kvm@vger.kernel.org', l => 'linux-kernel@vger.kernel.org (open list)'],
 );
-# A .get_maintainer.conf of the user's would have a say.
+# A .get_maintainer.conf in the user's home would change the output.
 die "HOME is somebody's\n" if -d $ENV{HOME};
 my %want = (m => 1, r => 1, l => 1);
 my ($separator, $patch, %seen) = ("\n");

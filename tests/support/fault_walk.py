@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""snp_fault_walk in L1: which boots there are, and what each is expected to leave."""
+"""The boots of snp_fault_walk in L1, and the results that each must have."""
 from __future__ import annotations
 
 import re
@@ -39,12 +39,12 @@ def walks_of(tree: str) -> dict[str, Walk]:
     """The boots of a tree, and what each must leave."""
     return {
         ALL: Walk("", 0, ()),
-        # The guest's context cannot be released: once in a kernel's life it warns of that, and leaks what it must.
+        # The guest's context cannot be released: the kernel warns once per boot, and leaks the pages.
         WARNED: Walk(":-w", 0, ("snp_decommission_context", "leak", "leak")),
-        # Known, in both: the VMSA's page is put on the list of leaked pages, and again when the vCPU is freed.
+        # A known fault of both trees: the VMSA's page gets on the list of leaked pages, and again when the vCPU is freed.
         VMSA: Walk(":-d:vmsa_0", 1, ("not-reclaimed", "snp_page_reclaim", "leak", "leak",
                                      "__list_add_valid_or_report")),
-        # Known, in both: the guest's page is put on the list, and freed.
+        # A known fault of both trees: the guest's page gets on the list of leaked pages, but is freed all the same.
         PAGE: Walk(":-d:page_0", 1, ("not-reclaimed", "snp_page_reclaim", "leak",
                                      "sev_gmem_make_shared" if tree == "mainline" else "sev_gmem_invalidate")),
     }
@@ -80,7 +80,7 @@ class Walked:
     def check(self) -> None:
         """Fails unless L1 ran to its end, the program passed, and host and kernel reported exactly what is expected."""
         assert why_no_end(self.logs) == ""
-        # The program's plan is in its exit status.
+        # The program exits with an error if its plan is not met.
         assert self.logs.result(self.walk.word) is Result.PASS, shown(self.logs, self.walk.word)
         assert said_by(self.logs, self.walk.word)
         assert self.logs.host.total == self.walk.errors, "\n".join([self.logs.host.missing, *self.logs.host.log[:10]])
@@ -96,6 +96,6 @@ def walked(tree: str, folder: Path) -> Iterator[dict[str, Walked]]:
         for name in names:
             found[name] = Walked(walks[name], l1.boot(name, walks[name].word))
     with prepared_l1(folder, tree, [PROGRAM]) as l1:
-        # The first takes as long as all others.
+        # The first walk takes as long as all others together.
         side_by_side(lambda: boot(l1, ALL), lambda: boot(l1, WARNED, VMSA, PAGE))
         yield found

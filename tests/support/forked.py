@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The front door's Python part in a fork of this process: a run of its own for each command line, without the start of an
-interpreter, which would be most of the time. tests/test_front_door.py has the way through ./snplab itself."""
+"""Runs the front door's Python part in a fork of this process: starting an interpreter for each command line would take
+most of the time. tests/test_front_door.py tests ./snplab itself."""
 from __future__ import annotations
 
 import os
@@ -15,8 +15,8 @@ from tests.support.front import Done, changed_environment
 
 def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
                events: Path | None = None) -> Done:
-    """What ./snplab with these words says, and its status; its standard input is empty. Python's audit events go to the file
-    `events`."""
+    """Runs ./snplab with these words and an empty standard input; returns its output and status. Writes Python's audit
+    events to the file `events`."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
@@ -29,7 +29,7 @@ def run_forked(*words: str | Path, env: Mapping[str, str | None] | None = None, 
                 sys.stdout.flush()
                 sys.stderr.flush()
             finally:
-                # Nothing of pytest's runs in the child.
+                # The child must not run pytest's own exit code.
                 os._exit(status)
         _, ended = os.waitpid(child, 0)
         texts = []
@@ -49,7 +49,7 @@ def record(events: Path) -> None:
         if recording or not name.startswith(("open", "os.", "fcntl.", "shutil.", "tempfile.", "subprocess.")):
             return
         recording = True
-        # open has (path, mode, flags).
+        # The event open has (path, mode, flags).
         about = (arguments[0], arguments[2]) if name == "open" else arguments
         file.write("\t".join([name, *(repr(word) if "\t" in str(word) or "\n" in str(word) else str(word)
                                       for word in about)]) + "\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The front door, as a user calls it: ./snplab in a process of its own, and what it says."""
+"""Runs the front door as a user does: ./snplab in a process of its own."""
 from __future__ import annotations
 
 import os
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
-# What a run is given to clean up after a SIGTERM.
+# Seconds that a run gets to clean up after a SIGTERM.
 GRACE = 15.0
-# Work folders and caches, which no copy of the repository needs.
+# Work folders and caches: a copy of the repository does not need them.
 NOT_COPIED = (".git", "trees", "outgoing", "__pycache__", ".mypy_cache", ".pytest_cache")
 STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*?) …")
 

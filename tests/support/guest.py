@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`snplab guest --check` as a user calls it, and what its JSON says of the guest, L2."""
+"""Runs `snplab guest --check` as a user does, and reads its JSON on the guest, L2."""
 from __future__ import annotations
 
 import json
@@ -13,16 +13,16 @@ from lab.patches.series import series_name
 from tests.support.front import Done, expect, run_snplab
 from tests.support.l1 import BUILD_LIMIT
 
-# lockdep's own words for the first posting of the fix, which leaves every vCPU's mutex locked.
+# The mutant that is the first posting of the fix: it leaves every vCPU's mutex locked. The verdict must have these lines.
 FIRST_POSTING = "leak-on-success"
 HANG = (
-    # Launched, and then nothing.
+    # The guest was launched, but never ran.
     r"not ok: guest\.runs: the guest hangs: vCPU threads are blocked on vcpu->mutex",
-    # The vCPUs' threads are named, with what they wait in.
+    # The verdict names the vCPUs' threads and where they wait.
     r"blocked in kvm_vcpu_ioctl\(\), where vcpu->mutex is taken: CPU 0/KVM in KVM_KVMCLOCK_CTRL",
-    # A thread's stack is shown.
+    # It shows a thread's stack.
     r"thread CPU 0/KVM: stack: .*kvm_vcpu_ioctl",
-    # lockdep names who took the mutex, and under whom it was left.
+    # lockdep names the function that took the mutex, and the one that returned with it.
     r"lockdep: &vcpu->mutex, taken by kvm_lock_all_vcpus\(\), was still held when sev_mem_enc_ioctl\(\) "
     r"released &kvm->lock",
 )
@@ -63,5 +63,5 @@ def check_hang(tree: str, folder: Path) -> None:
     expect(found.done, 1)
     for pattern in HANG:
         expect(found.done, 1, pattern)
-    # No message on the guest's consoles.
+    # The guest has printed nothing.
     assert not re.search(r"\| .*(Linux version|snplab:)", found.done.output), found.done.output[-4000:]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes up the logs of a boot, for tests of the judges."""
+"""Makes up the logs of a boot for the tests of the judges."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,7 @@ SNP_ENABLED = "[    2.4] kvm_amd: SEV-SNP enabled (ASIDs 1 - 99)"
 # Two programs that pass, the first of them KUnit.
 KTAP = ("KTAP version 1", "1..2", "# Subtest: kunit", "    KTAP version 1", "        ok 1 one", "    ok 1 suite",
         "ok 1 kunit", "# x", "ok 2 state_test", "snplab: end of tests")
-# A launch test with a case that fails, and says why.
+# A launch test with a case that fails with a message.
 LAUNCH = ("KTAP version 1", "1..1", "# Subtest: sev_snp_launch_test", "# TAP version 13", "# 1..3", "# #  RUN  a.first",
           "# ok 1 a.first", "# # vCPU 1: said why", "# not ok 2 a.second", "# ok 3 a.third",
           "# # Totals: pass:2 fail:1", "not ok 1 sev_snp_launch_test # exit status 1", "snplab: end of tests")

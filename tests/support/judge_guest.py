@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes up boots with an SNP guest, L2, in them: its files, its report, the logs of a whole boot and of a hang."""
+"""Makes up boots with an SNP guest, L2: its files, its report, the logs of a good boot and of a hang."""
 from __future__ import annotations
 
 import base64
@@ -36,7 +36,7 @@ def new_key(folder: Path, name: str) -> Path:
 
 @dataclass
 class Files:
-    """What L2 is booted from, and the platform's keys."""
+    """The files that L2 is booted from, and the platform's keys."""
 
     folder: Path
 
@@ -120,7 +120,7 @@ RELEASED = {
     "6.12.y": [" ? sev_mem_enc_ioctl+0xa9/0x1030 [kvm_amd]", " lock_release+0x11a/0x260", " ? __might_fault+0x2f/0x70",
                " __mutex_unlock_slowpath+0x25/0x270", " sev_mem_enc_ioctl+0xa9/0x1030 [kvm_amd]",
                " kvm_arch_vm_ioctl+0x7b9/0xeb0 [kvm]", " kvm_vm_ioctl+0xdd7/0x1e60 [kvm]"],
-    # With a function between the two, and one that only happened to be on the stack.
+    # With a function between the two, and a stale entry of the stack ("?").
     "mainline": [" lock_release+0x11d/0x250", " __mutex_unlock_slowpath+0x1a/0x420", " ? __fget_files+0xbb/0x180",
                  " mutex_unlock+0x1a/0x20", " ? kvm_vm_ioctl+0xbf7/0x1ee0 [kvm]",
                  " sev_mem_enc_ioctl+0x13a/0x10a0 [kvm_amd]", " kvm_vm_ioctl+0xbf7/0x1ee0 [kvm]"]}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""L1 for tests that boot it: the lab's own classes build kernel, initrd and emulated host into a folder of the test's.
-They are then booted any number of times, with any programs, and lab.judge reads what each boot has left."""
+"""L1 for tests that boot it: the lab's classes build kernel, initrd and emulated host into a folder of the test. The test
+boots them any number of times, with any programs, and lab.judge reads the logs of each boot."""
 from __future__ import annotations
 
 import re
@@ -30,7 +30,7 @@ from lab.judge.logs import BootLogs
 
 # A build from an empty cache, on a busy machine; or a wait for another run that builds the same.
 BUILD_LIMIT = 3600
-# For a boot, and for each program in it, in seconds. On a machine that does much else all takes ten times as long.
+# Limits in seconds for a boot, and for each program in it. On a busy machine everything takes ten times as long.
 LIMIT, EACH = 900, 600
 # Lines of a log that a failure shows.
 SHOWN = 25
@@ -38,7 +38,7 @@ SHOWN = 25
 
 @contextmanager
 def lab_session(folder: Path) -> Iterator[Session]:
-    """A session of the lab's. What it says goes into FOLDER/said; what it has started ends with it."""
+    """A session of the lab. Its output goes to FOLDER/said; its processes end with it."""
     set_environment()
     with open(folder / "said", "a", encoding="utf-8") as said:
         session = Session("check")
@@ -68,7 +68,7 @@ def upstream_selftests(session: Session, folder: Path) -> dict[str, str]:
 
 
 class L1:
-    """Kernel, initrd and emulated host in a folder."""
+    """A kernel, an initrd and an emulated host in a folder, ready to boot."""
 
     def __init__(self, session: Session, folder: Path, tree: str, programs: Sequence[str],
                  extra: Sequence[Path] = ()) -> None:
@@ -115,7 +115,7 @@ class L1:
 
 @contextmanager
 def prepared_l1(folder: Path, tree: str, programs: Sequence[str], extra: Sequence[Path] = ()) -> Iterator[L1]:
-    """An L1 in a session of its own. It goes away at the end, its logs do not."""
+    """An L1 in a session of its own. At the end it is deleted, except for its logs."""
     with lab_session(folder) as session:
         l1 = L1(session, folder / "l1", tree, programs, extra)
         try:
@@ -124,7 +124,7 @@ def prepared_l1(folder: Path, tree: str, programs: Sequence[str], extra: Sequenc
             l1.drop()
 
 
-# --- What a boot says ----------------------------------------------------------------------------
+# --- A boot's results ----------------------------------------------------------------------------
 
 
 def why_no_end(logs: BootLogs) -> str:

@@ -1,9 +1,8 @@
 #!/usr/bin/python3 -IB
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stands in for QEMU, and for L2 in it, in tests/test_guest_l1.py: behaves as the name of its folder says.
+"""Stands in for QEMU and L2 in tests/test_guest_l1.py. The name of its folder says how it behaves.
 
-It is copied to FOLDER/bin; what it is asked goes to FOLDER/asked, and the threads that it pretends to have are in
-FOLDER/proc.
+The test copies it to FOLDER/bin. It writes the orders that it gets to FOLDER/asked, and its made-up threads to FOLDER/proc.
 """
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ SHELL = "snplab: shell after 8.22 s, linux 1.2.3-guest"
 ACTIVE, CPUS = "snplab: memory encryption: AMD SEV SEV-ES SEV-SNP", "snplab: cpus 2"
 REPORT, REPORT_END = "snplab: report: | abc", "snplab: report: end"
 CHECKED = "snplab: checked"
-# Characters that a shell, printf or TAP could take for something else.
+# Characters that a shell, printf or TAP could interpret.
 ODD = r"""\n \\ 'x' "y" * ? [a] ~ $HOME $(date) `date` %s & | ; -n # SKIP"""
 BLOCKED, RUN = "kvm_vcpu_ioctl", "16 0xd 0xae80 0x0"
 

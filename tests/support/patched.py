@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A tree of a series in a work folder of the test's, for tests that build something else in it than run does."""
+"""A tree of a series in a work folder of the test, for tests that build it in another way than `run` does."""
 from __future__ import annotations
 
 import shutil

@@ -28,7 +28,7 @@ add-new.patch # last
 # The end.
 """
 NAMES = ("count.patch", "multiply.patch", "add-new.patch")
-# The three patches: what each changes, and its message.
+# The messages of the three patches.
 MESSAGES = (
     "kernel: a: Count by thirty where three was not enough for anybody who counts here\n\nSo that it is more.\n\n"
     'Fixes: 123456789abc ("kernel: Add a")',
@@ -51,7 +51,7 @@ def make_kernel(folder: Path) -> Path:
         (folder / name).mkdir(parents=True)
     files = {
         "Makefile": f"VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = {SUBLEVEL}\nEXTRAVERSION =\n", "Kbuild": "# Kbuild\n",
-        # Ignored, and there all the same: the kernel has such files.
+        # A file that .gitignore names but the tree has: so has the kernel.
         ".gitignore": "*.ignored\n", "include/file.ignored": "keep\n", ".gitattributes": "*.[ch] diff=cpp\n",
         "include/crlf.txt": "with\r\ncarriage returns\r\n", "run.sh": "#!/bin/sh\n",
         **{f"kernel/{name}.c": code() for name in "abc"}}
@@ -243,7 +243,7 @@ def make_sources(folder: Path, target: str = TREE) -> Lab:
 def make_lab(folder: Path, target: str = TREE) -> Lab:
     """Makes everything: the series as refresh writes it, a work tree, and a repository of one commit."""
     lab = make_sources(folder, target)
-    # Twice: what git format-patch wrote is not yet what refresh writes.
+    # refresh rewrites the patches of git format-patch: make the work tree again from the result.
     for done in (lab.tree(), lab.refresh()):
         assert done.status == 0, done.output
     shutil.rmtree(lab.work)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is asked of a folder of mails: that they can be sent as they are, to the right people, in one thread, signed off
-once, and that git am makes the series of them again."""
+"""Checks a folder of mails: they can be sent as they are, to the right people, in one thread, signed off once, and git am
+makes the series from them."""
 from __future__ import annotations
 
 import os
@@ -127,7 +127,7 @@ def signed_off_once_last(mails: Mails) -> None:
         end = lines.index("---")
         assert [line for line in lines if line.startswith("Signed-off-by: ")] == [SIGN_OFF]
         assert lines[end - 1] == SIGN_OFF
-        # It joins the trailers that are there: no blank line between.
+        # The sign-off follows other trailers without a blank line.
         assert not (lines[end - 2] == "" and re.match("(Fixes|Cc|Link): ", lines[end - 3])), mail.name
 
 
@@ -137,7 +137,7 @@ def nothing_else_changed(mails: Mails) -> None:
         found = found[found.index("") + 1:]
         wanted = wanted[wanted.index("") + 1:]
         found.remove(SIGN_OFF)
-        # A blank line before it, if it is the only trailer.
+        # If the sign-off is the only trailer, a blank line comes before it.
         end = wanted.index("---")
         if found[:end] + found[end + 1:] == wanted:
             assert found[end] == ""
@@ -178,7 +178,7 @@ def answers_to_the_cover_letter(mails: Mails) -> None:
 def cover_letter_answers(mails: Mails) -> None:
     assert header(mails.cover, "In-Reply-To") == header(mails.series / "cover-letter", "In-Reply-To")
     if mails.tree == "6.12.y":
-        assert header(mails.cover, "In-Reply-To") == FAILED_MAIL, "expected the mail that said FAILED"
+        assert header(mails.cover, "In-Reply-To") == FAILED_MAIL, "expected a reply to stable's mail FAILED: patch"
 
 
 def ids_of_their_own(mails: Mails) -> None:

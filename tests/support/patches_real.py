@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Real bases for the real series: Debian's newest kernel source, an older one, and one that is changed beside our hunks.
+"""Real bases for the real series: Debian's newest kernel source, an older one, and one with changes beside our hunks.
 
-Only the files that the verbs and the kernel's scripts look at are copied: a work tree of all 90 000 takes its time."""
+Only the files that the verbs and the kernel's scripts read are copied: a work tree of all 90 000 files takes long."""
 from __future__ import annotations
 
 import os
@@ -20,15 +20,15 @@ from lab.core.steps import Job
 from lab.patches.newfiles import whole_text, write_whole
 from lab.patches.series import list_series, series_dir
 
-# get_maintainer.pl wants to see a kernel's top; the series touch files in these folders.
+# get_maintainer.pl checks for these files at a kernel's top; the series change files in these folders.
 MEMBERS = (
     "Makefile", "Kbuild", "Kconfig", "MAINTAINERS", "COPYING", "CREDITS", "README", "arch/x86/kvm", "virt/kvm",
     "include/linux", "kernel/locking", "scripts/get_maintainer.pl", "scripts/checkpatch.pl", "scripts/spelling.txt",
     "scripts/const_structs.checkpatch", "Documentation/process", "Documentation/virt/kvm", "tools/testing/selftests/kvm",
     "drivers/Kconfig", "fs/Kconfig", "init/Kconfig", "ipc/Makefile", "lib/Kconfig")
-MADE = "/* A line that the base had not. */\n"
-# checkpatch complains of nothing but the sign-off, which is the sender's to add; of commit ids, which it looks up in a git
-# history that a tarball has not; and of new files, of which it always asks whether MAINTAINERS needs updating.
+MADE = "/* A line that the base does not have. */\n"
+# Findings that are not a patch's fault: the sender adds the sign-off; a tarball has no git history to look commit ids up in;
+# and checkpatch asks for every new file whether MAINTAINERS needs updating.
 IGNORED = "MISSING_SIGN_OFF,NO_AUTHOR_SIGN_OFF,UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES"
 FINDING = re.compile(r".*\.patch:([0-9]+): (.*)")
 
@@ -125,11 +125,11 @@ def checkpatch(session: Session, folder: Path, source: Path, patch: Path) -> lis
     job = Job(session, folder / "checkpatch.log")
     said = job.output(command("perl", "scripts/checkpatch.pl", "--no-tree", "--strict", "--terse", "--show-types",
                               "--ignore", IGNORED, patch, cwd=source), ok=(0, 1)).splitlines()
-    # It says nothing of a clean patch. Without the last line of its findings, checkpatch itself has failed.
-    assert not said or said[-1].startswith("total:"), f"checkpatch.pl did not end as it should: {said}"
+    # For a clean patch checkpatch prints nothing. Findings end with a summary; without it checkpatch itself has failed.
+    assert not said or said[-1].startswith("total:"), f"expected a summary as checkpatch.pl's last line, found {said}"
     lines = patch.read_text(encoding="utf-8", errors="replace").split("\n")
     found = [Finding(int(match[1]), match[2]) for line in said if (match := FINDING.fullmatch(line))]
-    # The form that the stable rules ask for is not the one that checkpatch knows.
+    # checkpatch does not know the line that the stable rules require.
     return [f for f in found if "GIT_COMMIT_ID" not in f.text or not lines[f.line - 1].startswith("[ Upstream commit ")]
 
 

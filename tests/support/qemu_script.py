@@ -1,6 +1,7 @@
 #!/usr/bin/python3 -IB
 # SPDX-License-Identifier: GPL-2.0-only
-"""A QEMU by turns, for tests of how a boot ends: $SNPLAB_TURNS has a letter for each boot, and $SNPLAB_BOOTED gets one.
+"""Stands in for QEMU in tests of how a boot ends. $SNPLAB_TURNS has a letter for each boot; each boot adds one to the file
+$SNPLAB_BOOTED.
 
     e  ends at once with an error      p  powers off      s  sleeps
 """

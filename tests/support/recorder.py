@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Results that a test has besides its own, such as the cases of a C program that prints TAP."""
+"""Records results besides a test's own, such as the cases of a C program that prints TAP."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tests.support.tap import TapRun, run_tap
 
 
 class Tap:
-    """The cases of one test. They are counted in the last line of `check`."""
+    """The cases of one test. The last line of `check` counts them."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
@@ -30,8 +30,8 @@ class Tap:
 
     def program(self, text: str, *command: str | Path, timeout: float = 300,
                 env: Mapping[str, str] | None = None) -> TapRun:
-        """Runs a program that prints TAP: a result for each of its cases, and one, `text`, for the whole. The whole fails
-        unless the program ends with status 0 and with as many results as it has planned, and more than none."""
+        """Runs a program that prints TAP. Records a result for each of its cases, and one, `text`, for the whole program:
+        that fails unless the program ends with status 0 and with as many results as planned, and at least one."""
         run = run_tap(command, timeout=timeout, env=env)
         for case in run.cases:
             self.case(case.name, case.ok, case.text, case.skip)

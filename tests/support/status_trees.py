@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel trees that are just large enough for `status`, made of the fixtures in tests/status/.
+"""Makes kernel trees from the fixtures in tests/status/, just large enough for `status`.
 
-Each *.c file there is the SNP part of a sev.c, small, and its head says what is expected of it:
+Each *.c file there is a small SNP part of a sev.c. Its head names the expected verdict:
 
     // expect: WORD      the verdict
-    // says: TEXT        (optional) what each of its lines must contain
+    // says: TEXT        (optional) a text that the verdict's lines must contain
     // linux: VERSION    (optional) the tree's version, 6.12.99 otherwise
     // alone             (optional) without head.inc and tail.inc around it
 
@@ -45,7 +45,7 @@ class Fixture:
         if re.search("^// alone$", own, re.M):
             return own
         text = (FOLDER / "head.inc").read_text(encoding="utf-8") + own
-        # A fixture with a caller of its own brings its own end.
+        # A fixture with its own caller does not need tail.inc.
         if not re.search(r"^static int snp_launch_finish\(", own, re.M):
             text += (FOLDER / "tail.inc").read_text(encoding="utf-8")
         return text

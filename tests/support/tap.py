@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs a program that prints TAP of its own, such as a C test, and reads the result of each case."""
+"""Runs a program that prints TAP, such as a C test, and reads the result of each case."""
 from __future__ import annotations
 
 import os
@@ -13,9 +13,9 @@ from pathlib import Path
 RESULT = re.compile(r"(?P<bad>not )?ok(?: +\d+)?(?: +- +| +|$)(?P<name>.*?)(?:\s*# *SKIP\b *(?P<skip>.*))?$", re.I)
 PLAN = re.compile(r"1\.\.(\d+)")
 TIMEOUT = 124
-# What a program is given to clean up after a SIGTERM.
+# Seconds that a program gets to clean up after a SIGTERM.
 GRACE = 5.0
-# The lines behind a failed case that are shown with it.
+# Number of lines after a failed case that are shown with it.
 DIAGNOSTICS = 12
 
 
@@ -33,7 +33,7 @@ class TapCase:
 
 @dataclass(frozen=True)
 class TapRun:
-    """What a program printed, and how it ended: 128 + N if a signal N killed it, 124 if it did not end in time."""
+    """A program's results and status: 128 + N if signal N killed it, 124 if it did not end in time."""
 
     cases: list[TapCase] = field(default_factory=list)
     plan: int | None = None
@@ -42,8 +42,8 @@ class TapRun:
 
     @property
     def problem(self) -> str | None:
-        """Why the run counts as failed, whatever its cases say; None if it does not. A program that stops early, or has
-        no case at all, must not pass."""
+        """Why the run as a whole counts as failed; None if it does not. A program that stops early or has no case must
+        not pass, even if all its cases pass."""
         n = len(self.cases)
         if self.status == 0 and n > 0 and n == self.plan:
             return None
@@ -83,8 +83,8 @@ def _explanation(lines: Sequence[str]) -> str:
 
 
 def run_tap(command: Sequence[str | Path], timeout: float = 300, env: Mapping[str, str] | None = None) -> TapRun:
-    """Runs the command, with these variables besides ours. It and all that it has started end with the time-out, and if
-    the test is stopped."""
+    """Runs the command, with these variables added to our environment. At the time-out, or if the test is stopped, ends the
+    command and all processes that it has started."""
     process = subprocess.Popen([str(word) for word in command], env={**os.environ, **(env or {})}, text=True,
                                errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, process_group=0)

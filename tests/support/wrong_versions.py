@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`snplab mutants` as a user calls it, and what its JSON says of each wrong version."""
+"""Runs `snplab mutants` as a user does, and reads each mutant's result from its JSON."""
 from __future__ import annotations
 
 import json
