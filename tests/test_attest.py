@@ -278,7 +278,7 @@ WRONG: dict[str, tuple[str, make.Firmware]] = {
     "metadata before the firmware": ("expected its SEV metadata within its 16384 bytes, found an offset of 16385",
                                      make.Firmware(metadata_offset=16385)),
     "metadata after the firmware": ("expected its SEV metadata within", make.Firmware(metadata_offset=15)),
-    "no metadata where it should be": ("expected SEV metadata of version 1, with the signature b'ASEV', found",
+    "no metadata at its offset": ("expected SEV metadata of version 1, with the signature b'ASEV', found",
                                        make.Firmware(metadata_offset=0x800)),
     "another signature": (".* found version 1 and b'TDVF'", make.Firmware(metadata_signature="TDVF")),
     "another version": (".* found version 2", make.Firmware(metadata_version=2)),
@@ -312,11 +312,11 @@ def test_firmware_refused(text: str) -> None:
 # Without hashes, each of these can be launched.
 PAIR = "2:80d000:1000,3:80e000:1000"
 UNHASHED: dict[str, tuple[str, make.Firmware]] = {
-    "hashes, and no place for them": ("expected a table for kernel hashes in its GUID table .* found none",
+    "hashes, but no place for them": ("expected a table for kernel hashes in its GUID table .* found none",
                                       make.Firmware(without="hashes")),
-    "hashes, and no page for them": ("expected one page for kernel hashes .* found 0: the hashes would not be measured",
+    "hashes, but no page for them": ("expected one page for kernel hashes .* found 0: the hashes would not be measured",
                                      make.Firmware(sections=PAIR)),
-    "hashes, and two pages for them": ("expected one page for kernel hashes .* found 2",
+    "hashes, but two pages for them": ("expected one page for kernel hashes .* found 2",
                                        make.Firmware(sections=PAIR + ",10:810000:1000,10:811000:1000")),
     "hashes in another page": ("expected a table of at least 176 bytes .* at 0x810000, found 1024 bytes at 0x811c00",
                                make.Firmware(hashes_base=0x811c00)),

@@ -81,11 +81,11 @@ def test_not_booted(boot: Boot) -> None:
 
 
 DIFFERS: dict[str, tuple[int, int, dict[str, int], str]] = {
-    "errors that nobody asked for": (N, N, {}, f"expected: none; found: {KIND} {N}"),
+    "errors that no test provokes": (N, N, {}, f"expected: none; found: {KIND} {N}"),
     "errors that a test provokes": (N, N, WANTED, ""),
     "more than a test provokes": (N + 1, N + 1, WANTED, f"expected: {KIND} {N}; found: {KIND} {N + 1}"),
     "fewer than a test provokes": (0, 0, WANTED, f"expected: {KIND} {N}; found: none"),
-    "a kind that is not told apart": (N + 1, N, WANTED, f"the kinds' sum is not the total, {N + 1}: {KIND} {N}"),
+    "an error of no known kind": (N + 1, N, WANTED, f"the kinds' sum is not the total, {N + 1}: {KIND} {N}"),
 }
 
 

@@ -123,58 +123,58 @@ def left_out(*more: str) -> list[str]:
 
 # name: header, KTAP, exit status, pattern
 BY_CASES = {
-    "caught by the layer that it names": (BY_KUNIT, KUNIT, 0, "^PASS: 1 mutants: 1 caught, 0 survived"),
+    "caught by the layer in its header: pass": (BY_KUNIT, KUNIT, 0, "^PASS: 1 mutants: 1 caught, 0 survived"),
     "the matrix has a cell for each layer": (BY_KUNIT, KUNIT, 0, "^ *m +caught +- +- +-$"),
     "a case is named by its last part":
         (("Caught-by: sev_snp_launch_test:finish_then_run", NOT_KUNIT), LAUNCH, 0, "^PASS"),
-    "or by all of it":
+    "a case is named by its whole name":
         (("Caught-by: sev_snp_launch_test:snp_launch_smp.2_vcpus.finish_then_run", NOT_KUNIT), LAUNCH, 0, "^PASS"),
-    "but not by some end of it":
+    "a case is not named by a part of its last part":
         (("Caught-by: sev_snp_launch_test:then_run", NOT_KUNIT), LAUNCH, 1, "has no such case"),
-    "a survivor fails": (("Caught-by: kunit:nothing_is_held",), GOOD, 1, "^FAIL: 1 mutants: 0 caught, 1 survived"),
-    "and is named":
+    "a survivor: fail": (("Caught-by: kunit:nothing_is_held",), GOOD, 1, "^FAIL: 1 mutants: 0 caught, 1 survived"),
+    "a survivor is named":
         (("Caught-by: kunit:nothing_is_held",), GOOD, 1, "m: survived: not caught by kunit:nothing_is_held"),
-    "caught, but by no layer that it names: fails":
+    "caught by no layer in its header: fail":
         (("Caught-by: kunit:all_are_waited_for", NOT_LAUNCH), KUNIT, 1,
          "m: not as named: caught by no layer that its header names"),
-    "caught by one of two that it names: fails":
+    "caught by one of two layers in its header: fail":
         (("Caught-by: kunit:all_are_waited_for", *BY_KUNIT), KUNIT, 1,
          "m: not as named: not caught by kunit:all_are_waited_for"),
-    "what fails without the mutant as well catches nothing":
+    "a case that also fails without the mutant catches nothing":
         (("Caught-by: sev_snp_launch_test:known_to_fail",), GOOD, 1, SURVIVES + "known_to_fail"),
-    "a layer that sees nothing is to be named":
+    "a layer that sees nothing and is not in the header: fail":
         (("Caught-by: kunit:nothing_is_held",), KUNIT, 1, 'has no "Not-seen-by: sev_snp_launch_test: why"'),
-    "caught by a layer that it does not name as well: shown":
+    "also caught by a layer not in its header: shown":
         (("Caught-by: kunit:nothing_is_held",), BOTH, 0, r"^ *m +caught +\(caught\) +- +-$"),
-    "caught by another case than it names: shown":
+    "caught by another case than the one in its header: shown":
         (("Caught-by: kunit:nothing_is_held", RELEASES), BOTH, 1, r"^ *m +caught +\(caught\) +- +- +NOT AS NAMED$"),
-    "no layer is named: fails": ((NOT_LAUNCH,), KUNIT, 1, "its header names no layer"),
-    "an unknown layer is named: fails": (("Caught-by: luck it", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: luck it'),
-    "a program that there is not is named: fails":
+    "no layer in its header: fail": ((NOT_LAUNCH,), KUNIT, 1, "its header names no layer"),
+    "an unknown layer in its header: fail": (("Caught-by: luck it", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: luck it'),
+    "a missing program in its header: fail":
         (("Caught-by: no_such_test:case", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: no_such_test:case"'),
-    "the form of before is none: fails":
+    "the older form of Caught-by: fail":
         (("Caught-by: kunit nothing_is_held", *BY_KUNIT), KUNIT, 1, 'found "Caught-by: kunit nothing_is_held"'),
-    "a program that did not see it, and that there is not: fails":
+    "a missing program in a Not-seen-by line: fail":
         (("Not-seen-by: kselftest: why", *BY_KUNIT), KUNIT, 1, 'found "Not-seen-by: kselftest: why"'),
-    "a program that was left out catches nothing":
+    "a program that did not run catches nothing":
         (("Caught-by: sev_snp_launch_test:finish_then_run", "Caught-by: kunit:nothing_is_held",
           "Not-run: sev_snp_launch_test: why"), KUNIT, 1,
          "sev_snp_launch_test:finish_then_run: that program was not run"),
-    "a program without an end, named": (("Caught-by: sev_snp_launch_test:timeout", NOT_KUNIT), LATE, 0, "^PASS"),
-    "the case that it did not get to is no catch, and said to have no result":
+    "a time-out in its header: caught": (("Caught-by: sev_snp_launch_test:timeout", NOT_KUNIT), LATE, 0, "^PASS"),
+    "a case that was not reached catches nothing, and the message says so":
         ((RELEASES, NOT_KUNIT), LATE, 1, "not caught by sev_snp_launch_test:finish_releases_vcpus, which its header "
          "names: it has no result in this boot$"),
-    "a skipped case is no catch, and the message says that it was skipped":
+    "a skipped case catches nothing, and the message says so":
         ((RELEASES, NOT_KUNIT), SKIPPED, 1, WAS_SKIPPED),
-    "nor is one that failed, as it was not run":
+    "a skipped case that an older launch test reports as failed catches nothing":
         ((RELEASES, NOT_KUNIT), left_out(), 1, WAS_SKIPPED),
-    "of one that ran, and saw nothing, no more is said":
+    "a case that ran and passed: the message gives no reason":
         ((RELEASES, NOT_KUNIT), GOOD, 1, SURVIVES + "finish_releases_vcpus, which its header names$"),
-    "one variant of two was skipped":
+    "one of two variants was skipped: the message says so":
         (("Caught-by: sev_snp_launch_test:finish_then_run", NOT_KUNIT),
          edit(GOOD, "^# ok 1 .*", "\\g<0>\n# ok 9 snp_launch_smp.64_vcpus.finish_then_run # SKIP not run"), 1,
          "not caught by sev_snp_launch_test:finish_then_run, which its header names: 1 of 2 were skipped$"),
-    "but one that says something else as well":
+    "a failed case with another message than a skip's: caught":
         ((RELEASES, NOT_KUNIT), left_out("Expected 0 (0) == ret (-1)"), 0, "^PASS"),
 }
 
@@ -278,28 +278,29 @@ FIRST_LINES = ["WARNING: possible recursive locking detected", "WARNING: possibl
 PASS = "^PASS"
 # name: pattern, kind, words, kernel's log
 BY_REPORTS = {
-    "with other words": ("not caught by lockdep bad unlock balance", "lockdep", "bad unlock balance", REPORT),
-    "words that are in no report": ("m: survived", "lockdep", "is trying to lock", REPORT[1:2]),
-    "below the first line of one of lockdep's": (PASS, "lockdep", IOCTL, REPORT + TRACE),
-    "nor in one that comes after lockdep's":
+    "the report has other words": ("not caught by lockdep bad unlock balance", "lockdep", "bad unlock balance", REPORT),
+    "words that are in no report's lines": ("m: survived", "lockdep", "is trying to lock", REPORT[1:2]),
+    "words below the first line of lockdep's report": (PASS, "lockdep", IOCTL, REPORT + TRACE),
+    "words in a report after lockdep's":
         ("not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, [*REPORT, STALLS[1], *TRACE]),
-    "nor in an oops": ("m: not as named: .*not caught by|caught by no layer", "lockdep", IOCTL, OOPS),
-    "which is one, also where it says that lockdep is off": (PASS, "oops", IOCTL, OFF),
-    "lockdep off is no report of lockdep's": ("m: survived", "lockdep", "turned off", ["INFO: lockdep is turned off."]),
-    "an assertion, where it is": (PASS, "lockdep", SYNC, ASSERTION + TRACE),
-    "and as mainline says it": (PASS, "lockdep", SYNC, NEW_ASSERTION),
-    "the line above it is no report of its own": ("not caught by oops cut here", "oops", "cut here", ASSERTION),
-    "but not what led to it": ("not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, ASSERTION + TRACE),
-    "a WARN() that says why is no assertion": ("not caught by lockdep sev_es_sync_vmsa", "lockdep", SYNC, ODD),
-    "but an oops": (PASS, "oops", "it is odd", ODD),
-    "or lockdep's, by its message": (PASS, "lockdep", IOCTL, DEPTH),
-    "a WARN() that comes after lockdep's report is not a part of it":
+    "words in an oops are not lockdep's": ("m: not as named: .*not caught by|caught by no layer", "lockdep", IOCTL, OOPS),
+    "an oops that mentions lockdep is an oops": (PASS, "oops", IOCTL, OFF),
+    '"lockdep is turned off" is no report': ("m: survived", "lockdep", "turned off", ["INFO: lockdep is turned off."]),
+    "words at the place of a lockdep assertion": (PASS, "lockdep", SYNC, ASSERTION + TRACE),
+    "a lockdep assertion in mainline's words": (PASS, "lockdep", SYNC, NEW_ASSERTION),
+    'the line "cut here" is no report of its own': ("not caught by oops cut here", "oops", "cut here", ASSERTION),
+    "the call trace of an assertion does not count":
+        ("not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, ASSERTION + TRACE),
+    "a WARN() with a message is no lockdep assertion": ("not caught by lockdep sev_es_sync_vmsa", "lockdep", SYNC, ODD),
+    "a WARN() with a message is an oops": (PASS, "oops", "it is odd", ODD),
+    "a WARN() with lockdep's message is lockdep's": (PASS, "lockdep", IOCTL, DEPTH),
+    "a WARN() after lockdep's report is no part of it":
         ("not caught by lockdep it is odd", "lockdep", "it is odd", REPORT + ODD),
-    **{f"not in: {line}": ("m: survived: not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, [line, *TRACE])
+    **{f"no report of lockdep's: {line}":
+       ("m: survived: not caught by lockdep sev_mem_enc_ioctl", "lockdep", IOCTL, [line, *TRACE]) for line in STALLS},
+    **{f"no oops: {line}": ("m: survived: not caught by oops sev_mem_enc_ioctl", "oops", IOCTL, [line, *TRACE])
        for line in STALLS},
-    **{f"nor as an oops: {line}": ("m: survived: not caught by oops sev_mem_enc_ioctl", "oops", IOCTL, [line, *TRACE])
-       for line in STALLS},
-    **{f"but as a stall: {line}": (PASS, "stall", IOCTL, [line, *TRACE]) for line in STALLS},
+    **{f"a stall: {line}": (PASS, "stall", IOCTL, [line, *TRACE]) for line in STALLS},
     **{f"lockdep's: {line}": (PASS, "lockdep", IOCTL, [line, *TRACE]) for line in FIRST_LINES},
 }
 

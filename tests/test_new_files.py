@@ -124,7 +124,7 @@ CASES: dict[str, tuple[Callable[[Lab], None], list[str]]] = {
     "changed by a second patch": (changed_by_a_second, ["kernel/new.c"]),
     "its mode changed by a second patch": (mode_changed, ["kernel/new.c"]),
     "renamed": (renamed, ["kernel/new.c"]),
-    "a renamed file of the base": (renamed_of_the_base, ["kernel/new.c"]),
+    "a file of the base is renamed": (renamed_of_the_base, ["kernel/new.c"]),
     "removed and brought again": (removed_and_brought_again, ["kernel/new.c"]),
 }
 

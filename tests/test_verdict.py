@@ -81,9 +81,9 @@ def check(given: Verdict, status: int, pattern: str) -> None:
 RESULTS = {
     "all passed: pass": (Ask(), 0, "^PASS: t on linux 1.2.3: 2 passed, 0 failed, 0 skipped"),
     "one not ok: fail": (Ask(edit(KTAP, "ok 2", "not ok 2")), 1, "^FAIL: .* 1 passed, 1 failed"),
-    "the failing case below is named":
+    "a failing case below its program is named":
         (Ask(edit(edit(KTAP, " ok 1 one", " not ok 1 one"), "^ok 1", "not ok 1")), 1, "not ok: one"),
-    "a failing case below, and no result above it: named":
+    "a failing case of a program without a result is named":
         (Ask([line for line in edit(KTAP, " ok 1 one", " not ok 1 one") if not line.startswith(("ok", "snplab"))]), 1,
          "^ +not ok: one$"),
     "one skipped: pass": (Ask(edit(KTAP, "^ok 2.*", r"\g<0> # SKIP no SEV")), 0, "1 passed, 0 failed, 1 skipped"),
@@ -95,9 +95,9 @@ RESULTS = {
     "no result at all: fail": (Ask([""]), 1, "expected results of 2 tests, found 0"),
     "a test is missing: fail":
         (Ask(wanted=(*BOTH, "sync_regs_test")), 1, "expected results of 3 tests, found 2"),
-    "another test than the one asked for: fail": (Ask(wanted=("kunit", "sync_regs_test")), 1, "^FAIL"),
-    "another plan than the tests asked for: fail": (Ask(edit(KTAP, r"^1\.\.2", "1..3")), 1, "^FAIL"),
-    "a panic is a panic, whatever passed":
+    "another test than the chosen one: fail": (Ask(wanted=("kunit", "sync_regs_test")), 1, "^FAIL"),
+    "another plan than the chosen tests: fail": (Ask(edit(KTAP, r"^1\.\.2", "1..3")), 1, "^FAIL"),
+    "a panic stays a panic, whatever passed":
         (Ask(kernel=["[ 1.0] Kernel panic - not syncing: Attempted to kill init!"]), 255,
          "the kernel panicked: Attempted to kill init"),
     "no kernel log: its reports are not known": (Ask(kernel=[""]), 1, "the kernel's log is missing"),
@@ -168,7 +168,7 @@ WHOLE = "sev_snp_launch_test: known failure: all of it"
 CASES = {
     "all cases pass: pass, and counted": (ALL_PASS, (), 0, r"^PASS: .*the launch test: 3 of 3 cases passed\)"),
     "a case fails: fail, with what it said": (LAUNCH, (), 1, "^ *not ok: a.second: vCPU 1: said why"),
-    "a case that is known to fail: pass, and said":
+    "a case that is known to fail: pass, and shown":
         (LAUNCH, LISTED, 0, "^PASS: .*2 of 3 cases passed, 1 known to fail"),
     "with its reason": (LAUNCH, LISTED, 0, "^ *known failure: a.second: not backported"),
     "known to fail, and passes: fail": (ALL_PASS, LISTED, 1, "a.second: passes, but is listed as known to fail"),
@@ -179,7 +179,7 @@ CASES = {
         (edit(LAUNCH, "^# not ok 2", r"# #  RUN  a.second\n\g<0>"), LISTED, 1, "but not in this way: expected"),
     "a known failure whose entry says nothing: fail, as in lab/hw.sh":
         (LAUNCH, (SECOND,), 1, "known to fail, but the list has no \"says:\" for it: vCPU 1: said why"),
-    "a known failure, then killed: fail":
+    "a known failure, then the program is killed: fail":
         (edit(LAUNCH, "# exit status 1", "# killed by signal 9"), LISTED, 1, "killed by signal"),
     "a known failure, and a time-out: a time-out":
         (edit(LAUNCH, "# exit status 1", "# TIMEOUT no end"), LISTED, 124, "^TIMEOUT"),
@@ -189,7 +189,7 @@ CASES = {
     "a whole test that is known to fail, and says another thing: fail":
         (WITHOUT_CASES, (WHOLE, "\tsays: no such"), 1, "known to fail, but not in this way: expected"),
     "a whole test that is known to fail: pass": (WITHOUT_CASES, (WHOLE, "\tsays: said why"), 0, "^PASS: .* 1 passed"),
-    "known to fail, and not there: fail":
+    "a case that is known to fail is missing: fail":
         (LAUNCH, (SECOND, SAYS, "sev_snp_launch_test a.fourth: known failure: renamed", "\tsays: x"), 1,
          "has no such case: a.fourth"),
     "a launch test without a case: fail":
@@ -274,13 +274,13 @@ def emulated(host: str | None, *, provoked: dict[str, int | None] | None = None,
 HOST = {
     "no error on the emulated host: pass":
         (emulated(counted(0, firmware=0, vmrun=0)), 0, "^PASS: .*no error on the emulated host"),
-    "an error that nobody asked for: fail, though all passed":
+    "an unexpected error: fail, though all passed":
         (emulated(counted(2, firmware=2, vmrun=0)), 1, r"^ *2 error\(s\) on the emulated host"),
-    "with its kind": (emulated(counted(2, firmware=2, vmrun=0)), 1, "^ *firmware: 2$"),
-    "with the line of the log":
+    "an unexpected error is shown with its kind": (emulated(counted(2, firmware=2, vmrun=0)), 1, "^ *firmware: 2$"),
+    "an unexpected error is shown with the log's line":
         (emulated(counted(3, vmrun=1, firmware=2), provoked={"firmware": None}, host_log=HOST_LOG), 1,
          r"host\.log:3: amd-snp: vmrun: page 0x1234 is no VMSA$"),
-    "one that a test asks for: pass, and said":
+    "an error that a test provokes: pass, and shown":
         (emulated(counted(2, firmware=2, vmrun=0), provoked={"firmware": None}), 0,
          "^PASS: .*2 error.s. on the emulated host, all provoked"),
     "as many as a test asks for: pass":
@@ -292,7 +292,7 @@ HOST = {
         (emulated(counted(2, firmware=1, vmrun=1), provoked={"firmware": None}), 1, "^ *vmrun: 1$"),
     "an error of no kind: fail":
         (emulated(counted(3, firmware=1), provoked={"firmware": None}), 1, "guest-errors says 3, its kinds say 1"),
-    "kinds of more errors than there were: fail":
+    "the kinds' sum exceeds the total: fail":
         (emulated(counted(1, firmware=2), provoked={"firmware": 2}), 1, "guest-errors says 1, its kinds say 2"),
     "no count at all: fail": (emulated(None), 1, "expected the emulated host's count of errors, found none"),
     "no count, with the reason": (emulated('{"ended": "shutdown", "missing": "qom-list: no such object"}'), 1,
@@ -301,12 +301,12 @@ HOST = {
     "a kernel that is no SNP host: fail": (emulated(NO_ERROR, kernel=(LINUX,)), 1, 'expected "SEV-SNP enabled"'),
     "SNP without an ASID is not enabled":
         (emulated(NO_ERROR, kernel=(LINUX, UNUSABLE)), 1, 'expected "SEV-SNP enabled"'),
-    "its lines on SNP are shown":
+    "of a kernel that is no SNP host, the lines on SNP are shown":
         (emulated(NO_ERROR, kernel=(LINUX, UNUSABLE)), 1, r"^ +\[ 2.4\] kvm_amd: SEV"),
-    "a kernel that cannot be one: not asked for":
+    "a kernel without SNP need not be an SNP host":
         (emulated(NO_ERROR, kernel=(LINUX,), settings=asked(emulated=True)), 0, "^PASS"),
     "an RMP entry that stays a guest's: fail": (emulated(LEFT), 1, "found rmp-assigned 3, rmp-firmware 0"),
-    "RMP entries that nobody counted: fail": (emulated(UNCOUNTED), 1, "found rmp-assigned None"),
+    "RMP entries were not counted: fail": (emulated(UNCOUNTED), 1, "found rmp-assigned None"),
     "a context page that stays: fail": (emulated(CONTEXT), 1, "rmp-firmware 1$"),
     "a case that is skipped where it need not be: fail":
         (emulated(NO_ERROR, ktap=SKIPPED_CASE, wanted=LAUNCH_TEST), 1, "a.second: skipped, although this host can run it"),
