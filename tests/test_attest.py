@@ -279,7 +279,7 @@ WRONG: dict[str, tuple[str, make.Firmware]] = {
                                      make.Firmware(metadata_offset=16385)),
     "metadata after the firmware": ("expected its SEV metadata within", make.Firmware(metadata_offset=15)),
     "no metadata at its offset": ("expected SEV metadata of version 1, with the signature b'ASEV', found",
-                                       make.Firmware(metadata_offset=0x800)),
+                                  make.Firmware(metadata_offset=0x800)),
     "another signature": (".* found version 1 and b'TDVF'", make.Firmware(metadata_signature="TDVF")),
     "another version": (".* found version 2", make.Firmware(metadata_version=2)),
     "more sections than metadata": ("expected 7 sections .* found a length of 88 bytes",

@@ -315,7 +315,7 @@ HOST = {
     "elsewhere it may be": (Ask(SKIPPED_CASE, wanted=LAUNCH_TEST), 0, "^PASS"),
     "a panic is a panic, counted or not":
         (emulated(None, kernel=["[ 1.0] Kernel panic - not syncing: no"]), 255, "errors on the emulated host not known"),
-    "a time-out is a time-out, and tells the errors":
+    "a time-out stays a time-out, and the errors are shown":
         (emulated(counted(1, vmrun=1), timed_out="9"), 124, "^ *vmrun: 1$"),
 }
 
