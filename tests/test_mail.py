@@ -246,7 +246,7 @@ REFUSED = {
     "a series without a patch": (no_patch, "names no patch"),
     "a patch that is not there": (
         lambda lab: (lab.series / "count.patch").unlink(), "names count.patch, which does not exist"),
-    "a patch for nobody": (nobody, "get_maintainer.pl names nobody for .*count.patch"),
+    "a patch without a recipient": (nobody, "get_maintainer.pl names nobody for .*count.patch"),
     "a script that fails": (
         lambda lab: replace(lab.kernel / "scripts/get_maintainer.pl", "use strict;", "die;"), "get_maintainer.pl failed on"),
     "another author in a changelog": (cut_on_the_way, "expected git to read the author A Tester"),

@@ -100,7 +100,7 @@ RESULTS = {
     "a panic stays a panic, whatever passed":
         (Ask(kernel=["[ 1.0] Kernel panic - not syncing: Attempted to kill init!"]), 255,
          "the kernel panicked: Attempted to kill init"),
-    "no kernel log: its reports are not known": (Ask(kernel=[""]), 1, "the kernel's log is missing"),
+    "no kernel log: fail": (Ask(kernel=[""]), 1, "the kernel's log is missing"),
     "a test that prints the end marker does not end the tests":
         (Ask(edit(KTAP, "^snplab: end", r"# \g<0>")), 1, "L1 ended before"),
     "KUnit skipped: no pass":
@@ -170,14 +170,14 @@ CASES = {
     "a case fails: fail, with what it said": (LAUNCH, (), 1, "^ *not ok: a.second: vCPU 1: said why"),
     "a case that is known to fail: pass, and shown":
         (LAUNCH, LISTED, 0, "^PASS: .*2 of 3 cases passed, 1 known to fail"),
-    "with its reason": (LAUNCH, LISTED, 0, "^ *known failure: a.second: not backported"),
-    "known to fail, and passes: fail": (ALL_PASS, LISTED, 1, "a.second: passes, but is listed as known to fail"),
+    "a known failure is shown with its reason": (LAUNCH, LISTED, 0, "^ *known failure: a.second: not backported"),
+    "a case that is known to fail passes: fail": (ALL_PASS, LISTED, 1, "a.second: passes, but is listed as known to fail"),
     "a known failure and another one: fail": (edit(LAUNCH, "^# ok 3", "# not ok 3"), LISTED, 1, "not ok: a.third"),
     "a known failure for another reason: fail":
         (edit(LAUNCH, "said why", "did other things"), LISTED, 1, "but not in this way: expected"),
-    "a known failure, and its words before its beginning: fail":
+    "a known failure's words come before the case begins: fail":
         (edit(LAUNCH, "^# not ok 2", r"# #  RUN  a.second\n\g<0>"), LISTED, 1, "but not in this way: expected"),
-    "a known failure whose entry says nothing: fail, as in lab/hw.sh":
+    "a known failure whose entry has no words: fail, as in lab/hw.sh":
         (LAUNCH, (SECOND,), 1, "known to fail, but the list has no \"says:\" for it: vCPU 1: said why"),
     "a known failure, then the program is killed: fail":
         (edit(LAUNCH, "# exit status 1", "# killed by signal 9"), LISTED, 1, "killed by signal"),
@@ -186,7 +186,7 @@ CASES = {
     "a case is missing: fail": (without(ALL_PASS, "a.third"), (), 1, "expected results of 3 cases, found 2"),
     "a case too few, with a known failure: fail":
         (without(LAUNCH, "a.third"), LISTED, 1, "expected results of 3 cases, found 2"),
-    "a whole test that is known to fail, and says another thing: fail":
+    "a whole test that is known to fail prints other words: fail":
         (WITHOUT_CASES, (WHOLE, "\tsays: no such"), 1, "known to fail, but not in this way: expected"),
     "a whole test that is known to fail: pass": (WITHOUT_CASES, (WHOLE, "\tsays: said why"), 0, "^PASS: .* 1 passed"),
     "a case that is known to fail is missing: fail":
@@ -283,21 +283,21 @@ HOST = {
     "an error that a test provokes: pass, and shown":
         (emulated(counted(2, firmware=2, vmrun=0), provoked={"firmware": None}), 0,
          "^PASS: .*2 error.s. on the emulated host, all provoked"),
-    "as many as a test asks for: pass":
+    "as many errors as a test provokes: pass":
         (emulated(counted(2, firmware=2), provoked={"firmware": 2}), 0, "2 error.s. on the emulated host, all prov"),
-    "more than it asks for: fail":
+    "more errors than a test provokes: fail":
         (emulated(counted(2, firmware=2), provoked={"vmrun": None, "firmware": 1}), 1,
          "firmware: 2, expected at most 1"),
-    "another kind than it asks for: fail":
+    "another kind of error than a test provokes: fail":
         (emulated(counted(2, firmware=1, vmrun=1), provoked={"firmware": None}), 1, "^ *vmrun: 1$"),
     "an error of no kind: fail":
         (emulated(counted(3, firmware=1), provoked={"firmware": None}), 1, "guest-errors says 3, its kinds say 1"),
     "the kinds' sum exceeds the total: fail":
         (emulated(counted(1, firmware=2), provoked={"firmware": 2}), 1, "guest-errors says 1, its kinds say 2"),
-    "no count at all: fail": (emulated(None), 1, "expected the emulated host's count of errors, found none"),
-    "no count, with the reason": (emulated('{"ended": "shutdown", "missing": "qom-list: no such object"}'), 1,
+    "no count of errors: fail": (emulated(None), 1, "expected the emulated host's count of errors, found none"),
+    "no count of errors: the reason is shown": (emulated('{"ended": "shutdown", "missing": "qom-list: no such object"}'), 1,
                                   "found none: qom-list: no such object"),
-    "half a count: fail": (emulated('{"guest-errors": 0'), 1, "host.json is missing or incomplete"),
+    "an incomplete host.json: fail": (emulated('{"guest-errors": 0'), 1, "host.json is missing or incomplete"),
     "a kernel that is no SNP host: fail": (emulated(NO_ERROR, kernel=(LINUX,)), 1, 'expected "SEV-SNP enabled"'),
     "SNP without an ASID is not enabled":
         (emulated(NO_ERROR, kernel=(LINUX, UNUSABLE)), 1, 'expected "SEV-SNP enabled"'),
@@ -308,12 +308,12 @@ HOST = {
     "an RMP entry that stays a guest's: fail": (emulated(LEFT), 1, "found rmp-assigned 3, rmp-firmware 0"),
     "RMP entries were not counted: fail": (emulated(UNCOUNTED), 1, "found rmp-assigned None"),
     "a context page that stays: fail": (emulated(CONTEXT), 1, "rmp-firmware 1$"),
-    "a case that is skipped where it need not be: fail":
+    "a case is skipped on a host that has all it needs: fail":
         (emulated(NO_ERROR, ktap=SKIPPED_CASE, wanted=LAUNCH_TEST), 1, "a.second: skipped, although this host can run it"),
-    "a launch test that is skipped where it need not be: fail":
+    "the launch test is skipped on a host that has all it needs: fail":
         (emulated(NO_ERROR, ktap=SKIPPED_TEST, wanted=(*LAUNCH_TEST, "state_test")), 1, "skipped, although this host can"),
-    "elsewhere it may be": (Ask(SKIPPED_CASE, wanted=LAUNCH_TEST), 0, "^PASS"),
-    "a panic is a panic, counted or not":
+    "a case may be skipped on another host": (Ask(SKIPPED_CASE, wanted=LAUNCH_TEST), 0, "^PASS"),
+    "a panic stays a panic, counted or not":
         (emulated(None, kernel=["[ 1.0] Kernel panic - not syncing: no"]), 255, "errors on the emulated host not known"),
     "a time-out stays a time-out, and the errors are shown":
         (emulated(counted(1, vmrun=1), timed_out="9"), 124, "^ *vmrun: 1$"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Launch digests of the launches that tests/qtest/amd-psp/snp-launch-tests.c makes.
+"""Computes the digests of the launches in tests/qtest/amd-psp/snp-launch-tests.c.
 
 This is a second implementation of the SNP firmware ABI's algorithm (SNP_LAUNCH_UPDATE, "Launch Digest"). It shares no code
 with the emulated firmware, so that a mistake in one of them shows. Prints C macros; with a path, checks that the file has

@@ -130,7 +130,8 @@ int main(int argc, char *argv[])
 	}
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	sev_fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
-	if (kvm < 0 || sev_fd < 0 || !(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) & (1 << KVM_X86_SNP_VM))) {
+	if (kvm < 0 || sev_fd < 0 ||
+	    !(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) & (1 << KVM_X86_SNP_VM))) {
 		printf("# SKIP no SNP: expected /dev/kvm, /dev/sev and KVM's VM type for SNP\n");
 		return SKIP;
 	}
