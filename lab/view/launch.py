@@ -256,10 +256,10 @@ class _Reader:
                 found.calls[vcpus[lock]].bars.append(bar)
 
     def cut(self, found: Launch) -> None:
-        """Shows what was going on when LAUNCH_FINISH began, and what followed."""
+        """Shows what was going on when LAUNCH_FINISH began, to its end, and what followed."""
         finish, bars = found.finish, [bar for row in found.calls.values() for bar in row.bars]
         before = [bar.start for bar in bars if bar.start < finish.start < bar.until(self.last)]
-        after = [bar.until(self.last) for bar in bars if bar.start >= finish.start]
+        after = [bar.until(self.last) for bar in bars if bar.until(self.last) > finish.start]
         found.begin = min([finish.start, *before])
         found.end = max([finish.until(self.last), *after])
         for row in found.rows:
