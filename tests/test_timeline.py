@@ -7,12 +7,17 @@ the trace. So each trace here has one thing different, and the drawing's own wor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from lab.boot.boot import KtapLog
+from lab.judge.programs import pick
 from lab.judge.trace_log import TraceLog, parse_trace
 from lab.judge.verdict import BootQuestion, judge
+from lab.patches.series import series_dir
+from lab.verbs.run import TRACED_CASES, append_of, traced
 from lab.view.elements import svg_text
 from lab.view.launch import Kind, Launch, describe, launches
 from lab.view.run_page import run_page
@@ -85,6 +90,29 @@ def test_a_hole_is_a_problem(line: str, words: str) -> None:
 def test_no_line_is_no_launch() -> None:
     trace = parse_trace([])
     assert not trace.events and not launches(trace) and not titled(trace, "t")
+
+
+def test_l1s_trace_is_in_a_file_of_its_own(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with KtapLog(tmp_path, seen.append) as log:
+        for raw in (b"# Subtest: x\n", b"# trace: # tracer: nop\r\n", b"# trace:  a-1\n", b"ok 1 x\n"):
+            log.line(raw)
+    assert seen == ["# Subtest: x", "ok 1 x"]
+    assert (tmp_path / "ktap.log").read_text(encoding="utf-8") == "# Subtest: x\nok 1 x\n"
+    assert (tmp_path / "trace.log").read_text(encoding="utf-8") == "# tracer: nop\n a-1\n"
+
+
+def test_l1_traces_the_run_that_comes_last() -> None:
+    """L1's init compares the whole word, and the cases are the launch test's."""
+    words = append_of((*pick(None), traced()), None, None).split()
+    tests = next(word for word in words if word.startswith("snplab.tests=")).partition("=")[2].split(",")
+    assert [word.partition("=")[2] for word in words if word.startswith("snplab.trace=")] == [tests[-1]]
+    assert "snplab.trace" not in append_of(pick(None), None, None)
+    source = (series_dir("mainline") / "files/tools/testing/selftests/kvm/x86/sev_snp_launch_test.c").read_text("utf-8")
+    for case in TRACED_CASES:
+        fixture, *variant, name = case.split(".")
+        assert f"SNP_TEST_F({fixture}, {name})" in source
+        assert all(f"FIXTURE_VARIANT_ADD({fixture}, {word})" in source for word in variant)
 
 
 # --- The launch ---------------------------------------------------------------------------------------------------------
