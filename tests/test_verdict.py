@@ -295,8 +295,9 @@ HOST = {
     "the kinds' sum exceeds the total: fail":
         (emulated(counted(1, firmware=2), provoked={"firmware": 2}), 1, "guest-errors says 1, its kinds say 2"),
     "no count of errors: fail": (emulated(None), 1, "expected the emulated host's count of errors, found none"),
-    "no count of errors: the reason is shown": (emulated('{"ended": "shutdown", "missing": "qom-list: no such object"}'), 1,
-                                  "found none: qom-list: no such object"),
+    "no count of errors: the reason is shown":
+        (emulated('{"ended": "shutdown", "missing": "qom-list: no such object"}'), 1,
+         "found none: qom-list: no such object"),
     "an incomplete host.json: fail": (emulated('{"guest-errors": 0'), 1, "host.json is missing or incomplete"),
     "a kernel that is no SNP host: fail": (emulated(NO_ERROR, kernel=(LINUX,)), 1, 'expected "SEV-SNP enabled"'),
     "SNP without an ASID is not enabled":
