@@ -311,13 +311,23 @@ static void snp_finish_start(struct snp_finish_test *t)
 }
 
 /* Wait for the call's return, without asserting it: locks may be held. */
+/*
+ * A call that raises a warning in every step may spend more than the timeout
+ * on printing them: it is stuck only if no further step begins, either.
+ */
 static bool snp_finish_returns(struct snp_finish_test *t)
 {
-	if (!wait_for_completion_timeout(&t->done, SNP_FINISH_TIMEOUT))
-		return false;
+	unsigned int nr_steps;
 
-	complete(&t->done);
-	return true;
+	do {
+		nr_steps = READ_ONCE(t->nr_steps);
+		if (wait_for_completion_timeout(&t->done, SNP_FINISH_TIMEOUT)) {
+			complete(&t->done);
+			return true;
+		}
+	} while (READ_ONCE(t->nr_steps) != nr_steps);
+
+	return false;
 }
 
 static bool snp_finish_is_done(struct snp_finish_test *t)
