@@ -149,7 +149,7 @@ GUEST = {
                                           {"SNPLAB_QEMU": "/bin/true"}),
 }
 HW_CASES = {
-    "without anything": Case("", 2, r"what is to be run\? expected --binary FILE, or --check"),
+    "without anything": Case("", 2, r"expected --binary FILE or --check, found neither"),
     "an unknown option": Case("--frob", 2, "hw has no option --frob"),
     "an option without its value": Case("--binary", 2, "--binary wants a value"),
 }

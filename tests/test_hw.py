@@ -730,7 +730,7 @@ def test_one_small_file() -> None:
 # --- The command line ----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("words, pattern", [
-    pytest.param((), "what is to be run\\? expected --binary FILE, or --check", id="nothing to do"),
+    pytest.param((), "expected --binary FILE or --check, found neither", id="nothing to do"),
     pytest.param(("--frob",), "hw has no option --frob", id="an unknown option"),
     pytest.param(("--binary",), "--binary wants a value", id="an option without its value"),
     pytest.param(("--binary", "/nope"), "--binary: no such file: /nope", id="no such binary"),
