@@ -14,6 +14,7 @@
 
 #include "l1.h"
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define TRACEFS		"/sys/kernel/tracing"
 #define OUR_LOCKS	"name == \"&kvm->lock\" || name == \"&vcpu->mutex\""
 
@@ -67,7 +68,7 @@ void locktrace_start(FILE *report)
 		fprintf(report, "# trace: # refused: mount " TRACEFS ": %s\n", strerror(errno));
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	set(report, "set_event_pid", pid);
-	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(settings); i++)
 		set(report, settings[i].file, settings[i].text);
 }
 
