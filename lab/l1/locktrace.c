@@ -26,7 +26,7 @@ static const struct {
 	{ "trace_clock", "global" },
 	/* Addresses as they are: a hashed one may not be ready yet. */
 	{ "options/hash-ptr", "0" },
-	/* Threads of other processes have no part in this launch. */
+	/* Record the process, so that threads of other processes can be left out. */
 	{ "options/record-tgid", "1" },
 	{ "options/event-fork", "1" },
 	{ "events/lock/lock_acquire/filter", OUR_LOCKS },
