@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The parts that both pages have: the frame with its style, the verdict, tables, lists of lines.
+"""What the pages of `run --html` and `mutants --html` share: frame, style, verdict, tables, lists of lines.
 
 A page is one file that loads nothing: it can be mailed, or kept beside a log. It has no script, and follows the reader's
 choice of a light or a dark screen."""
@@ -27,7 +27,7 @@ pre { background: var(--panel); border: 1px solid var(--line); padding: .6rem; o
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); max-width: 60rem; } summary { cursor: pointer; }
 """
-# A colour only repeats what the word says.
+# Colour adds nothing: the word beside it says the same.
 COLOURS = {"pass": "good", "caught": "good", "fail": "bad", "timeout": "bad", "panic": "bad", "survived": "bad",
            "not as named": "bad", "not judged": "bad", "known-failure": "known", "(caught)": "good"}
 
