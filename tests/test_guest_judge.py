@@ -140,7 +140,7 @@ def test_ended_in_the_middle(judge: Judge, good: list[str]) -> None:
 
 def test_times_are_not_whole(judge: Judge, good: list[str]) -> None:
     """Incomplete times are no error."""
-    check(judge(good, times="init 2.9\nmodules 3.6\nbegin 3"), 0, r"^ +0\.7 s  its modules: .* \(at 3\.6 s\)$",
+    check(judge(good, times="init 2.9\nmodules 3.6\nbegin 3"), 0, r"^ +0\.7 s  L1's modules: .* \(at 3\.6 s\)$",
           "^PASS: .*: no shell in the guest")
 
 
@@ -206,7 +206,7 @@ def changed(lines: Sequence[str], pattern: str, replacement: str) -> list[str]:
 def test_report_is_short(judge: Judge, files: Files) -> None:
     """The report lacks a byte: fail."""
     check(judge(ktap(files.report()[:1183])), 1,
-          "expected an attestation report, found none: the 21 lines that the guest has printed have 1183 bytes, a "
+          "expected an attestation report, found none: the 21 lines that the guest printed have 1183 bytes, a "
           "report has 1184", "^FAIL")
 
 
@@ -214,26 +214,26 @@ def test_first_line_of_the_report_is_missing(judge: Judge, good: list[str]) -> N
     """The rest of a report must not pass for one: fail."""
     i = report_lines(good)[0]
     lines = without([*good[:i], *good[i + 1:]], "report: end")
-    check(judge(lines), 1, "the 20 lines that the guest has printed have 1127 bytes, a report has 1184")
+    check(judge(lines), 1, "the 20 lines that the guest printed have 1127 bytes, a report has 1184")
 
 
 def test_message_instead_of_a_line(judge: Judge, good: list[str]) -> None:
     """A message replaces a line of the report: fail."""
     check(judge(changed(good, r"\| [^|]*$", "| [34.4] random: crng init done")), 1,
-          "the 20 lines that the guest has printed have 1127 bytes")
+          "the 20 lines that the guest printed have 1127 bytes")
 
 
 @pytest.mark.parametrize("replacement", [r"\g<0>?", "\ufffd"], ids=["a character too many", "a character that is none"])
 def test_not_base64(replacement: str, judge: Judge, good: list[str]) -> None:
     """The report has a character that is not base64: fail."""
     check(judge(changed(good, ".$", replacement)), 1,
-          "the 21 lines that the guest has printed are not base64: ")
+          "the 21 lines that the guest printed are not base64: ")
 
 
 def test_no_report(judge: Judge, good: list[str], files: Files) -> None:
     """No report: fail, and no measurement."""
     given = judge(without(good, r"snplab: report: \| "))
-    check(given, 1, "expected an attestation report, found none: the guest has printed none", "^FAIL")
+    check(given, 1, "expected an attestation report, found none: the guest printed none", "^FAIL")
     attestation = given.to_json()["attestation"]
     assert attestation["measurement"] is None and attestation["digest"] == files.digest
 

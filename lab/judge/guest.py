@@ -24,8 +24,8 @@ CASES = [f"guest.{name}" for name in
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 # The CPU that lab/l1/snp_guest gives L2.
 CPU_MODEL = "EPYC-Milan"
-# The events in LOGS/times, each with the name of the phase that ends with it.
-STEPS = (("init", "L1's firmware and kernel"), ("modules", "its modules: the RMP, SNP's initialization"),
+# Each event in LOGS/times, with the phase that it ends.
+STEPS = (("init", "L1's firmware and kernel"), ("modules", "L1's modules: the RMP, SNP's initialization"),
          ("begin", "the rest of L1's start"), ("launch", "QEMU's start"),
          ("finish", "the launch: pages measured and encrypted"),
          ("kernel", "the guest's firmware: memory accepted, kernel loaded"),
@@ -82,7 +82,7 @@ class Row:
 
 
 def table(times: dict[str, float]) -> list[Row]:
-    """The phases that the boot has ended, with their times."""
+    """The phases that this boot completed, with their times."""
     rows: list[Row] = []
     last = 0.0
     for name, what in STEPS:
@@ -97,13 +97,13 @@ def find_report(ktap: Sequence[str]) -> tuple[bytes | None, str]:
     console = [m[2] for m in map(CONSOLE.match, ktap) if m]
     lines = [m[1] for m in map(REPORT_LINE.match, console) if m]
     if not lines:
-        return None, "the guest has printed none"
+        return None, "the guest printed none"
     try:
         report = base64.b64decode("".join(lines), validate=True)
     except ValueError as e:
-        return None, f"the {len(lines)} lines that the guest has printed are not base64: {e}"
+        return None, f"the {len(lines)} lines that the guest printed are not base64: {e}"
     if len(report) != attestation.REPORT_LEN:
-        return None, (f"the {len(lines)} lines that the guest has printed have {len(report)} bytes, a report has "
+        return None, (f"the {len(lines)} lines that the guest printed have {len(report)} bytes, a report has "
                       f"{attestation.REPORT_LEN}")
     return report, ""
 

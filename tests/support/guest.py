@@ -63,5 +63,5 @@ def check_hang(tree: str, folder: Path) -> None:
     expect(found.done, 1)
     for pattern in HANG:
         expect(found.done, 1, pattern)
-    # The guest has printed nothing.
+    # The guest printed nothing.
     assert not re.search(r"\| .*(Linux version|snplab:)", found.done.output), found.done.output[-4000:]
