@@ -123,7 +123,7 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     except Cancelled:
         status = Exit.SETUP
     except OSError as e:
-        complain(setup_error(f"{e}", "is the disk full, or a file or folder not to be written?").text())
+        complain(setup_error(f"{e}", "is the disk full, or a file or folder not writable?").text())
     except Exception:  # a bug in snplab: print the whole trace for a report
         complain(traceback.format_exc())
         complain(setup_error("a bug in snplab itself: please report it, with the lines above").text())

@@ -2,8 +2,8 @@
 """A verb's plan is a list of steps.
 
 A step has a title, a body that does the work, the commands that --dry-run shows for it, and the steps that it comes after.
-Steps that do not depend on each other run in parallel. A step's line appears once every step before it has ended, so that a
-run and a dry run list the same steps in the same order.
+Steps that do not depend on each other run in parallel. A step's line appears when every step above it in the plan has ended,
+so a run lists the steps in the order of the dry run.
 """
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def describe(step: Step) -> BaseException:
         lines = "".join(f"      | {line}\n" for line in last_lines(log, 15))
         return StepFailed(Exit.SETUP, f"{lines}snplab: {step.text()}: failed with status {error.status}\n{where}")
     if isinstance(error, OSError):
-        stop = setup_error(f"{step.text()}: {error}", "is the disk full, or a folder of the cache not to be written?")
+        stop = setup_error(f"{step.text()}: {error}", "is the disk full, or a folder of the cache not writable?")
         return StepFailed(Exit.SETUP, f"{stop.text()}\n{where}")
     assert error is not None
     return error
