@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Makes kernel trees from the fixtures in tests/status/, just large enough for `status`.
 
-Each *.c file there is a small SNP part of a sev.c. Its head names the expected verdict:
-
-    // expect: WORD      the verdict
-    // says: TEXT        (optional) a text that the verdict's lines must contain
-    // linux: VERSION    (optional) the tree's version, 6.12.99 otherwise
-    // alone             (optional) without head.inc and tail.inc around it
-
-/* HERE */ is on every line that the verdict must name, and on no other.
+tests/status/README.md explains the markers in the fixtures.
 """
 from __future__ import annotations
 
