@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Boots and launches of an SNP guest with 8 vCPUs in a row, without a flake, on both kernels.
+"""Boots L1 and launches an SNP guest with 8 vCPUs again and again, on both kernels: no flake is allowed.
 
-A race in the emulated host or in a patch may show in one boot of many. This test makes a few boots; with SNPLAB_SOAK=200 it
-makes 200, and as many launches in one boot. host/tests/soak does the same as a program.
+A race in the emulated host or in a patch may show in one boot of many. This test runs host/tests/soak: 5 boots with a launch
+in each, then one boot with 5 launches. SNPLAB_SOAK=200 makes that 200 boots, and 200 launches in the last.
 """
 from __future__ import annotations
 
