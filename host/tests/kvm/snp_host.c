@@ -127,7 +127,6 @@ static bool open_port(void)
 	return set_port();
 }
 
-/* Opens the monitor. Call this first. If no emulated host answers, returns false with the reason in WHY. */
 bool snp_host_reach(char *why, size_t size)
 {
 	char *found, *start;
@@ -158,13 +157,11 @@ bool snp_host_reach(char *why, size_t size)
 	return true;
 }
 
-/* Reads a number of /machine/amd-snp: "guest-errors", "stat-rmp-assigned", ... */
 u64 snp_host_counter(const char *name)
 {
 	return strtoull(get(PLATFORM, name), NULL, 10);
 }
 
-/* Fills C with an entry for each kind of command that was ever issued. Returns the number of entries. */
 int snp_host_commands(struct snp_host_command *c)
 {
 	unsigned long long done, refused, injected;
@@ -184,7 +181,6 @@ int snp_host_commands(struct snp_host_command *c)
 	return n;
 }
 
-/* Sets the device's property "fail": NAME:N:STATUS,... with N counted from now. "" ends all failures. */
 void snp_host_fail(const char *spec)
 {
 	char arguments[512];

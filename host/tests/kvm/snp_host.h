@@ -11,18 +11,29 @@
 
 #include "test_util.h"
 
+/* The most entries that snp_host_commands() writes. */
 #define SNP_HOST_COMMANDS	64
 
-/* One kind of firmware command: how often it was issued since the host's start, and made to fail. */
+/* A kind of firmware command: how often, since the emulated host's start, it was issued, and was made to fail. */
 struct snp_host_command {
 	char name[32];
 	u64 done;
 	u64 injected;
 };
 
+/* Opens the monitor: call it first. If no emulated host answers, returns false, with the reason in WHY. */
 bool snp_host_reach(char *why, size_t size);
+
+/* Reads a number of /machine/amd-snp: "guest-errors", "stat-rmp-assigned", ... */
 u64 snp_host_counter(const char *name);
+
+/* Fills C, of SNP_HOST_COMMANDS entries, with each kind that was ever issued. Returns how many there are. */
 int snp_host_commands(struct snp_host_command *c);
+
+/*
+ * Makes commands fail: SPEC is "NAME:N:STATUS,...", by which the Nth command NAME from now on ends with
+ * STATUS. A new SPEC replaces the old one, and "" ends all failures.
+ */
 void snp_host_fail(const char *spec);
 
 #endif /* SNP_HOST_H */
