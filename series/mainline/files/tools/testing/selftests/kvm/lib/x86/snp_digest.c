@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What firmware computes during the launch of an SNP VM, computed once more: the
- * launch digest; and a signed ID block, with which userspace can have firmware
- * compare the digest.  See "SEV Secure Nested Paging Firmware ABI Specification",
- * SNP_LAUNCH_UPDATE and SNP_LAUNCH_FINISH.
+ * Compute the launch digest as firmware does, and make a signed ID block, with
+ * which userspace has firmware compare the digest.  See "SEV Secure Nested Paging
+ * Firmware ABI Specification", SNP_LAUNCH_UPDATE and SNP_LAUNCH_FINISH.
  */
 #include <endian.h>
 
@@ -90,7 +89,7 @@ static void sha384(const void *data, size_t size, u8 *digest)
 	for (i = 0; i < size - rest; i += SHA_BLOCK)
 		sha_block(state, data + i);
 
-	/* A one, zeros, and the length in bits; as many blocks as that takes. */
+	/* Padding: a 1 bit, zeros, and the length in bits. */
 	memcpy(last, data + i, rest);
 	last[rest] = 0x80;
 	end = rest + 17 <= SHA_BLOCK ? SHA_BLOCK : 2 * SHA_BLOCK;
@@ -132,8 +131,9 @@ static void snp_digest_page(u8 *digest, u8 page_type, gpa_t gpa, const void *pag
 }
 
 /*
- * Extend the digest, which is all zeros at first, by what snp_vm_launch_update()
- * is going to have measured, i.e. by the memory as it is now.
+ * Extend the digest (initially all zeros) by the memory that
+ * snp_vm_launch_update() will measure.  Call before it, so that the memory is
+ * the one that is measured.
  */
 void snp_vm_digest_memory(struct kvm_vm *vm, u8 *digest)
 {
@@ -155,7 +155,7 @@ void snp_vm_digest_memory(struct kvm_vm *vm, u8 *digest)
 	}
 }
 
-/* Page type and GPA with which KVM has VMSAs measured; neither is userspace's. */
+/* KVM chooses page type and GPA for VMSAs; userspace cannot. */
 #define SNP_PAGE_TYPE_VMSA	2
 #define SNP_VMSA_GPA		0xfffffffff000ull
 
@@ -181,9 +181,9 @@ static void vmsa_put_segment(u8 *vmsa, unsigned int offset, const struct kvm_seg
 }
 
 /*
- * Extend the digest by a vCPU's VMSA, as the state of the vCPU is now.  Caters
- * for what a bare vCPU has, see vm_sev_vcpu_add_bare(), i.e. MSRs and vector
- * registers have to be those after reset.
+ * Extend the digest by a vCPU's VMSA, made of the vCPU's present state.  Only for
+ * vCPUs from vm_sev_vcpu_add_bare(): MSRs and vector registers must still have
+ * their reset values.
  */
 void snp_vcpu_digest_vmsa(struct kvm_vcpu *vcpu, u8 *digest)
 {
@@ -208,7 +208,7 @@ void snp_vcpu_digest_vmsa(struct kvm_vcpu *vcpu, u8 *digest)
 	vmsa_put(vmsa, 0x088, sregs.idt.base, 8);
 	vmsa_put_segment(vmsa, 0x090, &sregs.tr);
 	vmsa_put(vmsa, 0x0cb, sregs.ss.dpl, 1);
-	/* The CPU demands SVME of every guest. */
+	/* VMRUN demands EFER.SVME, so KVM sets it. */
 	vmsa_put(vmsa, 0x0d0, sregs.efer | EFER_SVME, 8);
 	vmsa_put(vmsa, 0x148, sregs.cr4, 8);
 	vmsa_put(vmsa, 0x150, sregs.cr3, 8);
@@ -257,7 +257,7 @@ void snp_vcpu_digest_vmsa(struct kvm_vcpu *vcpu, u8 *digest)
  *
  *	s = digest + r * private key	(modulo the order of the generator)
  *
- * of which the product is a constant, too.  Numbers are little endian, as in
+ * r * private key is therefore a constant.  Numbers are little endian, as in
  * firmware's structures.
  */
 #define P384_WORDS	6
@@ -302,7 +302,7 @@ static bool p384_add(u64 *sum, const u64 *a, const u64 *b)
 	return carry;
 }
 
-/* Subtract the order as often as it fits, given what an addition carried. */
+/* Reduce N, and the carry of the addition that made it, modulo the order. */
 static void p384_reduce(u64 *n, bool carry)
 {
 	u64 minus_order[P384_WORDS], one[P384_WORDS] = { 1 }, less[P384_WORDS];
