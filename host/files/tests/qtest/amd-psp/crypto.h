@@ -1,8 +1,8 @@
 /*
- * qtest for the AMD Secure Processor: the owner's and the guest's cryptography
+ * qtest for the AMD Secure Processor: the cryptography that a platform
+ * owner and a guest do
  *
- * By GnuTLS, with which QEMU is built as well; keys and layouts are the test's
- * own.
+ * GnuTLS does it, as in QEMU; keys and layouts are the test's own.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/abstract.h>
 
-/* R and S, or Qx and Qy, little endian */
+/* R and S, or Qx and Qy, 72 bytes each, little endian */
 #define ECC_HALF        72
 #define ECC_LEN         (2 * ECC_HALF)
 

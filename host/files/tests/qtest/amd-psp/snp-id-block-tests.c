@@ -14,7 +14,7 @@
 #define WITH_ID         FINISH_ID_BLOCK
 #define WITH_AUTHOR     (FINISH_ID_BLOCK | FINISH_AUTHOR_KEY)
 
-/* One byte of the ID block or of the authentication, and what a change does */
+/* A byte to flip, and the status that LAUNCH_FINISH must return */
 typedef struct Spoil {
     unsigned offset;
     unsigned status;
@@ -63,9 +63,9 @@ static void check_signatures(Psp *p, Id *id)
         { AUTH_ID_KEY + ID_KEY_POINT, BAD_SIGNATURE, WITH_ID },
         { AUTH_ID_KEY_SIG, BAD_SIGNATURE, WITH_AUTHOR },
         { AUTH_AUTHOR_KEY + ID_KEY_POINT, BAD_SIGNATURE, WITH_AUTHOR },
-        /* R that has more than 384 bits */
+        /* Top byte of R: R gets more than 384 bits */
         { AUTH_BLOCK_SIG + ECC_HALF - 1, BAD_SIGNATURE, WITH_ID },
-        /* Part of the key's digest, so the author signs for it too */
+        /* Last byte of the ID key: the author signs for the whole key */
         { AUTH_ID_KEY + ID_KEY_LEN - 1, BAD_SIGNATURE, WITH_AUTHOR },
     };
 
@@ -94,7 +94,7 @@ static void test_snp_id_block(void)
     EXPECT(p, OK, SNP_LAUNCH_FINISH, GCTX, BLOCK, AUTH, WITH_AUTHOR);
     EXPECT(p, OK, SNP_DECOMMISSION, GCTX);
 
-    /* Without an author key, what is there instead does not count */
+    /* Without the AUTHOR_KEY flag the author fields are ignored */
     snp_guest(p, GCTX, POLICY, 2);
     memset(id->auth + AUTH_ID_KEY_SIG, 0xff, PSP_PAGE - AUTH_ID_KEY_SIG);
     id_put(p, id);
