@@ -74,6 +74,8 @@ def refresh(job: Job, queue: Queue, folder: Path) -> None:
     commits, old_names = commits_of(folder), entries(series)
     names = name_commits(job, folder, series, commits)
     changes = Changes(gone=[name for name in old_names if name not in names])
+    # Files that no patch has named are somebody's work: they stay.
+    named = {file for name in old_names if (series / name).exists() for file in brought_names(series / name)}
     # The names of the new files kept in "files".
     taken: set[str] = set()
     for number, (commit, name) in enumerate(zip(commits, names), 1):
@@ -98,8 +100,11 @@ def refresh(job: Job, queue: Queue, folder: Path) -> None:
             os.replace(new / name, series / name)
         for name in changes.gone:
             (series / name).unlink(missing_ok=True)
-        drop(series, sorted(set(files_below(series)) - taken))
+        drop(series, sorted(named - taken))
+        unnamed = sorted(set(files_below(series)) - taken)
         for commit, name in zip(commits, names):
             name_commit(job, folder, commit, name)
         job.run(git_own(folder, "config", "snplab.series", series_digest(queue.name)))
+    for file in unnamed:
+        job.tell(f"left    {FOLDER}/{file}: no patch names it")
     changes.tell(job, f"{queue.project} {queue.version(folder) or 'of this work tree'}")
