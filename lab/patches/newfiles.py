@@ -69,7 +69,12 @@ def named_file(section: Sequence[str]) -> tuple[str, str] | None:
     if len(section) != 2:
         return None
     name, mode = DIFF_LINE.fullmatch(section[0]), MODE_LINE.fullmatch(section[1])
-    return (name[1], mode[1]) if name and mode else None
+    return (name[1], mode[1]) if name and mode and is_inside(name[1]) else None
+
+
+def is_inside(name: str) -> bool:
+    """Is a file's name one inside of the tree? git takes no other."""
+    return not {"", ".", ".."} & set(name.split("/"))
 
 
 def brought_names(patch: Path) -> list[str]:
@@ -133,7 +138,7 @@ def take_apart(text: str, taken: set[str]) -> tuple[str, list[NewFile]]:
 def new_file(section: Sequence[str]) -> NewFile | None:
     """The file that a full diff adds; None if the diff changes a file, or adds an empty one."""
     name, mode = DIFF_LINE.fullmatch(section[0]), MODE_LINE.fullmatch(section[1]) if len(section) > 1 else None
-    if name is None or mode is None or len(section) < 7 or section[3] != "--- /dev/null":
+    if name is None or mode is None or not is_inside(name[1]) or len(section) < 7 or section[3] != "--- /dev/null":
         return None
     lines = section[6:]
     ended = lines[-1] != NO_NEWLINE
