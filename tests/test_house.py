@@ -109,6 +109,21 @@ def test_each_file_of_a_series_is_named_by_one_patch(folder: str) -> None:
     assert sorted(named) == files_below(TOP / folder)
 
 
+@pytest.mark.parametrize("folder", PATCH_FOLDERS)
+def test_a_patch_counts_the_lines_of_its_new_files(folder: str) -> None:
+    """Its list of changed files is part of the mail. An edit of a file in "files" makes the number wrong. A patch that is
+    never mailed has no list."""
+    wrong = []
+    for patch in list_series(TOP / folder):
+        counts = re.findall(r"^ (\S+) +\| +(\d+) \+*$", patch.read_text(encoding="utf-8").partition("\ndiff --git")[0], re.M)
+        for name in brought_names(patch) if counts else []:
+            lines = len((TOP / folder / "files" / name).read_text(encoding="utf-8").splitlines())
+            shown = [int(number) for path, number in counts if name.endswith(path.removeprefix("..."))]
+            if shown != [lines]:
+                wrong.append(f"{patch.name}: {name}: expected {lines} lines, found {shown}")
+    assert not wrong, "\n".join([*wrong, "tree and refresh, with a new folder, count anew"])
+
+
 def test_the_table_of_series_has_each() -> None:
     for path in (TOP / "series").iterdir():
         assert not path.is_dir() or path.name in (TOP / "series" / "README.md").read_text(encoding="utf-8"), path.name
