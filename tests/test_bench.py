@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.front import expect, run_snplab
 from tests.support.l1 import BUILD_LIMIT
 
-ABOUT = "bench --quick: both boots of a kernel count the same, counts grow linearly, one of the two kernels locks"
+ABOUT = "bench --quick: both boots of a kernel count the same, the locks' cost grows linearly, one of the two kernels locks"
 LANE = "long"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 150

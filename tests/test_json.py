@@ -186,13 +186,15 @@ def test_mutants_without_a_control(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [None, 10])
 def test_bench(limit: int | None, tmp_path: Path) -> None:
-    """`bench`: good counts and bad ones."""
+    """`bench`: good counts and bad ones, with a line of the locks and without."""
     paths = []
     for i, each in enumerate((1000, 1001, 900, 900)):
         paths.append(tmp_path / str(i))
         paths[-1].write_text("\n".join(test_bench_judge.counts(500, each)) + "\n", encoding="utf-8")
-    hold("bench", judge_bench(BenchQuestion("T", "1.2.3", 8, 3, paths[:2], paths[2:], limit)).to_json())
-    hold("bench", judge_bench(BenchQuestion("T", "1.2.3", 8, 3, paths[2:], paths[2:], limit)).to_json())
+    for boots, lines in ((paths[:2], 1), (paths[2:], 0)):
+        data = judge_bench(BenchQuestion("T", "1.2.3", 8, 3, boots, paths[2:], limit)).to_json()
+        hold("bench", data)
+        assert len(data["lock-lines"]) == lines
 
 
 PROGRAMS = {"passes": ("ok 1 a", 0), "fails": ("not ok 1 a", 1), "says odd things": ('ok 1 a # SKIP "no\\" \t', 4)}

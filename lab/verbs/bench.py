@@ -35,7 +35,8 @@ usage: ./snplab bench [--tree TREE] [--quick] [--json FILE] [--qemu DIR] [--linu
 
 Counts the instructions of KVM_SEV_SNP_LAUNCH_FINISH for 1, 2, 4, … {MOST} vCPUs, with the locks of the series and
 without them (the mutant no-lock), in kernels without lockdep, each booted twice. Fails unless both boots have the same
-counts, the counts lie on a straight line, and the locks cost at most {LOCK_LIMIT} instructions for each vCPU.
+counts, what the locks add grows in a straight line, with one step after 64 vCPUs, and the locks cost at most
+{LOCK_LIMIT} instructions for each vCPU.
 docs/benchmark.md has the numbers and their limits.
 
   --tree TREE     {', '.join(trees())} (default {DEFAULT_TREE})
