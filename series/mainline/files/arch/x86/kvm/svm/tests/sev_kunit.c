@@ -205,6 +205,7 @@ static int snp_finish_run_fail(struct snp_finish_test *t,
 			       const struct snp_finish_fault *fault,
 			       unsigned int fail_at, int fail_with);
 static struct snp_finish_test *snp_finish_create_vcpus(struct kunit *test);
+static unsigned int snp_finish_next_vcpu(struct snp_finish_test *t, unsigned int i);
 static int snp_finish_init(struct kunit *test);
 static void snp_finish_exit(struct kunit *test);
 
@@ -612,7 +613,6 @@ static void nothing_is_held_after_failure(struct kunit *test)
 	for (f = 0; f < ARRAY_SIZE(snp_finish_faults); f++) {
 		fault = &snp_finish_faults[f];
 
-		/* The next case has all of the vCPUs, and snp_finish_end(), too. */
 		for (k = 0; k < t->nr_vcpus; k = snp_finish_next_vcpu(t, k))
 			KUNIT_EXPECT_NE_MSG(test, 0,
 					    snp_finish_run_fail(t, fault, k, fault->error ?: -EIO),
@@ -629,7 +629,7 @@ static void first_failure_is_the_last_step(struct kunit *test)
 	for (f = 0; f < ARRAY_SIZE(snp_finish_faults); f++) {
 		fault = &snp_finish_faults[f];
 
-		for (k = 0; k < t->nr_vcpus; k++) {
+		for (k = 0; k < t->nr_vcpus; k = snp_finish_next_vcpu(t, k)) {
 			KUNIT_EXPECT_NE(test, 0,
 					snp_finish_run_fail(t, fault, k, fault->error ?: -EIO));
 			KUNIT_EXPECT_EQ_MSG(test, t->nr_steps, snp_finish_nr_steps(fault, k),

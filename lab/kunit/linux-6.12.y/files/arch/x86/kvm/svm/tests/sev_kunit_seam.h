@@ -185,7 +185,7 @@ static void only_the_failing_vcpu_is_undone(struct kunit *test)
 	for (f = 0; f < ARRAY_SIZE(snp_finish_faults); f++) {
 		fault = &snp_finish_faults[f];
 
-		for (k = 0; k < t->nr_vcpus; k++) {
+		for (k = 0; k < t->nr_vcpus; k = snp_finish_next_vcpu(t, k)) {
 			KUNIT_EXPECT_NE(test, 0,
 					snp_finish_run_fail(t, fault, k, fault->error ?: -EIO));
 			KUNIT_EXPECT_EQ_MSG(test, snp_finish_reclaimed.nr, f == SNP_FINISH_COMMAND,
