@@ -30,6 +30,7 @@ LANE = "fast"
 NEEDS = ()
 TAKES = 2
 
+HUGE = "1" * 5000
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -72,7 +73,15 @@ def test_a_number_is_read(text: str, number: int) -> None:
     "no event at all", " t-1 [000] ..... 1.000000: kvm_entry: vcpu 3, rip 0", " t-1 (1) [000] ..... 1.0: kvm_entry: vcpu 3",
     " t-1 (1) [000] ..... 1.000000: kvm_entry: vcpu x", " t-1 (1) [000] ..... 1.000000: vm_call: (f) id=(fault)",
     " t-1 (1) [000] ..... 1.000000: sched_switch: a", " t-1 (1) [000] ..... 1.000000: lock_acquire: &kvm->lock",
-    " t-1 (1) [000] ..... 1.000000: lock_release:", "\ufffd\x00"))
+    " t-1 (1) [000] ..... 1.000000: lock_release:", "\ufffd\x00",
+    # Numbers that int() refuses, and digits that are not the kernel's.
+    " t-1 (1) [000] ..... 1.000000: vm_call: (f) id=007", " t-1 (1) [000] ..... 1.000000: vm_call: (f) id=0x" + "f" * 17,
+    f" t-1 (1) [000] ..... 1.000000: vm_call: (f) id={HUGE}", f" t-1 (1) [000] ..... {HUGE}.000000: kvm_entry: vcpu 3",
+    f" t-{HUGE} (1) [000] ..... 1.000000: kvm_entry: vcpu 3", f" t-1 ({HUGE}) [000] ..... 1.000000: kvm_entry: vcpu 3",
+    " t-1 (1) [000] ..... \u0661.000000: kvm_entry: vcpu 3", " t-1 (1) [000] ..... 1.000000: vm_call: (f) id=\u0663",
+    " t-1 (1) [000] ..... 1.000000: kvm_entry: vcpu 3\u0663, rip 0", f"CPU:2 [LOST {HUGE} EVENTS]",
+    f"# entries-in-buffer/entries-written: {HUGE}/{HUGE}   #P:4",
+    "# entries-in-buffer/entries-written: x"))
 def test_a_malformed_line_is_a_problem_and_no_event(line: str) -> None:
     trace = parse_trace([*fixed().lines, line])
     assert trace.unread == [line] and len(trace.problems) == 1

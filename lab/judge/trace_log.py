@@ -13,17 +13,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 REFUSED = "# refused: "
-ENTRIES = re.compile(r"^# entries-in-buffer/entries-written: (\d+)/(\d+)\b")
-LINE = re.compile(r"^ *(?P<task>.+)-(?P<pid>\d+) +\( *(?P<tgid>\d+|-+)\) \[\d+\] \S+ +(?P<seconds>\d+)\.(?P<micros>\d{6}): "
-                  r"(?P<event>\w+): (?P<rest>.*)$")
-OVERRUN = re.compile(r"^CPU:\d+ \[LOST (\d+|SOME)")
-NUMBER = r"(?P<number>-?(?:0x[0-9a-f]+|\d+))"
+ENTRIES = "# entries-in-buffer/entries-written:"
+COUNTS = re.compile(r" (\d{1,19})/(\d{1,19})(?= |$)", re.ASCII)
+# Lines of L1 may have anything: the lengths are bounded, as int() refuses numbers of thousands of digits.
+LINE = re.compile(r"^ *(?P<task>.+)-(?P<pid>\d{1,10}) +\( *(?P<tgid>\d{1,10}|-+)\) \[\d+\] \S+ +"
+                  r"(?P<seconds>\d{1,9})\.(?P<micros>\d{6}): (?P<event>\w+): (?P<rest>.*)$", re.ASCII)
+OVERRUN = re.compile(r"^CPU:\d+ \[LOST (\d{1,19}|SOME)(?= )", re.ASCII)
+NUMBER = r"(?P<number>-?(?:0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,18}))"
 # An event's form, behind its name.
-FORMS = {name: re.compile(form) for name, form in {
+FORMS = {name: re.compile(form, re.ASCII) for name, form in {
     "lock_acquire": r"(?P<lock>[0-9a-f]+) (?P<tried>try )?(?:read )?(?P<name>\S.*)$",
     "lock_acquired": r"(?P<lock>[0-9a-f]+) (?P<name>\S.*)$",
     "lock_release": r"(?P<lock>[0-9a-f]+) (?P<name>\S.*)$",
-    "kvm_entry": rf"vcpu {NUMBER}\b", "kvm_exit": rf".*\bvcpu {NUMBER}\b",
+    "kvm_entry": rf"vcpu {NUMBER}(?=[, ]|$)", "kvm_exit": rf".*\bvcpu {NUMBER}(?=[, ]|$)",
     "vm_call": rf"\(.*\) id={NUMBER}$", "vm_return": rf"\(.*\) ret={NUMBER}$",
     "vcpu_call": rf"\(.*\) cmd={NUMBER}$", "vcpu_return": rf"\(.*\) ret={NUMBER}$",
     "psp_call": rf"\(.*\) cmd={NUMBER}$", "psp_return": rf"\(.*\) ret={NUMBER}$",
@@ -74,11 +76,14 @@ def parse_trace(lines: Iterable[str]) -> TraceLog:
     """Reads tracefs's text."""
     found = TraceLog()
     for line in lines:
-        entries, lost = ENTRIES.match(line), OVERRUN.match(line)
+        counts, lost = COUNTS.match(line.removeprefix(ENTRIES)), OVERRUN.match(line)
         if line.startswith(REFUSED):
             found.refused.append(line.removeprefix(REFUSED))
-        elif entries:
-            found.lost += int(entries[2]) - int(entries[1])
+        elif line.startswith(ENTRIES):
+            if counts:
+                found.lost += int(counts[2]) - int(counts[1])
+            else:
+                found.unread.append(line)
         elif lost:
             found.lost += int(lost[1]) if lost[1].isdigit() else 1
         elif line.strip() and not line.startswith("#"):
