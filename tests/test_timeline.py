@@ -81,7 +81,7 @@ def test_a_number_is_read(text: str, number: int) -> None:
     " t-1 (1) [000] ..... \u0661.000000: kvm_entry: vcpu 3", " t-1 (1) [000] ..... 1.000000: vm_call: (f) id=\u0663",
     " t-1 (1) [000] ..... 1.000000: kvm_entry: vcpu 3\u0663, rip 0", f"CPU:2 [LOST {HUGE} EVENTS]",
     f"# entries-in-buffer/entries-written: {HUGE}/{HUGE}   #P:4",
-    "# entries-in-buffer/entries-written: x"))
+    "# entries-in-buffer/entries-written: 5/3   #P:4", "# entries-in-buffer/entries-written: x"))
 def test_a_malformed_line_is_a_problem_and_no_event(line: str) -> None:
     trace = parse_trace([*fixed().lines, line])
     assert trace.unread == [line] and len(trace.problems) == 1

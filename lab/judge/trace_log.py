@@ -80,7 +80,8 @@ def parse_trace(lines: Iterable[str]) -> TraceLog:
         if line.startswith(REFUSED):
             found.refused.append(line.removeprefix(REFUSED))
         elif line.startswith(ENTRIES):
-            if counts:
+            # More entries than were written: the line is damaged.
+            if counts and int(counts[1]) <= int(counts[2]):
                 found.lost += int(counts[2]) - int(counts[1])
             else:
                 found.unread.append(line)
