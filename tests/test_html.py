@@ -6,18 +6,28 @@ A page can mislead in two ways: by what it leaves out, and by text of the kernel
 """
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from lab.build.prepare import Preparation
+from lab.core.errors import Exit, Stop
+from lab.core.session import Session
+from lab.core.terminal import Terminal
 from lab.judge.trace_log import TraceLog
 from lab.judge.verdict import BootQuestion, Verdict, judge
+from lab.verbs import mutants, run
 from lab.view.elements import Element, element, html_text, svg_text
 from lab.view.mutants_page import mutants_page
 from lab.view.run_page import run_page
 from tests.support.judge import LAUNCH, LINUX, counted, edit, write_logs
+from tests.support.traces import fixed
 from tests.test_mutants_judge import BY_KUNIT, KUNIT, Tree
 
 ABOUT = "run --html and mutants --html: whole pages that escape every text and load nothing"
@@ -119,6 +129,74 @@ def test_the_mutants_page_has_the_matrix(tmp_path: Path) -> None:
               "all_are_waited_for", "kernel log"]
     assert not [text for text in wanted if text not in reader.text], reader.text
     assert reader.text.count("survived") >= 2
+
+
+class Ending:
+    """The end of a verb, after its boots: an empty cache of its own, and what it said."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.said = io.StringIO()
+        self.session = Session("test")
+        self.session.terminal = Terminal(self.said)
+        self.page = self.session.html = tmp_path / "page"
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, more: str | None = None) -> int:
+        """`run`, whose boot left a trace. `more`: a folder among its logs."""
+        logs = self.session.run_dir
+        verdict = verdict_of(logs, list(LAUNCH), [LINUX])
+        (logs / "trace.log").write_text("\n".join(fixed().lines), encoding="utf-8")
+        if more is not None:
+            (logs / more).mkdir()
+        monkeypatch.setattr(run, "question_of", lambda *_: verdict.asked)
+        prepared = cast(Preparation, SimpleNamespace(target=SimpleNamespace(name="t"), extra=[]))
+        return run.say_verdict(self.session, prepared, [], None, [])
+
+    def mutants(self, _: pytest.MonkeyPatch) -> int:
+        """`mutants`, which found a survivor."""
+        tree = Tree(self.session.run_dir)
+        tree.mutant("survivor", ("Caught-by: kunit:nothing_is_held",))
+        return mutants.say_matrix(self.session, tree.judged())
+
+    @property
+    def last(self) -> str:
+        """The last line on the terminal."""
+        return self.said.getvalue().splitlines()[-1]
+
+
+ENDS = pytest.mark.parametrize("end", (Ending.run, Ending.mutants))
+
+
+@pytest.fixture(name="ending")
+def fixture_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
+    """A verb that writes a page."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return Ending(tmp_path)
+
+
+@ENDS
+def test_the_verdict_is_the_last_line(end: Callable[[Ending, pytest.MonkeyPatch], int], ending: Ending,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    assert end(ending, monkeypatch) == Exit.FAIL
+    assert "FAIL: " in ending.page.read_text(encoding="utf-8") and ending.last.startswith("FAIL: ")
+
+
+@ENDS
+@pytest.mark.parametrize("name", ("gone/page", "folder"))
+def test_a_page_that_cannot_be_written_costs_no_verdict(
+        name: str, end: Callable[[Ending, pytest.MonkeyPatch], int], ending: Ending, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder was removed, or a folder has its name by now."""
+    (tmp_path / "folder").mkdir()
+    ending.session.html = tmp_path / name
+    with pytest.raises(Stop, match=f"^--html: cannot write .*{name}: expected .*, found: ") as stopped:
+        end(ending, monkeypatch)
+    assert stopped.value.status == Exit.SETUP and ending.last.startswith("FAIL: ")
+
+
+def test_a_timeline_that_cannot_be_written_costs_no_verdict(ending: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Stop, match="^--html: cannot write .*launch-1.svg: expected ") as stopped:
+        ending.run(monkeypatch, "launch-1.svg")
+    assert stopped.value.status == Exit.SETUP and ending.last.startswith("FAIL: ")
 
 
 @pytest.mark.parametrize("write", (html_text, svg_text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Parts that several verbs share: lines of --help, the boot in a dry run, the note about an older cache."""
+"""Parts that several verbs share: lines of --help, the boot in a dry run, the note about an older cache, pages."""
 from __future__ import annotations
 
 import os
@@ -9,9 +9,11 @@ from pathlib import Path
 
 from lab.boot.boot import Boot
 from lab.build.contents import shown_size
+from lab.core.errors import setup_error
 from lab.core.places import cache_top, older_parts, tilde
 from lab.core.process import Command, quote
 from lab.core.session import Session
+from lab.judge.files import write_whole
 
 # The seconds for counting the size of an old cache.
 SECONDS = 1.0
@@ -28,6 +30,15 @@ OPTIONS_SELFTESTS = """\
 def boot_command(boot: Boot) -> Command:
     """QEMU's command line, for --dry-run."""
     return Command(tuple(boot.line()))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Writes a file of --html, after the verdict is printed: no page is worth a verdict that took minutes."""
+    try:
+        write_whole(path, text)
+    except OSError as e:
+        raise setup_error(f"--html: cannot write {tilde(path)}: expected a file that can be written, found: {e.strerror}",
+                          "the verdict above holds; is the disk full, or was the folder removed?") from e
 
 
 def say_old_cache(session: Session) -> None:

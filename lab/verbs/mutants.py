@@ -24,8 +24,7 @@ from lab.core.places import TOP, tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, last_lines, side_by_side
-from lab.judge.files import write_whole
-from lab.judge.matrix import matrix
+from lab.judge.matrix import Matrix, matrix
 from lab.judge.mutants import Header, check_header_ends, judge_mutant, tests_for, tests_for_control
 from lab.judge.programs import Origin, program_named, provoked_by
 from lab.judge.verdict import BootQuestion, judge
@@ -301,8 +300,13 @@ def main(session: Session, given: Given) -> int:
         return Exit.PASS
     found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json)
     session.json_done = True
-    if session.html is not None:
-        write_whole(session.html, html_text(mutants_page(found)))
+    return say_matrix(session, found)
+
+
+def say_matrix(session: Session, found: Matrix) -> int:
+    """Prints the matrix, then writes its page."""
     for line in found.lines():
         session.terminal.say(line)
+    if session.html is not None:
+        common.write_page(session.html, html_text(mutants_page(found)))
     return found.status

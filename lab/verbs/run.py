@@ -17,10 +17,10 @@ from lab.core.places import tilde
 from lab.core.session import Session
 from lab.core.steps import Plan, show
 from lab.judge.cases import LAUNCH_TEST
-from lab.judge.files import read_lines, write_whole
+from lab.judge.files import read_lines
 from lab.judge.programs import Origin, Picked, all_programs, need_program, pick, provoked_by
 from lab.judge.trace_log import parse_trace
-from lab.judge.verdict import BootQuestion, judge
+from lab.judge.verdict import BootQuestion, Verdict, judge
 from lab.patches.series import trees
 from lab.verbs import common
 from lab.view.elements import html_text, svg_text
@@ -147,20 +147,25 @@ def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, pi
 
 def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
                 stages: Sequence[tuple[int, str]]) -> int:
-    """Judges the boot; prints the verdict, and writes its JSON."""
+    """Judges the boot; writes the verdict's JSON, prints the verdict, and writes its page."""
     question = question_of(session, prepared, picked, untested, stages, session.run_dir)
     verdict = judge(question)
     session.json_done = True
     verdict.write(session.json)
-    if session.html is not None:
-        name = " + ".join([prepared.target.name, *(patch.stem for patch in prepared.extra)])
-        trace = parse_trace(read_lines(session.run_dir / "trace.log"))
-        for number, (title, launch) in enumerate(titled(trace, f"{name}, linux {prepared.version}"), 1):
-            write_whole(session.run_dir / f"launch-{number}.svg", svg_text(timeline(launch, title)))
-        write_whole(session.html, html_text(run_page(verdict, trace, name)))
     for line in verdict.lines():
         session.terminal.say(line)
+    if session.html is not None:
+        write_pages(session.run_dir, session.html, verdict,
+                    " + ".join([prepared.target.name, *(patch.stem for patch in prepared.extra)]))
     return verdict.status.exit
+
+
+def write_pages(run_dir: Path, html: Path, verdict: Verdict, name: str) -> None:
+    """Writes the timelines into the run's folder, and the page of --html. Prints nothing: the verdict is the last line."""
+    trace = parse_trace(read_lines(run_dir / "trace.log"))
+    for number, (title, launch) in enumerate(titled(trace, f"{name}, linux {verdict.asked.linux}"), 1):
+        common.write_page(run_dir / f"launch-{number}.svg", svg_text(timeline(launch, title)))
+    common.write_page(html, html_text(run_page(verdict, trace, name)))
 
 
 def question_of(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,
