@@ -8,7 +8,7 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -103,9 +103,10 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     try:
         catch_signals()
         # Before the command line is parsed: a refused one must not leave an old verdict in the file.
-        for option in verb.OPTIONS:
-            if option.name in CLAIMS:
-                claim(session, option.name, last_value(words, option.name))
+        claims = {option.name: last_value(words, option.name) for option in verb.OPTIONS if option.name in CLAIMS}
+        for option, path in claims.items():
+            claim(session, option, path)
+        refuse_one_file(claims)
         given = parse(name, options, words, getattr(verb, "TAKES_REST", False))
         session.dry_run = given.flag(DRY_RUN.name)
         if platform.machine() != "x86_64":
@@ -164,6 +165,16 @@ def claim(session: Session, option: str, path: str | None) -> None:
         CLAIMS[option](session, Path(path).absolute())
     except OSError as e:
         raise usage_error(f"{option}: cannot write {path}", "name a file in a folder that is there") from e
+
+
+def refuse_one_file(claims: Mapping[str, str | None]) -> None:
+    """Raises a usage error if two options name one file: the second would replace what the first has written."""
+    seen: dict[str, str] = {}
+    for option, path in claims.items():
+        if path is not None:
+            first = seen.setdefault(os.path.realpath(path), option)
+            if first != option:
+                raise usage_error(f"{first} and {option} name one file: {path}", "name two files")
 
 
 def catch_signals() -> None:

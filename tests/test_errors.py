@@ -76,6 +76,8 @@ CASES = {
     "run: a page in a folder that is not there": Case("run --html no/such/file", 2, "--html: cannot write no/such/file"),
     "run: a page whose name is a folder's": Case("run --html {tmp}", 2, "--html: cannot write"),
     "mutants: a page in a folder that is not there": Case("mutants --html no/such/file", 2, "--html: cannot write"),
+    "run: a page with the JSON's name, in a dry run": Case(
+        "run --json {tmp}/x --html={tmp}/x --dry-run", 2, "--json and --html name one file: .*x$"),
     "run: a page with gdb": Case("run --gdb --html {tmp}/page", 2, "--gdb does not go with --html"),
     "run: an argument": Case("run mainline", 2, "run takes no argument: 'mainline'"),
     "run: an option is no value": Case("run --json --dry-run", 2, "--json wants a value"),
@@ -368,6 +370,16 @@ def test_a_refused_command_line_leaves_no_old_verdict(tmp_path: Path) -> None:
     done = run_snplab("run", "--nosuch", "--json", tmp_path / "json")
     assert done.status == 2
     assert json.loads((tmp_path / "json").read_text(encoding="utf-8"))["verdict"] == "usage"
+
+
+@pytest.mark.parametrize("verb", ("run", "mutants"))
+@pytest.mark.parametrize("page", ("file", "../{}/file", "link"))
+def test_a_page_with_the_jsons_name(page: str, verb: str, tmp_path: Path) -> None:
+    """The file says that the command line was refused."""
+    (tmp_path / "link").symlink_to("file")
+    done = run_snplab(verb, "--html", tmp_path / page.format(tmp_path.name), "--json", tmp_path / "file")
+    expect(done, 2, "--json and --html name one file: ")
+    assert json.loads((tmp_path / "file").read_text(encoding="utf-8"))["verdict"] == "usage"
 
 
 def test_a_refused_command_line_leaves_no_old_page(tmp_path: Path) -> None:
