@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
 
-from lab.boot.boot import KtapLog
-from lab.judge.programs import pick
+from lab.boot.boot import Boot, KtapLog
+from lab.boot.qmp import Ended
+from lab.build.prepare import Preparation
+from lab.core.session import Session
+from lab.core.steps import Plan
+from lab.judge.programs import Picked, pick
 from lab.judge.trace_log import TraceLog, parse_trace
 from lab.judge.verdict import BootQuestion, judge
 from lab.patches.series import series_dir
-from lab.verbs.run import TRACED_CASES, append_of, traced
+from lab.verbs.run import TRACED_CASES, append_of, run_boot, traced
 from lab.view.elements import svg_text
 from lab.view.launch import Kind, Launch, describe, launches
 from lab.view.run_page import run_page
@@ -103,12 +109,34 @@ def test_no_line_is_no_launch() -> None:
 
 def test_l1s_trace_is_in_a_file_of_its_own(tmp_path: Path) -> None:
     seen: list[str] = []
-    with KtapLog(tmp_path, seen.append) as log:
+    with KtapLog(tmp_path, seen.append, traced=True) as log:
         for raw in (b"# Subtest: x\n", b"# trace: # tracer: nop\r\n", b"# trace:  a-1\n", b"ok 1 x\n"):
             log.line(raw)
     assert seen == ["# Subtest: x", "ok 1 x"]
     assert (tmp_path / "ktap.log").read_text(encoding="utf-8") == "# Subtest: x\nok 1 x\n"
     assert (tmp_path / "trace.log").read_text(encoding="utf-8") == "# tracer: nop\n a-1\n"
+
+
+def test_without_a_trace_no_line_is_taken_for_one(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with KtapLog(tmp_path, seen.append) as log:
+        log.line(b"# trace: said a test\n")
+    assert seen == ["# trace: said a test"]
+    assert (tmp_path / "ktap.log").read_text(encoding="utf-8") == "# trace: said a test\n"
+    assert not (tmp_path / "trace.log").exists()
+
+
+@pytest.mark.parametrize("more", ((), (traced(),)))
+def test_run_takes_a_trace_only_if_it_asked_for_one(
+        more: tuple[Picked, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line of L1's kernel and the reader of L1's report agree."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    session, picked = Session("test"), (*pick(None), *more)
+    prepared = SimpleNamespace(emulated=True, version="6.12.7", qemu_version="10")
+    boot = SimpleNamespace(logs=tmp_path, append=append_of(picked, None, None),
+                           run=lambda session, limit, on_line: [on_line(b"# trace: x\n"), Ended(0)][1])
+    run_boot(session, Plan(session, more=1), cast(Preparation, prepared), cast(Boot, boot), picked, None, None)
+    assert (tmp_path / "trace.log").exists() == bool(more)
 
 
 def test_l1_traces_the_run_that_comes_last() -> None:

@@ -82,14 +82,16 @@ TRACE = "# trace: "
 
 
 class KtapLog:
-    """Writes L1's report to ktap.log, and passes each line to `then`. Lines of a trace go to trace.log only."""
+    """Writes L1's report to ktap.log, and passes each line to `then`. `traced`: L1 was asked for a trace, whose lines go to
+    trace.log only. Without that, such a line is a test's own."""
 
-    def __init__(self, logs: Path, then: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, logs: Path, then: Callable[[str], None] = lambda line: None, *, traced: bool = False) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self._file = open(logs / "ktap.log", "w", encoding="utf-8", newline="\n")
         self._trace_path = logs / "trace.log"
         self._trace: TextIO | None = None
         self._then = then
+        self._traced = traced
 
     def __enter__(self) -> KtapLog:
         return self
@@ -102,7 +104,7 @@ class KtapLog:
     def line(self, raw: bytes) -> None:
         """Writes one line."""
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if text.startswith(TRACE):
+        if self._traced and text.startswith(TRACE):
             if self._trace is None:
                 self._trace = open(self._trace_path, "w", encoding="utf-8", newline="\n")
             self._trace.write(text.removeprefix(TRACE) + "\n")

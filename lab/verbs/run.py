@@ -29,6 +29,8 @@ from lab.view.timeline import timeline, titled
 
 LIMIT = 600
 TEST_LIMIT = 240
+# The word by which L1's init is asked for a trace.
+TRACE = "snplab.trace="
 TRACED_CASES = ("snp_launch.arriving_signal_does_not_end_wait", "snp_launch_smp.2_vcpus.finish_then_run")
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
@@ -116,7 +118,7 @@ def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger |
     words = [f"snplab.tests={','.join(p.word for p in picked)}",
              f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
     words += [word for p in picked for word in p.parameters]
-    words += [f"snplab.trace={p.word}" for p in picked if p == traced()]
+    words += [f"{TRACE}{p.word}" for p in picked if p == traced()]
     if debugger is not None:
         words.append(APPEND)
     return " ".join(words + ([append] if append else []))
@@ -135,7 +137,7 @@ def run_boot(session: Session, plan: Plan, prepared: Preparation, boot: Boot, pi
         return 0
     begin = time.monotonic()
     on_line = session.terminal.say
-    with KtapLog(boot.logs, debugger.watch(on_line) if debugger else on_line) as log:
+    with KtapLog(boot.logs, debugger.watch(on_line) if debugger else on_line, traced=TRACE in boot.append) as log:
         ended = boot.run(session, limit, log.line)
     if debugger is not None:
         debugger.drop()
