@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from email.header import decode_header, make_header
 from pathlib import Path
 
+from lab.patches.newfiles import whole_text
 from tests.support.front import changed_environment, run_command
 from tests.support.patches import patch
 
@@ -133,7 +134,7 @@ def signed_off_once_last(mails: Mails) -> None:
 
 def nothing_else_changed(mails: Mails) -> None:
     for _, mail, file in mails.each():
-        found, wanted = lines_of(mail), lines_of(file)
+        found, wanted = lines_of(mail), whole_text(file).split("\n")
         found = found[found.index("") + 1:]
         wanted = wanted[wanted.index("") + 1:]
         found.remove(SIGN_OFF)
