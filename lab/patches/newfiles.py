@@ -66,15 +66,15 @@ def sections(lines: Sequence[str]) -> Iterator[list[str]]:
 
 def named_file(section: Sequence[str]) -> tuple[str, str] | None:
     """The name and mode of a file that is kept outside of its patch; None if this is a full diff."""
-    if len(section) != 2:
+    return new_name(section) if len(section) == 2 else None
+
+
+def new_name(section: Sequence[str]) -> tuple[str, str] | None:
+    """The name and mode of the file that a diff adds. None if it adds none, or one outside of the tree: git refuses that."""
+    if len(section) < 2:
         return None
     name, mode = DIFF_LINE.fullmatch(section[0]), MODE_LINE.fullmatch(section[1])
-    return (name[1], mode[1]) if name and mode and is_inside(name[1]) else None
-
-
-def is_inside(name: str) -> bool:
-    """Is a file's name one inside of the tree? git takes no other."""
-    return not {"", ".", ".."} & set(name.split("/"))
+    return (name[1], mode[1]) if name and mode and not {"", ".", ".."} & set(name[1].split("/")) else None
 
 
 def brought_names(patch: Path) -> list[str]:
@@ -137,13 +137,13 @@ def take_apart(text: str, taken: set[str]) -> tuple[str, list[NewFile]]:
 
 def new_file(section: Sequence[str]) -> NewFile | None:
     """The file that a full diff adds; None if the diff changes a file, or adds an empty one."""
-    name, mode = DIFF_LINE.fullmatch(section[0]), MODE_LINE.fullmatch(section[1]) if len(section) > 1 else None
-    if name is None or mode is None or not is_inside(name[1]) or len(section) < 7 or section[3] != "--- /dev/null":
+    found = new_name(section)
+    if found is None or len(section) < 7 or section[3] != "--- /dev/null":
         return None
     lines = section[6:]
     ended = lines[-1] != NO_NEWLINE
     text = "\n".join(line[1:] for line in (lines if ended else lines[:-1])) + ("\n" if ended else "")
-    return NewFile(name[1], mode[1], text)
+    return NewFile(*found, text)
 
 
 def place(files: Sequence[NewFile], folder: Path) -> None:
