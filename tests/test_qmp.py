@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from lab.boot.line import OBJECT
-from lab.boot.qmp import Ended, Qemu, write_whole
+from lab.boot.qmp import Ended, Qemu
 from lab.core.errors import Cancelled
 from lab.core.process import Processes
+from lab.judge.files import write_json, write_whole
 
 ABOUT = "the end of QEMU: L1 powers off, panics, hangs; QEMU fails, dies, does not answer"
 LANE = "fast"
@@ -133,8 +134,13 @@ def test_a_run_that_is_stopped_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    write_whole(tmp_path / "host.json", {"a": 1})
+    write_json(tmp_path / "host.json", {"a": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["host.json"]
+    before = (tmp_path / "host.json").read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "host.json", "a text that no file can hold: \ud800")
+    assert [path.name for path in tmp_path.iterdir()] == ["host.json"]
+    assert (tmp_path / "host.json").read_bytes() == before
 
 
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64")

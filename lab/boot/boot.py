@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from lab.boot.line import OBJECT, Machine
-from lab.boot.qmp import Ended, Qemu, write_whole
+from lab.boot.qmp import Ended, Qemu
 from lab.core.errors import Exit, setup_error
 from lab.core.places import tilde
 from lab.core.process import quote
 from lab.core.session import Session
 from lab.core.steps import last_lines
+from lab.judge.files import write_json
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Boot:
         finally:
             os.close(write)
             reader.join(10)
-        write_whole(logs / "host.json", ended.found)
+        write_json(logs / "host.json", ended.found)
         if ended.why:
             with open(logs / "qemu.err", "a", encoding="utf-8") as text:
                 text.write(ended.why + "\n")

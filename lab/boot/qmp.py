@@ -11,7 +11,6 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lab.core.errors import Exit
@@ -122,13 +121,6 @@ def counters(channel: Channel, path: str) -> Message:
     if result["guest-errors"] is None:
         result["missing"] = f"{path} has no guest-errors"
     return result
-
-
-def write_whole(path: Path, data: object) -> None:
-    """Writes a JSON file atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def monitor_arguments() -> tuple[list[str], tuple[socket.socket, socket.socket]]:

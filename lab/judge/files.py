@@ -50,6 +50,11 @@ def write_whole(path: Path, text: str) -> None:
     # Replace the file that a link names, not the link.
     real = Path(os.path.realpath(path))
     with tempfile.NamedTemporaryFile("w", dir=real.parent, delete=False, encoding="utf-8") as f:
-        f.write(text)
-    os.chmod(f.name, 0o644)
-    os.replace(f.name, real)
+        try:
+            f.write(text)
+            f.flush()
+            os.chmod(f.name, 0o644)
+            os.replace(f.name, real)
+        except BaseException:
+            os.unlink(f.name)
+            raise
