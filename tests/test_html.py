@@ -88,7 +88,7 @@ def verdict_of(logs: Path, ktap: list[str], kernel: list[str]) -> Verdict:
 
 def test_the_page_has_everything_that_the_verdict_has(tmp_path: Path) -> None:
     verdict = verdict_of(tmp_path / "logs", list(LAUNCH), [LINUX, REPORT, "[    3.2] lock: &vcpu->mutex"])
-    reader = read(run_page(verdict, TraceLog(), "6.12.y + wrong"))
+    reader = read(run_page(verdict, TraceLog(), [], "6.12.y + wrong"))
     wanted = [verdict.last_line(), *verdict.problems, "a.first", "a.second", "vCPU 1: said why",
               REPORT, "&vcpu->mutex", "firmware", "build linux", "41 s", "~/logs", "6.12.y + wrong",
               "No timeline: L1 wrote no trace.", "10.0.2"]
@@ -97,26 +97,26 @@ def test_the_page_has_everything_that_the_verdict_has(tmp_path: Path) -> None:
 
 def test_a_case_that_passed_needs_no_words(tmp_path: Path) -> None:
     ktap = edit(edit(LAUNCH, "^# not ok", "# ok"), "^not ok 1 (.*) # .*", r"ok 1 \1")
-    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX]), TraceLog(), "t"))
+    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX]), TraceLog(), [], "t"))
     assert "vCPU 1: said why" not in reader.text and "a.second" in reader.text
     assert ("open", "open") not in reader.attributes
 
 
 def test_a_program_that_failed_is_open(tmp_path: Path) -> None:
-    reader = read(run_page(verdict_of(tmp_path / "logs", list(LAUNCH), [LINUX]), TraceLog(), "t"))
+    reader = read(run_page(verdict_of(tmp_path / "logs", list(LAUNCH), [LINUX]), TraceLog(), [], "t"))
     assert ("open", "open") in reader.attributes
 
 
 def test_what_l1_printed_is_no_markup(tmp_path: Path) -> None:
     ktap = edit(LAUNCH, "said why", EVIL.replace("\\", r"\\"))
-    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX, f"{REPORT} {EVIL}"]), TraceLog(), "t"))
+    reader = read(run_page(verdict_of(tmp_path / "logs", ktap, [LINUX, f"{REPORT} {EVIL}"]), TraceLog(), [], "t"))
     assert reader.text.count("</pre><script>alert(1)</script> & \"'\ufffd\ufffd[31m") >= 2
 
 
 def test_a_boot_without_any_log_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     verdict = judge(BootQuestion(tmp_path / "logs", "6.12.y", "6.12.7", "10", ["kunit"], emulated=True))
-    assert "FAIL: " in read(run_page(verdict, TraceLog(), "t")).text
+    assert "FAIL: " in read(run_page(verdict, TraceLog(), [], "t")).text
 
 
 def test_the_mutants_page_has_the_matrix(tmp_path: Path) -> None:

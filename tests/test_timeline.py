@@ -96,7 +96,7 @@ def test_a_malformed_line_is_a_problem_and_no_event(line: str) -> None:
 
 @pytest.mark.parametrize("line, words", (
     ("# entries-in-buffer/entries-written: 90/120   #P:4", "30 entries were lost"),
-    ("CPU:2 [LOST 7 EVENTS]", "7 entries were lost"),
+    ("CPU:2 [LOST 7 EVENTS]", "7 entries were lost"), ("CPU:2 [LOST EVENTS]", "1 entries were lost"),
     ("# refused: events/kvm/kvm_entry/enable: 1: No such file or directory", "the kernel refused events/kvm/kvm_entry")))
 def test_a_hole_is_a_problem(line: str, words: str) -> None:
     assert [problem for problem in parse_trace([*fixed().lines, line]).problems if words in problem]
@@ -274,12 +274,13 @@ def test_the_same_trace_is_the_same_drawing() -> None:
 
 def test_the_page_has_the_drawing_and_its_words(tmp_path_factory: pytest.TempPathFactory) -> None:
     verdict = judge(BootQuestion(tmp_path_factory.mktemp("logs"), "6.12.y", "6.12.7", "10", ["kunit"]))
-    reader = read(run_page(verdict, parse_trace([*hung().lines, "# refused: nothing"]), "t + wrong"))
+    trace = parse_trace([*hung().lines, "# refused: nothing"])
+    reader = read(run_page(verdict, trace, titled(trace, "t + wrong, linux 6.12.7"), "t + wrong"))
     assert "svg" in reader.tags and "nobody released it" in reader.text and "the kernel refused nothing" in reader.text
 
 
 def test_the_page_says_why_there_is_no_drawing(tmp_path_factory: pytest.TempPathFactory) -> None:
     verdict = judge(BootQuestion(tmp_path_factory.mktemp("logs"), "6.12.y", "6.12.7", "10", ["kunit"]))
     before = parse_trace([line for line in fixed().lines if "vm_call" not in line])
-    assert "no traced case came to LAUNCH_FINISH" in read(run_page(verdict, before, "t")).text
-    assert "L1 wrote no trace" in read(run_page(verdict, TraceLog(), "t")).text
+    assert "no traced case came to LAUNCH_FINISH" in read(run_page(verdict, before, titled(before, "t"), "t")).text
+    assert "L1 wrote no trace" in read(run_page(verdict, TraceLog(), [], "t")).text

@@ -165,9 +165,10 @@ def say_verdict(session: Session, prepared: Preparation, picked: Sequence[Picked
 def write_pages(run_dir: Path, html: Path, verdict: Verdict, name: str) -> None:
     """Writes the timelines into the run's folder, and the page of --html. Prints nothing: the verdict is the last line."""
     trace = parse_trace(read_lines(run_dir / "trace.log"))
-    for number, (title, launch) in enumerate(titled(trace, f"{name}, linux {verdict.asked.linux}"), 1):
+    drawn = titled(trace, f"{name}, linux {verdict.asked.linux}")
+    for number, (title, launch) in enumerate(drawn, 1):
         common.write_page(run_dir / f"launch-{number}.svg", svg_text(timeline(launch, title)))
-    common.write_page(html, html_text(run_page(verdict, trace, name)))
+    common.write_page(html, html_text(run_page(verdict, trace, drawn, name)))
 
 
 def question_of(session: Session, prepared: Preparation, picked: Sequence[Picked], untested: str | None,

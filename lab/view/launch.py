@@ -86,19 +86,13 @@ class Launch:
                 *(row for vcpu in sorted(self.mutexes) for row in (self.mutexes[vcpu], self.calls[vcpu]))]
 
 
-def first_launch(trace: TraceLog, process: int | None = None) -> Launch | None:
-    """The first LAUNCH_FINISH of the trace, or of one process in it."""
-    call = next((e for e in trace.events if e.name == "vm_call" and e.number == LAUNCH_FINISH
-                 and process in (None, e.process)), None)
-    if call is None:
-        return None
-    return _Reader(trace.events, call).launch()
-
-
 def launches(trace: TraceLog) -> list[Launch]:
     """The first LAUNCH_FINISH of each process."""
-    processes = dict.fromkeys(e.process for e in trace.events if e.name == "vm_call" and e.number == LAUNCH_FINISH)
-    return [launch for process in processes if (launch := first_launch(trace, process)) is not None]
+    first: dict[int, Event] = {}
+    for event in trace.events:
+        if event.name == "vm_call" and event.number == LAUNCH_FINISH:
+            first.setdefault(event.process, event)
+    return [_Reader(trace.events, call).launch() for call in first.values()]
 
 
 class _Reader:

@@ -10,13 +10,15 @@ from lab.judge.trace_log import TraceLog
 from lab.judge.verdict import Verdict
 from lab.view import document
 from lab.view.elements import Element, element
-from lab.view.timeline import figure, titled
+from lab.view.launch import Launch
+from lab.view.timeline import figure
 
 GOOD = (Result.PASS, Result.KNOWN_FAILURE, Result.SKIP)
 
 
-def run_page(verdict: Verdict, trace: TraceLog, name: str) -> Element:
-    """The whole page. `name`: the kernel's, with the patches on it."""
+def run_page(verdict: Verdict, trace: TraceLog, drawn: Sequence[tuple[str, Launch]], name: str) -> Element:
+    """The whole page. `drawn`: the launches in the trace, each with its title. `name`: the kernel's, with the patches on
+    it."""
     asked, kernel = verdict.asked, verdict.seen.kernel
     problems = document.lines(verdict.problems)
     reports = document.lines([line for report in kernel.reports for line in (*report.lines, "")])
@@ -24,21 +26,20 @@ def run_page(verdict: Verdict, trace: TraceLog, name: str) -> Element:
         f"snplab run: {name} on linux {asked.linux}",
         document.verdict(verdict.status.value, verdict.last_line()),
         document.section("Problems, and known failures", problems) if problems is not None else None,
-        document.section("The launch, as the kernel traced it", *_launches(trace, f"{name}, linux {asked.linux}")),
+        document.section("The launch, as the kernel traced it", *_launches(trace, drawn)),
         document.section("The cases", *(_program(test, verdict) for test in verdict.seen.tests)),
         document.section("Reports in the kernel's log", reports if reports is not None else element("p", "none")),
         document.section("The emulated host", _host(verdict)),
         document.section("The run", _facts(verdict)))
 
 
-def _launches(trace: TraceLog, name: str) -> list[Element]:
+def _launches(trace: TraceLog, drawn: Sequence[tuple[str, Launch]]) -> list[Element]:
     """The timelines, or the reason why there is none."""
     said = [element("p", problem, class_="bad") for problem in trace.problems]
-    drawn = [figure(launch, title, f"launch{i}") for i, (title, launch) in enumerate(titled(trace, name))]
     if not drawn:
         said.append(element("p", "No timeline: " + ("L1 wrote no trace." if not trace.events else
                                                     "no traced case came to LAUNCH_FINISH.")))
-    return [*said, *drawn]
+    return [*said, *(figure(launch, title, f"launch{i}") for i, (title, launch) in enumerate(drawn))]
 
 
 def _program(test: TestResult, verdict: Verdict) -> Element:
