@@ -18,7 +18,7 @@ COUNTS = re.compile(r" (\d{1,19})/(\d{1,19})(?= |$)", re.ASCII)
 # Lines of L1 may have anything: the lengths are bounded, as int() refuses numbers of thousands of digits.
 LINE = re.compile(r"^ *(?P<task>.+)-(?P<pid>\d{1,10}) +\( *(?P<tgid>\d{1,10}|-+)\) \[\d+\] \S+ +"
                   r"(?P<seconds>\d{1,9})\.(?P<micros>\d{6}): (?P<event>\w+): (?P<rest>.*)$", re.ASCII)
-OVERRUN = re.compile(r"^CPU:\d+ \[LOST (\d{1,19}|SOME)(?= )", re.ASCII)
+OVERRUN = re.compile(r"^CPU:\d+ \[LOST (?:(\d{1,19}) )?EVENTS\]", re.ASCII)
 NUMBER = r"(?P<number>-?(?:0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,18}))"
 # An event's form, behind its name.
 FORMS = {name: re.compile(form, re.ASCII) for name, form in {
@@ -76,17 +76,18 @@ def parse_trace(lines: Iterable[str]) -> TraceLog:
     """Reads tracefs's text."""
     found = TraceLog()
     for line in lines:
-        counts, lost = COUNTS.match(line.removeprefix(ENTRIES)), OVERRUN.match(line)
         if line.startswith(REFUSED):
             found.refused.append(line.removeprefix(REFUSED))
         elif line.startswith(ENTRIES):
+            counts = COUNTS.match(line.removeprefix(ENTRIES))
             # More entries than were written: the line is damaged.
             if counts and int(counts[1]) <= int(counts[2]):
                 found.lost += int(counts[2]) - int(counts[1])
             else:
                 found.unread.append(line)
-        elif lost:
-            found.lost += int(lost[1]) if lost[1].isdigit() else 1
+        elif lost := OVERRUN.match(line):
+            # The kernel may not know how many.
+            found.lost += int(lost[1] or 1)
         elif line.strip() and not line.startswith("#"):
             event = _event(line)
             if event is None:
