@@ -161,7 +161,7 @@ static const char *section_address(const char *module, const char *section)
 /* Prints gdb's line for each module, then gives the lab time to stop this machine before a test begins. */
 static void tell_debugger(void)
 {
-	static const char * const more[] = { ".data", ".rodata", ".bss", NULL };
+	static const char * const more[] = { ".data", ".rodata", ".bss" };
 	char name[128], module[128];
 	FILE *order = fopen("/lib/modules/order", "r");
 	const char *address;
@@ -176,7 +176,7 @@ static void tell_debugger(void)
 		if (!address)
 			continue;
 		fprintf(report, "# gdb: add-symbol-file %s.ko %s", name, address);
-		for (i = 0; more[i]; i++) {
+		for (i = 0; i < ARRAY_SIZE(more); i++) {
 			address = section_address(module, more[i]);
 			if (address)
 				fprintf(report, " -s %s %s", more[i], address);

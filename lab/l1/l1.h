@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
 /* locktrace.c: traces this process and its children from now on; reports what the kernel refuses. */
 void locktrace_start(FILE *report);
 

@@ -14,7 +14,6 @@
 
 #include "l1.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define TRACEFS		"/sys/kernel/tracing"
 #define OUR_LOCKS	"name == \"&kvm->lock\" || name == \"&vcpu->mutex\""
 
