@@ -19,7 +19,7 @@ from lab.core.places import TOP
 from lab.judge.expect import read_known
 from lab.judge.mutants import Header
 from lab.patches.cover import read_cover_letter
-from lab.patches.patchfile import header_values
+from lab.patches.patchfile import PatchFile
 from lab.patches.series import list_series
 from tests.support.front import expect, run_snplab
 
@@ -145,9 +145,7 @@ def test_sizes_that_kunit_tests() -> None:
 
 def subjects(folder: Path) -> list[str]:
     """The subjects of a queue's patches, in its order, without "[PATCH …]"."""
-    found = [next(iter(header_values(patch.read_text(encoding="utf-8").splitlines(), "Subject")))
-             for patch in list_series(folder)]
-    return [re.sub(r"^\[[^]]*\] *", "", subject) for subject in found]
+    return [PatchFile.read(patch).subject for patch in list_series(folder)]
 
 
 def test_stable_letter_introduces_each_patch() -> None:

@@ -73,12 +73,18 @@ class Trace:
         return self
 
 
-def fixed() -> Trace:
-    """LAUNCH_FINISH waits for vCPU 0, and both run afterwards."""
+def launching(*, locks: bool, releases: bool, waits: int) -> Trace:
+    """LAUNCH_FINISH of two vCPUs, while vCPU 0 is in KVM_RUN."""
     trace = Trace()
     trace.use_mutexes(2)
     trace.run(0, 101, 100_000, 500_000)
-    trace.finish(locks=True, releases=True, waits=300_000)
+    trace.finish(locks=locks, releases=releases, waits=waits)
+    return trace
+
+
+def fixed() -> Trace:
+    """LAUNCH_FINISH waits for vCPU 0, and both run afterwards."""
+    trace = launching(locks=True, releases=True, waits=300_000)
     trace.run(0, 103, 600_000, 601_200, guest=True)
     trace.run(1, 104, 600_200, 601_400, guest=True)
     return trace.end(2_000_000)
@@ -86,10 +92,7 @@ def fixed() -> Trace:
 
 def hung() -> Trace:
     """The first posting: the mutexes stay held, and both vCPUs wait for ever."""
-    trace = Trace()
-    trace.use_mutexes(2)
-    trace.run(0, 101, 100_000, 500_000)
-    trace.finish(locks=True, releases=False, waits=300_000)
+    trace = launching(locks=True, releases=False, waits=300_000)
     for vcpu, thread in ((0, 103), (1, 104)):
         trace.add(thread, 600_000, "vcpu_call", f"{CALLED} cmd=0xae80")
         trace.add(thread, 600_010, "lock_acquire", f"{MUTEX}{vcpu} &vcpu->mutex")
@@ -98,8 +101,5 @@ def hung() -> Trace:
 
 def unfixed() -> Trace:
     """LAUNCH_FINISH takes no mutex: vCPU 0 is in KVM_RUN all the time."""
-    trace = Trace()
-    trace.use_mutexes(2)
-    trace.run(0, 101, 100_000, 500_000)
-    trace.finish(locks=False, releases=False, waits=0)
+    trace = launching(locks=False, releases=False, waits=0)
     return trace.end(2_000_000)
