@@ -158,7 +158,7 @@ def complain(text: str) -> None:
 
 
 def claim(session: Session, option: str, path: str | None) -> None:
-    """Sees to it that the file can be written, and that an older one of that name is gone."""
+    """Removes or empties an older file of that name. Raises a usage error if none can be written there."""
     if path is None or session.dry_run:
         return
     try:

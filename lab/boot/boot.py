@@ -78,7 +78,7 @@ def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:
             on_line(raw)
 
 
-# L1's init prints the kernel's trace behind this.
+# L1's init prints the kernel's trace with this before each line.
 TRACE = "# trace: "
 
 

@@ -7,8 +7,8 @@ other turns were interrupted by a tick or by work left over from earlier turns. 
 instructions, but does not judge it: the emulated firmware encrypts without executing instructions, so that all of them are
 KVM's. A line therefore says how many instructions' time the firmware must take for each vCPU to make the share SHARE.
 
-The locks' own instructions have to lie on a straight line up to NODE vCPUs, and on another one beyond. All instructions of
-LAUNCH_FINISH do not: what else KVM does there is not the series' to answer for. Their line is printed and not judged.
+The locks' own instructions must lie on a straight line up to NODE vCPUs, and on another one beyond. The line of all
+instructions of LAUNCH_FINISH is printed, but not judged: the series does not change KVM's other work there.
 """
 from __future__ import annotations
 

@@ -7,10 +7,10 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* locktrace.c: traces this process and its children from now on; reports what the kernel refuses. */
+/* locktrace.c: starts tracing this process and its children; reports each setting that the kernel refuses. */
 void locktrace_start(FILE *report);
 
-/* Ends that, and writes the trace, each line behind "# trace: ". */
+/* Stops tracing, and prints the trace with "# trace: " before each line. */
 void locktrace_stop(FILE *report);
 
 #endif

@@ -33,7 +33,7 @@ def boot_command(boot: Boot) -> Command:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Writes a file of --html, after the verdict is printed: no page is worth a verdict that took minutes."""
+    """Writes a file of --html. Called after the verdict is printed, so that a full disk does not cost the verdict."""
     try:
         write_whole(path, text)
     except OSError as e:

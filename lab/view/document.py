@@ -56,7 +56,7 @@ def verdict(word: str, line: str) -> Element:
 
 
 def section(title: str, *children: Element | str | None) -> Element:
-    """A part with a heading."""
+    """A section with a heading."""
     return element("section", element("h2", title), *children)
 
 
@@ -69,7 +69,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Element | str]]) -> Eleme
 
 
 def lines(texts: Sequence[str]) -> Element | None:
-    """Lines as they are; nothing for none."""
+    """Preformatted lines; None if there are none."""
     return element("pre", "\n".join(texts)) if texts else None
 
 

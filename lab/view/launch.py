@@ -33,7 +33,7 @@ class Kind(enum.Enum):
 
 @dataclass
 class Bar:
-    """Something that lasted."""
+    """A stretch of time: a call, a wait, a lock that is held."""
 
     start: int
     # None: it did not end before the trace did.
@@ -46,7 +46,7 @@ class Bar:
     in_vain: bool = False
 
     def until(self, end: int) -> int:
-        """Its end, if the trace ended then."""
+        """The bar's end; `end` if it has none."""
         return end if self.end is None else self.end
 
     def overlaps(self, other: Bar, end: int) -> bool:
@@ -56,7 +56,7 @@ class Bar:
 
 @dataclass
 class Row:
-    """A lock, or who calls."""
+    """A row of the drawing: a lock, or the calls of one vCPU."""
 
     name: str
     bars: list[Bar] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Launch:
     finish: Bar
     kvm_lock: Row
     firmware: Row
-    # By vCPU: its mutex, and the calls of it.
+    # For each vCPU, the row of its mutex and the row of its calls.
     mutexes: dict[int, Row]
     calls: dict[int, Row]
     # What LAUNCH_FINISH waited for.
@@ -119,22 +119,22 @@ class _Reader:
             getattr(self, f"on_{event.name}", self.ignore)(event)
 
     def ignore(self, event: Event) -> None:
-        """An event that draws nothing."""
+        """Skips an event that is not drawn."""
 
     def doing(self, thread: int) -> tuple[Kind, str]:
-        """What a thread is in the middle of."""
+        """The kind and name of the call that a thread is in; a firmware command is part of another call."""
         for bar in reversed(self.open.get(thread, [])):
             if bar.kind is not Kind.FIRMWARE:
                 return bar.kind, bar.label
         return Kind.OTHER, "another call"
 
     def begin(self, event: Event, bar: Bar) -> Bar:
-        """A call begins."""
+        """Notes that a call begins."""
         self.open.setdefault(event.thread, []).append(bar)
         return bar
 
     def finish(self, event: Event) -> None:
-        """A call returns."""
+        """Ends the innermost call of a thread."""
         if self.open.get(event.thread):
             bar = self.open[event.thread].pop()
             bar.end, bar.returned = event.time, event.number
@@ -159,7 +159,7 @@ class _Reader:
                                               PSP_NAMES.get(event.number, f"command {event.number:#x}"))))
 
     def on_lock_acquire(self, event: Event) -> None:
-        """A thread wants a lock, or has it at once."""
+        """A thread asks for a lock; with a trylock it has it at once."""
         self.names.setdefault(event.lock, event.lock_name)
         self.holds.setdefault(event.lock, [])
         for bar in self.open.get(event.thread, []):
@@ -175,7 +175,7 @@ class _Reader:
             self.waits.append((event.lock, event.thread, bar))
 
     def hold(self, event: Event) -> None:
-        """A lock is held from now on."""
+        """Notes that a thread holds a lock from now on."""
         kind, label = self.doing(event.thread)
         self.holds.setdefault(event.lock, []).append(Bar(event.time, None, kind, label))
 
@@ -187,7 +187,7 @@ class _Reader:
         self.hold(event)
 
     def on_lock_release(self, event: Event) -> None:
-        """A lock is free, or a thread has given up waiting."""
+        """A thread releases a lock, or gives up waiting for it."""
         waited = self.waiting.pop((event.thread, event.lock), None)
         if waited is not None:
             waited.end = event.time
@@ -197,22 +197,22 @@ class _Reader:
             held[-1].end = event.time
 
     def on_kvm_entry(self, event: Event) -> None:
-        """A vCPU's instructions from here."""
+        """The vCPU begins to execute its guest's instructions."""
         for bar in self.open.get(event.thread, []):
             if id(bar) in self.lock_of:
                 self.numbers[self.lock_of[id(bar)]] = event.number
         self.guest.append((event.number, Bar(event.time, None, Kind.GUEST, "in the guest")))
 
     def on_kvm_exit(self, event: Event) -> None:
-        """To here."""
+        """The vCPU stops executing its guest's instructions."""
         for vcpu, bar in reversed(self.guest):
             if vcpu == event.number and bar.end is None:
                 bar.end = event.time
                 return
 
     def vcpus(self) -> dict[str, int]:
-        """The vCPU of each mutex: kvm_entry has said it, or it follows from the order in which userspace first used them,
-        which is that of their creation."""
+        """The vCPU of each mutex. kvm_entry names the vCPUs that executed. The others follow from the order: userspace first
+        uses the mutexes in the order in which it creates the vCPUs."""
         found = {lock: n for lock, n in self.numbers.items() if self.names.get(lock) == VCPU_MUTEX}
         free = (n for n in range(len(self.names) + 1 + max(found.values(), default=0)) if n not in found.values())
         for lock, name in self.names.items():
@@ -221,7 +221,7 @@ class _Reader:
         return found
 
     def launch(self) -> Launch:
-        """The launch, with all that is drawn of it."""
+        """The launch, with all of its rows."""
         finish = next(bar for event, bar in self.vm_calls if event is self.call)
         vcpus = self.vcpus()
         own = next((e.lock for e in self.events if e.name == "lock_acquire" and e.lock_name == KVM_LOCK
@@ -240,7 +240,7 @@ class _Reader:
         return found
 
     def add_waits(self, found: Launch, vcpus: dict[str, int]) -> None:
-        """A wait is drawn over the call that waits."""
+        """Puts each wait into the row of the call that waits, to be drawn over it."""
         for lock, thread, bar in self.waits:
             if thread == self.call.thread and found.finish.overlaps(bar, self.last):
                 whose = f"vCPU {vcpus[lock]}'s mutex" if lock in vcpus else "kvm->lock"
@@ -250,7 +250,8 @@ class _Reader:
                 found.calls[vcpus[lock]].bars.append(bar)
 
     def cut(self, found: Launch) -> None:
-        """Shows what was going on when LAUNCH_FINISH began, to its end, and what followed."""
+        """Limits the drawing: it begins with the calls that were running when LAUNCH_FINISH began, and ends with the calls
+        that followed."""
         finish, bars = found.finish, [bar for row in found.calls.values() for bar in row.bars]
         before = [bar.start for bar in bars if bar.start < finish.start < bar.until(self.last)]
         after = [bar.until(self.last) for bar in bars if bar.until(self.last) > finish.start]

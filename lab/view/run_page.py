@@ -43,7 +43,7 @@ def _launches(trace: TraceLog, drawn: Sequence[tuple[str, Launch]]) -> list[Elem
 
 
 def _program(test: TestResult, verdict: Verdict) -> Element:
-    """A program and its cases; open if something is to be looked at."""
+    """A program and its cases; unfolded if one of them failed."""
     cases = verdict.seen.logs.ktap.kunit_cases if test.program == KUNIT else test.cases
     counts = ", ".join(f"{n} {result.value}" for result in Result if (n := sum(c.result is result for c in cases)))
     title = f"{test.name}: {test.result.value}" + (f" ({counts})" if counts else "")
@@ -54,7 +54,7 @@ def _program(test: TestResult, verdict: Verdict) -> Element:
 
 
 def _case(case: Case) -> list[Element | str]:
-    """A row: a case that is right needs no words."""
+    """A row of the table. A case that passed gets no text."""
     why: list[str] = [case.known or case.reason]
     if case.result not in (Result.PASS, Result.SKIP):
         why += [WHERE.sub("", line).strip() for line in case.own_words()[:8]]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A launch as a drawing (SVG): a row for each lock and for each vCPU's calls, a bar for everything that lasted.
 
-The waits of a test are a thousand times as long as the firmware's commands: the axis is no linear one. Between two events
-the width grows with the time, but slower, and the times are written below. The colours follow the reader's choice of a light
-or a dark screen, in a page and as a file of its own; each bar has its words as a tooltip, and all of it a description."""
+The axis is not linear, because a test waits a thousand times longer than a firmware command takes: the width between two
+events grows more slowly than the time, and the times are written below. The colours follow the reader's choice of a light
+or a dark screen, in a page and in a file of its own. Each bar has a tooltip, and the drawing a description in words."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from lab.view.launch import Bar, Kind, Launch, describe, launches
 
 WIDTH, LEFT, RIGHT = 1000, 150, 16
 TOP, ROW, THICK = 44, 30, 20
-# A vCPU is in its guest: at the bottom of the bar of its KVM_RUN.
+# The height of the strip that shows a vCPU in its guest, at the bottom of the bar of its KVM_RUN.
 STRIP = 5
 # Width grows with this power of the time; no stretch is narrower than LEAST (in the same unit).
 POWER, LEAST = 0.35, 3.0
@@ -54,7 +54,7 @@ class Axis:
             self.places.append(self.places[-1] + width * scale)
 
     def within(self, time: int) -> int:
-        """A time that is not shown is at the edge."""
+        """Moves a time that is not shown to the nearest edge."""
         return min(max(time, self.begin), self.end)
 
     def __call__(self, time: int) -> float:
@@ -84,12 +84,12 @@ def timeline(launch: Launch, title: str, name: str = "launch") -> Element:
 
 
 def _order(bars: Iterable[Bar]) -> list[Bar]:
-    """What lies on top is drawn last."""
+    """Draws strips and waits last: they lie on top of the calls."""
     return sorted(bars, key=lambda bar: (bar.kind is Kind.GUEST, bar.kind is Kind.WAIT))
 
 
 def _stripes(name: str) -> Element:
-    """The pattern of a wait, over the bar of the call that waits: it is not told by a colour alone."""
+    """The stripes that show a wait: readers who see no colours can tell it from other bars."""
     stripe = element("line", class_="stripe", x1=0, y1=0, x2=0, y2=7)
     return element("defs", element("pattern", stripe, id=f"{name}-wait", width=7, height=7, patternUnits="userSpaceOnUse",
                                    patternTransform="rotate(45)"))
@@ -133,7 +133,7 @@ def _ticks(launch: Launch, axis: Axis, bottom: float) -> list[Element]:
 
 
 def _legend(y: float, name: str) -> Iterable[Element]:
-    """What each colour means."""
+    """The legend: the meaning of each colour."""
     x = 8.0
     for kind, words in LEGEND:
         shape = {"x": x, "y": y - 10, "width": 18, "height": 12, "rx": 2}
