@@ -8,6 +8,7 @@ and the build must not leave a build that looks up to date.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -278,3 +279,47 @@ def test_objects_that_a_killed_build_may_have_truncated_go(tmp_path: Path) -> No
         (obj / name).touch()
     drop_truncated(obj, building)
     assert sorted(p.name for p in obj.iterdir()) == [".new.o.cmd", "new.h", "old.ko", "old.o"]
+
+
+def test_a_change_of_base_that_is_killed_leaves_no_half_tree(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on another base is killed while it removes the old copy; the next run is on the old base again."""
+    bench.apply(is_base=True)
+    first, bench.source = bench.source, bench.root / "newer"
+    shutil.copytree(first, bench.source)
+
+    remove = overlay.remove
+
+    def killed(path: Path) -> None:
+        if path.name == "src":
+            (path / "other.c").unlink()
+            raise KeyboardInterrupt
+        remove(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(overlay, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.apply(is_base=True)
+    bench.source = first
+    bench.apply(is_base=True)
+    assert bench.text("other.c") == "other\n"
+
+
+def test_a_removal_that_is_killed_leaves_nothing_at_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "work"
+    (folder / "src").mkdir(parents=True)
+
+    remove = overlay.remove
+
+    def killed(path: Path) -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+        remove(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(overlay, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            overlay.put_away(folder)
+    assert not folder.exists()
+    folder.mkdir()
+    overlay.put_away(folder)
+    assert list(tmp_path.iterdir()) == []

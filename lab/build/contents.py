@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build.mutants import KEPT
-from lab.build.overlay import read, remove
+from lab.build.overlay import put_away, read
 from lab.build.qemu import own_meson
 from lab.core import locks
 from lab.core.places import Cache
@@ -203,14 +202,3 @@ def prune_items(session: Session, items: Sequence[Removable], tell: Callable[[st
             tell(f"removed {item.path.relative_to(session.cache.root)}, {shown_size(count)}: {item.why}")
             freed += count
     return freed, busy
-
-
-def put_away(path: Path) -> None:
-    """Removes a file or folder. It is renamed first, so that an interrupted removal leaves nothing that looks whole."""
-    gone = path.with_name(f".gone.{path.name.lstrip('.')}")
-    remove(gone)
-    path.rename(gone)
-    if gone.is_dir():
-        shutil.rmtree(gone)
-    else:
-        gone.unlink()

@@ -129,7 +129,7 @@ class Store:
         """Removes the least recently used folders above KEPT."""
         kept = sorted((p for p in self.folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
         for path in kept[:-KEPT]:
-            shutil.rmtree(path, ignore_errors=True)
+            overlay.put_away(path)
 
     def drop_half_built(self) -> None:
         """Removes the folders of our own interrupted build; another run's stay."""

@@ -207,7 +207,8 @@ def copy_source(job: Job, tree: Tree, files: set[str]) -> None:
     if read(tree.work / "base").strip() == str(tree.source) and (tree.work / "src").is_dir():
         return
     tree.change()
-    for name in tree.built:
+    # "base" goes first: it says that src is whole.
+    for name in ("base", *tree.built):
         remove(tree.work / name)
     job.run(command("cp", "-al", tree.source, tree.work / "src.tmp"))
     (tree.work / "src.tmp").rename(tree.work / "src")
@@ -266,3 +267,11 @@ def copy_changed(job: Job, tree: Tree, files: set[str]) -> None:
                         f"{tree.work / 'src'}/"), stdin="\n".join(changed).encode())
     if now != before:
         write(tree.work / "manifest", "".join(f"{name}\t{rest}\n" for name, rest in now.items()))
+
+
+def put_away(path: Path) -> None:
+    """Removes a file or folder. It is renamed first, so that an interrupted removal leaves nothing that looks whole."""
+    gone = path.with_name(f".gone.{path.name.lstrip('.')}")
+    remove(gone)
+    path.rename(gone)
+    remove(gone)

@@ -2,7 +2,6 @@
 """A tree of a series in a work folder of the test, for tests that build it in another way than `run` does."""
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,4 +47,5 @@ def patched_tree(folder: Path, tree: str, name: str) -> Iterator[Patched]:
             try:
                 yield patched
             finally:
-                shutil.rmtree(patched.work, ignore_errors=True)
+                # A kill must not leave half of a tree whose state says that it is whole.
+                overlay.put_away(patched.work)
