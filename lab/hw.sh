@@ -158,6 +158,29 @@ version_at_least() { # FOUND MAJOR MINOR
 	[ "$v_major" -gt "$2" ] || { [ "$v_major" -eq "$2" ] && [ "${v_minor:-0}" -ge "$3" ]; }
 }
 
+# firmware_says: prints the last line in which a kernel says that the firmware did not start SEV or SNP. ccp has worded it
+# anew several times: "SEV: failed to INIT" until 6.17, "SEV-SNP: failed to INIT rc" from 6.11 to about 6.14.
+firmware_says() {
+	said 'SEV(-SNP)?: failed to INIT|SEV(-SNP)?: (SNP_INIT|SNP_INIT_EX|SNP_DF_FLUSH|INIT|INIT_EX|DF_FLUSH) failed|SNP init failed: not all CPUs online|SEV firmware .*(failed|timed out)|sev command .* timed out'
+}
+
+# firmware_hint LINE: what to do about a line of firmware_says; the statuses are those of include/uapi/linux/psp-sev.h.
+firmware_hint() {
+	all_cpus='SNP is switched on for all CPUs at once: boot without nosmt and maxcpus=, put every CPU online, load ccp and kvm_amd again'
+	error=$(printf '%s\n' "$1" | sed -n -e 's/.*error:* *\(0x[0-9a-fA-F]*\).*/\1/p' -e 's/.* failed \(0x[0-9a-fA-F]*\).*/\1/p' | head -n 1)
+	case $1 in *'not all CPUs online'*) error=cpus ;; esac
+	case $error in
+	cpus) echo "$all_cpus" ;;
+	0x1) echo 'INVALID_PLATFORM_STATE (0x1): the firmware is initialised already, perhaps by the kernel before a kexec: a cold reset' ;;
+	0x3) echo "INVALID_CONFIG (0x3): SNP is not on on every CPU, or the BIOS has set it up differently on some. $all_cpus; then the BIOS settings (docs/hardware.md)" ;;
+	0xe) echo 'WBINVD_REQUIRED (0xe): caches of an earlier use were not written back on every CPU: put every CPU online, load ccp and kvm_amd again; then a cold reset' ;;
+	0xf) echo 'DFFLUSH_REQUIRED (0xf): the firmware was shut down and not flushed since: load ccp and kvm_amd again; then a cold reset' ;;
+	0x17) echo 'RESOURCE_LIMIT (0x17): the firmware has no room: a cold reset, then an update of the BIOS' ;;
+	0x20 | 0x26) echo "the firmware cannot initialise the RMP ($error): see rmp above; a cold reset, then an update of the BIOS" ;;
+	*) echo 'the firmware refused: a cold reset, then an update of the firmware or the BIOS; psp_init_on_probe=1 is the ccp default' ;;
+	esac
+}
+
 # --- Prerequisites -----------------------------------------------------------------------------
 
 in_log="in the kernel's log:"
@@ -359,11 +382,14 @@ check_modules() {
 		done
 		[ -n "$set_by" ] || set_by=$(grep -lE "^[[:space:]]*options[[:space:]]+kvm[_-]amd[[:space:]](.*[[:space:]])?$parameter=[0nN]" \
 			"$root"/etc/modprobe.d/*.conf "$root"/usr/lib/modprobe.d/*.conf 2>/dev/null | sed "s,^$root,," | head -n 1)
-		line=$(said 'kvm_amd: SEV-SNP (disabled|unusable)|SEV-SNP: .* failed rc|SNP init failed')
+		line=$(said 'kvm_amd: SEV-SNP (disabled|unusable)')
+		[ -n "$line" ] || line=$(firmware_says)
 		if [ -n "$set_by" ]; then
 			hint="$set_by turns it off: take that away, and load kvm_amd again"
 		elif [ ! -d "$root/sys/module/kvm_amd" ]; then
 			hint='load kvm_amd first'
+		elif [ -n "$(firmware_says)" ]; then
+			hint='mend what firmware says below, and load kvm_amd again'
 		else
 			hint="kvm_amd found something missing when it was loaded, or was loaded with $parameter=0: mend what is missing above, and load kvm_amd again"
 		fi
@@ -382,17 +408,13 @@ check_modules() {
 
 check_firmware() {
 	want='SNP firmware, API 1.51 or later'
-	line=$(said 'SEV-SNP: .*(SNP_INIT|SNP_INIT_EX|SNP_DF_FLUSH) failed|SNP init failed: not all CPUs online|SEV firmware .*(failed|timed out)|sev command .* timed out')
+	line=$(firmware_says)
 	api=$(said 'SEV(-SNP)? API:[0-9]+\.[0-9]+' | sed -n 's/.* API:\([0-9.]*\) *\(build:[0-9]*\).*/\1 \2/p')
 	if [ -n "$api" ] && ! version_at_least "$api" 1 51; then
 		missing firmware "$want" "API $api" \
 			'update it: the linux-firmware package has amd/amd_sev_fam*.sbin, which ccp loads at boot (rebuild the initrd); or a BIOS update'
 	elif [ -n "$line" ] && [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" != Y ]; then
-		case $line in
-		*'not all CPUs online'*) hint='SNP is switched on for all CPUs at once: boot without maxcpus=, put every CPU online, load ccp and kvm_amd again' ;;
-		*) hint='the firmware refused: a cold reset, then an update of the firmware or the BIOS; psp_init_on_probe=1 is the ccp default' ;;
-		esac
-		missing firmware "$want" "$in_log $line" "$hint"
+		missing firmware "$want" "$in_log $line" "$(firmware_hint "$line")"
 	elif [ -n "$api" ]; then
 		ok firmware "$want" "API $api"
 	elif [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" = Y ]; then

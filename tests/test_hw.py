@@ -75,6 +75,16 @@ FILES = {
 }
 FOLDERS = ("etc/modprobe.d", "dev/cpu/0", "sys/module/ccp", "sys/class/misc/sev", "sys/class/iommu/ivhd0",
            "sys/kernel/debug/kvm")
+# What kernels say if the firmware does not start, as their versions word it, and what to do then.
+FIRMWARE_SAYS = (
+    ("SEV-SNP: failed to INIT rc -5, error 0x3", "INVALID_CONFIG.*on on every CPU.*nosmt and maxcpus="),      # 6.11 to 6.14
+    ("SEV-SNP: SNP_INIT failed rc -5, error 0x3", "INVALID_CONFIG"),
+    ("SEV-SNP: SNP_DF_FLUSH failed rc -5, error 0xe", "WBINVD_REQUIRED.*load ccp and kvm_amd again"),
+    ("SEV: failed to INIT error 0xe, rc -5", "WBINVD_REQUIRED"),                                            # 6.1
+    ("SEV: failed to INIT error 0xe", "WBINVD_REQUIRED"),
+    ("SEV: INIT_EX failed 0x1, rc -5", "INVALID_PLATFORM_STATE.*cold reset"),                               # 7.x
+    ("SEV-SNP: SNP_INIT_EX failed rc -5, error 0x26", "see rmp above"),
+)
 MSR, CPUID = "dev/cpu/0/msr", "dev/cpu/0/cpuid"
 SYSCFG, RMP_BASE, RMP_END = 0xc0010010, 0xc0010132, 0xc0010133
 LEAF_MAX, LEAF_SEV = 0x80000000, 0x8000001f
@@ -253,10 +263,10 @@ def test_brief(hw: Hw) -> None:
     assert (done.status, done.output) == (0, "the prerequisites: 0 missing, 0 unknown\n")
 
 
-def snp_off(machine: Machine, line: str) -> None:
+def snp_off(machine: Machine, line: str, instead_of: str | None = None) -> None:
     """kvm_amd without SNP, with the kernel's message on why."""
     machine.write(SNP, "N\n")
-    machine.log(line)
+    machine.log(line, instead_of)
 
 
 def parameter_off(name: str) -> Callable[[Machine], None]:
@@ -363,7 +373,12 @@ LACKS = [
          lambda m: m.log("kvm_amd: SEV-SNP unusable (ASIDs 1 - 99)", instead_of="SEV-SNP enabled")),
     Lack("old firmware", "firmware", "amd_sev_fam", lambda m: m.replace("kernel.log", "API:1.55", "API:1.49")),
     Lack("the firmware does not start", "firmware", "the firmware refused",
-         lambda m: snp_off(m, "ccp 0000:22:00.1: SEV-SNP: SNP_INIT_EX failed rc -5, error 0x3")),
+         lambda m: snp_off(m, "ccp 0000:22:00.1: SEV-SNP: SNP_INIT_EX failed rc -5, error 0x13")),
+    *(Lack(f"the firmware does not start: {line}", "firmware", f"{re.escape(line)}.*{hint}",
+           lambda m, line=line: snp_off(m, f"ccp 0000:22:00.1: {line}", "API:"))  # type: ignore[misc]
+      for line, hint in FIRMWARE_SAYS),
+    Lack("the firmware's word is where kvm_amd points", "kvm_amd sev_snp", "error 0x3.*mend what firmware says below",
+         lambda m: snp_off(m, "ccp 0000:22:00.1: SEV-SNP: failed to INIT rc -5, error 0x3")),
     Lack("a CPU is offline", "firmware", "put every CPU online",
          lambda m: snp_off(m, "SEV-SNP: SNP init failed: not all CPUs online. (0-2 online <-> 0-3 present masks).")),
     Lack("no /dev/kvm", "/dev/kvm", "mknod /dev/kvm", lambda m: m.remove("dev/kvm")),
