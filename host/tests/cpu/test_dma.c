@@ -47,6 +47,62 @@ static void fill(u64 *page, u64 v)
 		page[i] = v;
 }
 
+static void no_hsave(void *unused)
+{
+	(void)unused;
+	wrmsr(MSR_HSAVE, 0);
+}
+
+static u32 shutdown_ex(u32 flags)
+{
+	static u64 buf[512] __aligned(4096);
+
+	buf[0] = 8 | (u64)flags << 32;
+	return psp(CMD_SNP_SHUTDOWN_EX, buf);
+}
+
+/* SNP up again, after a shutdown: the RMP is made anew */
+static void init_again(void)
+{
+	on_all(no_hsave, NULL);
+	is(snp_init(), ST_OK, "SNP_INIT_EX after it");
+	flush_asids(CMD_SNP_DF_FLUSH);
+	on_all(svm_cpu_init, NULL);
+}
+
+/*
+ * IOMMU_SNP_SHUTDOWN ends the IOMMU's checks; a shutdown without it does not
+ * (Linux, drivers/crypto/ccp/sev-dev.c, __sev_snp_shutdown_locked())
+ */
+static void after_shutdown(u64 *in, u64 *page)
+{
+	fill(in, 0x4444);
+	dma_read(in);
+	fill(page, 0x3333);
+	rmp_assign((u64)page, 0x4000, 5, false, false);
+	is(shutdown_ex(0), ST_OK, "SNP_SHUTDOWN_EX without IOMMU_SNP_SHUTDOWN");
+	dma_write(page);
+	is(page[0], 0x3333,
+	   "write to a page that is still assigned: refused, SNP is shut down");
+	init_again();
+	dma_write(page);
+	is(page[0], 0x4444, "write when the new RMP has the page as shared");
+
+	fill(page, 0x3333);
+	rmp_assign((u64)page, 0x4000, 5, false, false);
+	is(shutdown_ex(1), ST_OK, "SNP_SHUTDOWN_EX with IOMMU_SNP_SHUTDOWN");
+	dma_write(page);
+	rmp_shared((u64)page, false);
+	is(page[0], 0x4444,
+	   "write to a page that is still assigned: done, the IOMMU checks no more");
+	init_again();
+	fill(page, 0x3333);
+	rmp_assign((u64)page, 0x4000, 5, false, false);
+	dma_write(page);
+	rmp_shared((u64)page, false);
+	is(page[0], 0x3333, "the IOMMU checks again after SNP_INIT_EX");
+}
+
 void t_dma(void)
 {
 	u64 *in = page_alloc(), *page = page_alloc(), *out = page_alloc();
@@ -102,6 +158,7 @@ void t_dma(void)
 	is(page[0], 0xd3d3d3d3d3d3d3d3,
 	   "write to what was the guest's page: seen as written");
 	flush_asids(CMD_SNP_DF_FLUSH);
+	after_shutdown(in, page);
 	page_free(in);
 	page_free(page);
 	page_free(out);

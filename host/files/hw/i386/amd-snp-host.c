@@ -472,7 +472,7 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
         return true;
     }
     e = amd_rmp_get(h, *pa);
-    if (h->rmp_initialized && (e.lo & AMD_RMP_ASSIGNED)) {
+    if (qatomic_read(&h->iommu_enforces) && (e.lo & AMD_RMP_ASSIGNED)) {
         amd_snp_host_error(h, AMD_SNP_ERR_DMA, "device write to 0x%" HWADDR_PRIx
                            ", whose RMP entry is assigned (0x%" PRIx64 ")",
                            *pa, e.lo);
@@ -524,6 +524,7 @@ static void amd_snp_host_reset_hold(Object *obj, ResetType type)
 
     QEMU_LOCK_GUARD(&h->lock);
     h->rmp_initialized = false;
+    qatomic_set(&h->iommu_enforces, false);
     amd_rmp_clear(h);
     memset(h->key, 0, h->rmp_pages * sizeof(*h->key));
 }

@@ -144,6 +144,7 @@ static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
         init_rmp(c, list);
     }
     s->snp_init = true;
+    qatomic_set(&c->h->iommu_enforces, true);
     psp_asids_dirty(c);
     return PSP_SUCCESS;
 }
@@ -171,8 +172,10 @@ PspStatus psp_snp_init_ex(PspCall *c)
 }
 
 /*
- * SNP_SHUTDOWN and SNP_SHUTDOWN_EX. @iommu: the pages that the IOMMU writes by
- * itself become Reclaim pages
+ * SNP_SHUTDOWN and SNP_SHUTDOWN_EX. @iommu: the IOMMU checks no more, and the
+ * pages that it writes by itself become Reclaim pages (as Linux says of
+ * IOMMU_SNP_SHUTDOWN, in drivers/crypto/ccp/sev-dev.c). Without it, devices
+ * are checked although SNP is shut down.
  */
 static PspStatus snp_shutdown(PspCall *c, bool iommu)
 {
@@ -209,6 +212,7 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
                 amd_rmp_set(h, pages[i], e);
             }
         }
+        qatomic_set(&h->iommu_enforces, false);
     }
     s->snp_init = false;
     return PSP_SUCCESS;

@@ -121,8 +121,13 @@ struct AmdSnpHost {
     hwaddr above_4g_start;
     hwaddr above_4g_size;
 
-    /* RMP initialised by the firmware: device writes are checked */
+    /* RMP initialised by the firmware */
     bool rmp_initialized;
+    /*
+     * Device writes are checked: from SNP_INIT until a SNP_SHUTDOWN_EX that
+     * ends it, or a reset. Set with the lock held, read without.
+     */
+    bool iommu_enforces;
 
     /*
      * Serialises changes of RMP entries and key tags. Taken with or without
