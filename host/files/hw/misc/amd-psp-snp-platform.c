@@ -187,8 +187,17 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
                           "SEV is initialised: SHUTDOWN first");
     }
-    /* ABI: WBINVD and SNP_DF_FLUSH since an ASID was used */
+    /*
+     * ABI: no ASID is in use by a guest, and WBINVD and SNP_DF_FLUSH were done
+     * since one was used. The first is what a kernel that panics with a guest
+     * alive meets (Linux, the series "iommu/amd: Fix host kdump support for
+     * SNP"); that series does not name the status, so the second one's is given
+     */
     for (int i = 0; i <= AMD_SNP_MAX_ASID; i++) {
+        if (s->asid_owner[i]) {
+            return psp_refuse(c, PSP_DFFLUSH_REQUIRED,
+                              "ASID %d is in use: SNP_DECOMMISSION first", i);
+        }
         if (s->asid_dirty[i]) {
             /* Linux tries, and flushes when told to: not a driver's mistake */
             c->query = true;
@@ -197,7 +206,7 @@ static PspStatus snp_shutdown(PspCall *c, bool iommu)
                               i);
         }
     }
-    /* Guests that a crashed kernel left behind */
+    /* Contexts without an ASID that a kernel left behind */
     psp_snp_drop_guests(c);
     if (iommu) {
         g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);

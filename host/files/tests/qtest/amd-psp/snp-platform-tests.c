@@ -128,10 +128,27 @@ static void check_flush(Psp *p)
     EXPECT(p, OK, SNP_ACTIVATE, GCTX, 1);
 }
 
-/* The guests go, too, and their contexts are Firmware pages */
+/*
+ * Not while a guest has an ASID, flushed or not: the panic of a host with a
+ * guest alive. A context without an ASID goes, and is a Firmware page
+ */
 static void check_shutdown(Psp *p)
 {
     EXPECT(p, BAD_LEN, SNP_SHUTDOWN_EX, SHUTDOWN_LEN + 4);
+    EXPECT(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX,
+           DW(SHUTDOWN_LEN, SHUTDOWN_IOMMU));
+    psp_wbinvd(p);
+    EXPECT(p, OK, SNP_DF_FLUSH, 0);
+    EXPECT(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX,
+           DW(SHUTDOWN_LEN, SHUTDOWN_IOMMU));
+    EXPECT(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN, 0);
+    g_assert_cmphex(psp_rmp_read(p, GCTX), ==, RMP_CONTEXT);
+
+    EXPECT(p, OK, SNP_DECOMMISSION, GCTX);
+    EXPECT_QUERY(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX, SHUTDOWN_LEN);
+    psp_wbinvd(p);
+    EXPECT(p, OK, SNP_DF_FLUSH, 0);
+    EXPECT(p, OK, SNP_GCTX_CREATE, GCTX);
     EXPECT(p, OK, SNP_SHUTDOWN_EX, DW(SHUTDOWN_LEN, SHUTDOWN_IOMMU));
     g_assert_cmphex(psp_rmp_read(p, GCTX), ==, RMP_FIRMWARE);
     EXPECT(p, BAD_PLATFORM_STATE, SNP_DECOMMISSION, GCTX);
