@@ -13,7 +13,8 @@ certificate.
 
 The output is a line for each check, then the verdict. The checks, by the table ATTESTATION_REPORT of the SNP ABI
 (56860):
-  format       version 2 or later; signed, with ECDSA P-384 and SHA-384; VMPL 0 to 3
+  format       version 2 or later; signed, with ECDSA P-384 and SHA-384; VMPL 0 to 3. From version 3 on it names the
+               processor, from version 5 on it has two vectors of mitigations
   measurement  at 0x90, 48 bytes
   report data  at 0x50, 64 bytes: the report answers this request, not an older one
   signature    at 0x2a0: R and S, 72 bytes each, little-endian; zero from there to the end of the report. The
@@ -44,6 +45,8 @@ REPORT_DATA, MEASUREMENT = slice(0x50, 0x90), slice(0x90, 0xc0)
 MEASUREMENT_LEN, REPORT_DATA_LEN = 48, 64
 NUMBER_LEN, P384_BYTES = 72, 48
 ALGO_ECDSA_P384_SHA384 = 1
+PROCESSOR = 0x188           # family, model, stepping: a byte each
+MIT_VECTORS = (("launch-mit-vector", 0x1f8), ("current-mit-vector", 0x200))
 SIGNING_KEYS = {0: "VCEK", 1: "VLEK", 7: "none"}
 BEGIN, END = "-----BEGIN SNP REPORT-----", "-----END SNP REPORT-----"
 
@@ -99,6 +102,12 @@ class Report:
         return self.data[MEASUREMENT]
 
     @property
+    def processor(self) -> str:
+        """Of a report of version 3 or later. Families are shown as in AMD's documents."""
+        family, model, stepping = self.data[PROCESSOR:PROCESSOR + 3]
+        return f"family {family:02x}h model {model:02x}h stepping {stepping}"
+
+    @property
     def signed(self) -> bytes:
         return self.data[:SIGNED_LEN]
 
@@ -109,6 +118,9 @@ class Report:
     def fields(self) -> dict[str, int | str]:
         """The fields for the JSON."""
         d = self.data
+        newer: dict[str, int | str] = {"processor": self.processor} if self.version >= 3 else {}
+        if self.version >= 5:
+            newer |= {name: f"{struct.unpack_from('<Q', d, at)[0]:#x}" for name, at in MIT_VECTORS}
         return {"version": self.version, "guest-svn": self.guest_svn, "policy": f"{self.policy:#x}", "vmpl": self.vmpl,
                 "signature-algorithm": self.algorithm,
                 "signing-key": SIGNING_KEYS.get(self.signing_key, self.signing_key),
@@ -117,7 +129,7 @@ class Report:
                 "report-data": self.report_data.hex(), "measurement": self.measurement.hex(),
                 "host-data": d[0xc0:0xe0].hex(), "id-key-digest": d[0xe0:0x110].hex(),
                 "author-key-digest": d[0x110:0x140].hex(), "report-id": d[0x140:0x160].hex(),
-                "reported-tcb": d[0x180:0x188].hex(), "chip-id": d[0x1a0:0x1e0].hex()}
+                "reported-tcb": d[0x180:0x188].hex(), "chip-id": d[0x1a0:0x1e0].hex(), **newer}
 
 
 def parse_report(data: bytes) -> Report:
@@ -258,7 +270,8 @@ def check_report(data: bytes, digest: bytes, report_data: bytes, key: Path) -> l
     openssl."""
     report = parse_report(data)
     about = f"version {report.version}, VMPL {report.vmpl}, policy {report.policy:#x}, " \
-            f"guest SVN {report.guest_svn}, {SIGNING_KEYS.get(report.signing_key)}"
+            f"guest SVN {report.guest_svn}, {SIGNING_KEYS.get(report.signing_key)}" \
+            f"{', ' + report.processor if report.version >= 3 else ''}"
     request = report_data.ljust(REPORT_DATA_LEN, b"\0")
     return [Check("format", format_problem(report), about),
             Check("measurement", difference(digest, report.measurement), report.measurement.hex()),

@@ -6,10 +6,11 @@ usage: launch_digest.py --firmware FILE --vcpus N (--cpu-model NAME | --vcpu-sig
                         [--kernel FILE [--initrd FILE] [--append STRING]] [--guest-features N]
                         [--host-mce on|off] [--steps]
 
-The guest is one that QEMU 10.0 or later launches with -object sev-snp-guest, with the firmware in one file (-bios, or
-pflash unit 0) and without an IGVM file. --kernel means kernel-hashes=on; without it, kernel-hashes=off. --vcpu-sig is
-EAX of CPUID leaf 1, for a CPU model that --cpu-model does not know. The output is 96 hex digits. --steps also prints the
-digest after each step on standard error: the first different step shows where two launches differ.
+The guest is one that QEMU 10.0 or later launches with -object sev-snp-guest, with the firmware in one file by -bios (from
+pflash, SNP launches fail with EINVAL) and without an IGVM file. --kernel means kernel-hashes=on; without it,
+kernel-hashes=off. --vcpu-sig is EAX of CPUID leaf 1, for a CPU model that --cpu-model does not know. The output is 96 hex
+digits. --steps also prints the digest after each step on standard error: the first different step shows where two launches
+differ.
 
 The sources of the rules:
 - The digest starts as 48 zero bytes. Each page of 4 KB replaces it by the SHA-384 of a PAGE_INFO, which contains the

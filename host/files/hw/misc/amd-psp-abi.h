@@ -351,6 +351,10 @@ QEMU_BUILD_BUG_ON(sizeof(SnpCmdPlatformStatus) != 8);
 #define SNP_STATUS_MASK_CHIP_KEY    BIT(1)
 #define SNP_STATUS_FEATURE_INFO     BIT(3)
 
+/* Bits of is_rmp_initialized */
+#define SNP_STATUS_RMP_INITIALIZED  BIT(0)
+#define SNP_STATUS_ALIAS_CHECK      BIT(1)
+
 /* What SNP_PLATFORM_STATUS writes at its address */
 typedef struct QEMU_PACKED SnpPlatformStatus {
     uint8_t api_major;
@@ -660,9 +664,10 @@ typedef struct QEMU_PACKED SnpReportReq {
 } SnpReportReq;
 QEMU_BUILD_BUG_ON(sizeof(SnpReportReq) != 0x60);
 
-#define SNP_REPORT_VERSION          2
 #define SNP_REPORT_ALGO_ECDSA_P384  1
 #define SNP_REPORT_INFO_SMT_EN      BIT_ULL(0)
+#define SNP_REPORT_INFO_ECC_EN      BIT_ULL(2)
+#define SNP_REPORT_INFO_ALIAS_CHECK BIT_ULL(5)
 #define SNP_REPORT_AUTHOR_KEY_EN    BIT(0)
 #define SNP_REPORT_MASK_CHIP_KEY    BIT(1)
 #define SNP_REPORT_SIGNING_KEY(k)   ((k) << 2)
@@ -694,17 +699,26 @@ typedef struct QEMU_PACKED SnpReport {
     uint8_t report_id[32];
     uint8_t report_id_ma[32];
     uint64_t reported_tcb;
-    uint8_t rsvd1[24];
+    /* From version 3 on */
+    uint8_t cpuid_fam_id;
+    uint8_t cpuid_mod_id;
+    uint8_t cpuid_step;
+    uint8_t rsvd1[21];
     uint8_t chip_id[64];
     uint64_t committed_tcb;
     SnpFwVersion current;
     SnpFwVersion committed;
     uint64_t launch_tcb;
-    uint8_t rsvd2[168];
+    /* From version 5 on */
+    uint64_t launch_mit_vector;
+    uint64_t current_mit_vector;
+    uint8_t rsvd2[152];
     /* The signature covers what is above */
     uint8_t signature[512];
 } SnpReport;
 #define SNP_REPORT_SIGNED_LEN       offsetof(SnpReport, signature)
+QEMU_BUILD_BUG_ON(offsetof(SnpReport, cpuid_fam_id) != 0x188);
+QEMU_BUILD_BUG_ON(offsetof(SnpReport, launch_mit_vector) != 0x1f8);
 QEMU_BUILD_BUG_ON(SNP_REPORT_SIGNED_LEN != 0x2a0);
 QEMU_BUILD_BUG_ON(sizeof(SnpReport) != 0x4a0);
 

@@ -69,6 +69,11 @@ bool psp_smt(AmdPspState *s)
            (s->smt == ON_OFF_AUTO_AUTO && current_machine->smp.threads > 1);
 }
 
+bool psp_alias_check(AmdPspState *s)
+{
+    return s->build >= PSP_BUILD_ALIAS_CHECK;
+}
+
 /* ---- A command ---- */
 
 PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr)
@@ -104,30 +109,49 @@ const char *psp_fw_name(PspCall *c)
     return c->cmd ? c->cmd->name : "unknown";
 }
 
-static PspStatus check_reserved(PspCall *c, const PspReserved *r)
+/* SEV API, ABI: reserved bits of the command buffer */
+static PspStatus check_reserved(PspCall *c)
 {
-    for (unsigned offset = r->offset; offset < r->offset + r->len;
-         offset += 4) {
-        uint32_t word = ldl_le_p(c->buf + offset);
+    for (const PspReserved *r = c->cmd->reserved; r && r->len; r++) {
+        for (unsigned offset = r->offset; offset < r->offset + r->len;
+             offset += 4) {
+            uint32_t word = ldl_le_p(c->buf + offset);
 
-        if (word & r->mask) {
-            return psp_refuse(c, PSP_INVALID_PARAM,
-                              "0x%x at 0x%x of the command buffer has reserved "
-                              "bits set (0x%x)", word, offset, r->mask);
+            if (word & r->mask) {
+                return psp_refuse(c, PSP_INVALID_PARAM,
+                                  "0x%x at 0x%x of the command buffer has "
+                                  "reserved bits set (0x%x)", word, offset,
+                                  r->mask);
+            }
         }
     }
     return PSP_SUCCESS;
 }
 
+/* SEV API 5.1.2, ABI: platform state */
+static PspStatus check_state(PspCall *c)
+{
+    const PspCommand *cmd = c->cmd;
+    unsigned state = cmd->snp ? c->s->snp_init : psp_sev_state(c->s);
+
+    if (!(cmd->states & BIT(state))) {
+        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
+                          "%s is in state %u, expected one of mask 0x%x",
+                          cmd->snp ? "SNP" : "the platform", state,
+                          cmd->states);
+    }
+    return PSP_SUCCESS;
+}
+
 /*
- * The checks that all commands have in common, in the order of the ABI, then
- * those of the command.
+ * The checks that all commands have in common, then those of the command. Which
+ * of reserved bits and state comes first is not known: see state-first.
  */
 static PspStatus run(PspCall *c)
 {
     const PspCommand *cmd = c->cmd;
-    AmdPspState *s = c->s;
-    unsigned state;
+    bool state_first = c->s->state_first;
+    PspStatus status;
 
     /* SEV API, ABI: the command buffer's address */
     if (cmd->len && !c->readable) {
@@ -135,29 +159,18 @@ static PspStatus run(PspCall *c)
                           "the command buffer at 0x%" PRIx64 " is not in "
                           "memory", c->addr);
     }
-    /* SEV API, ABI: reserved bits of the command buffer */
-    for (const PspReserved *r = cmd->reserved; r && r->len; r++) {
-        PspStatus status = check_reserved(c, r);
-
-        if (status) {
-            return status;
-        }
+    status = state_first ? check_state(c) : check_reserved(c);
+    if (!status) {
+        status = state_first ? check_reserved(c) : check_state(c);
     }
-    /* SEV API 5.1.2, ABI: platform state */
-    state = cmd->snp ? s->snp_init : psp_sev_state(s);
-    if (!(cmd->states & BIT(state))) {
-        return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
-                          "%s is in state %u, expected one of mask 0x%x",
-                          cmd->snp ? "SNP" : "the platform", state,
-                          cmd->states);
+    if (status) {
+        return status;
     }
     /*
      * ABI: while SNP is initialised, what SEV commands write is Firmware pages
      */
     if (cmd->writes) {
-        PspStatus status = psp_check_output(c, "the command buffer", c->addr,
-                                            cmd->len);
-
+        status = psp_check_output(c, "the command buffer", c->addr, cmd->len);
         if (status) {
             return status;
         }

@@ -233,6 +233,13 @@ PspStatus psp_answer_lengths(PspCall *c);
 bool psp_smt(AmdPspState *s);
 
 /**
+ * psp_alias_check: the check for aliases of memory has completed
+ *
+ * Model: it always has, if the firmware is of a build that makes it.
+ */
+bool psp_alias_check(AmdPspState *s);
+
+/**
  * psp_sev_state: state of the SEV platform, SEV_UNINIT and so on
  *
  * SEV API 5.1.2: WORKING is INIT with a guest.

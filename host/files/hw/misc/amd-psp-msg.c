@@ -47,6 +47,32 @@ static bool all_zero(const uint8_t *p, size_t n)
 }
 
 /*
+ * What builds report. Version 4 is not public (virtee/sev, pull request 312);
+ * the builds that have it are said to differ from 3 in nothing that is read.
+ */
+static unsigned report_version(AmdPspState *s)
+{
+    return s->build >= PSP_BUILD_REPORT_V5 ? 5 :
+           s->build >= PSP_BUILD_ALIAS_CHECK ? 3 : 2;
+}
+
+/*
+ * ABI, ATTESTATION_REPORT: family, model and stepping of the processor, with
+ * their extensions. Model: there are no mitigations, so that the two vectors of
+ * version 5 are zero.
+ */
+static void put_processor(AmdPspState *s, SnpReport *r)
+{
+    uint32_t regs[4];
+
+    amd_snp_host_cpuid(s->host, 1, 0, regs);
+    r->cpuid_fam_id = extract32(regs[0], 8, 4) + extract32(regs[0], 20, 8);
+    r->cpuid_mod_id = extract32(regs[0], 4, 4) |
+                      extract32(regs[0], 16, 4) << 4;
+    r->cpuid_step = extract32(regs[0], 0, 4);
+}
+
+/*
  * MSG_REPORT_REQ. @vmpck: number of the VMPCK that sealed the request. The
  * status goes into the response, which only the guest can read: not a refusal
  * of the command.
@@ -55,9 +81,12 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g,
                              const SnpReportReq *req, unsigned vmpck,
                              SnpReport *r)
 {
-    static const SnpFwVersion version = {
-        .build = PSP_BUILD, .minor = PSP_API_MINOR, .major = PSP_API_MAJOR,
+    SnpFwVersion version = {
+        .build = s->build, .minor = PSP_API_MINOR, .major = PSP_API_MAJOR,
     };
+    uint64_t info = (psp_smt(s) ? SNP_REPORT_INFO_SMT_EN : 0) |
+                    (s->ecc ? SNP_REPORT_INFO_ECC_EN : 0) |
+                    (psp_alias_check(s) ? SNP_REPORT_INFO_ALIAS_CHECK : 0);
     uint32_t vmpl = le32_to_cpu(req->vmpl);
     uint32_t sel = le32_to_cpu(req->key_sel);
     bool sign = !s->mask_chip_key;
@@ -75,7 +104,7 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g,
         return PSP_INVALID_KEY;
     }
     memset(r, 0, sizeof(*r));
-    r->version = cpu_to_le32(SNP_REPORT_VERSION);
+    r->version = cpu_to_le32(report_version(s));
     r->guest_svn = cpu_to_le32(g->guest_svn);
     r->policy = cpu_to_le64(g->policy);
     memcpy(r->family_id, g->family_id, sizeof(r->family_id));
@@ -83,7 +112,7 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g,
     r->vmpl = cpu_to_le32(vmpl);
     r->signature_algo = cpu_to_le32(SNP_REPORT_ALGO_ECDSA_P384);
     r->current_tcb = cpu_to_le64(PSP_TCB);
-    r->platform_info = cpu_to_le64(psp_smt(s) ? SNP_REPORT_INFO_SMT_EN : 0);
+    r->platform_info = cpu_to_le64(info);
     r->flags = cpu_to_le32(flags);
     memcpy(r->report_data, req->user_data, sizeof(r->report_data));
     memcpy(r->measurement, g->ld, sizeof(r->measurement));
@@ -94,6 +123,9 @@ static PspStatus make_report(AmdPspState *s, PspGuest *g,
     memcpy(r->report_id, g->report_id, sizeof(r->report_id));
     memcpy(r->report_id_ma, g->report_id_ma, sizeof(r->report_id_ma));
     r->reported_tcb = cpu_to_le64(s->reported_tcb);
+    if (report_version(s) >= 3) {
+        put_processor(s, r);
+    }
     if (!s->mask_chip_id) {
         memcpy(r->chip_id, s->chip_id, sizeof(r->chip_id));
     }

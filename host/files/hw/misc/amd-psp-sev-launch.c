@@ -201,7 +201,7 @@ PspStatus psp_sev_launch_measure(PspCall *c)
     in.context = SEV_MEASUREMENT_CONTEXT;
     in.api_major = PSP_API_MAJOR;
     in.api_minor = PSP_API_MINOR;
-    in.build = PSP_BUILD;
+    in.build = c->s->build;
     in.policy = cpu_to_le32(g->policy);
     get_digest(g, in.launch_digest);
     qemu_guest_getrandom_nofail(out.mnonce, sizeof(out.mnonce));

@@ -131,7 +131,7 @@ PspStatus psp_sev_platform_status(PspCall *c)
         .state = psp_sev_state(s),
         .flags = cpu_to_le32((s->owner_certs ? SEV_STATUS_FLAG_OWNED : 0) |
                              (s->sev_es ? SEV_STATUS_FLAG_ES : 0)),
-        .build = PSP_BUILD,
+        .build = s->build,
         .guest_count = cpu_to_le32(g_hash_table_size(s->guests)),
     };
     psp_write_buf(c, 0, c->cmd->len);

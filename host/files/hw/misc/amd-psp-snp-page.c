@@ -61,7 +61,8 @@ PspStatus psp_snp_page_reclaim(PspCall *c)
 /* SNP_PAGE_UNSMASH: 512 pages with consecutive gpas become one of 2 MB */
 PspStatus psp_snp_page_unsmash(PspCall *c)
 {
-    uint64_t pa = psp_addr(PSP_BUF(c, SnpCmdPageUnsmash)->paddr);
+    /* Bit 0 is the page size, of which there is but one (Linux, psp-sev.h) */
+    uint64_t pa = psp_addr(PSP_BUF(c, SnpCmdPageUnsmash)->paddr) & ~1ULL;
     AmdRmpEntry e;
 
     /* ABI: address */

@@ -259,8 +259,10 @@ PspStatus psp_snp_platform_status(PspCall *c)
         .api_major = PSP_API_MAJOR,
         .api_minor = PSP_API_MINOR,
         .state = s->snp_init,
-        .is_rmp_initialized = c->h->rmp_initialized,
-        .build_id = cpu_to_le32(PSP_BUILD),
+        .is_rmp_initialized =
+            (c->h->rmp_initialized ? SNP_STATUS_RMP_INITIALIZED : 0) |
+            (psp_alias_check(s) ? SNP_STATUS_ALIAS_CHECK : 0),
+        .build_id = cpu_to_le32(s->build),
         .flags = cpu_to_le32(flags),
         .guest_count = cpu_to_le32(g_hash_table_size(s->contexts)),
         .current_tcb_version = cpu_to_le64(PSP_TCB),

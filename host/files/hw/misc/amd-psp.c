@@ -339,6 +339,9 @@ static void psp_instance_finalize(Object *obj)
 static const Property psp_properties[] = {
     DEFINE_PROP_ON_OFF_AUTO("smt", AmdPspState, smt, ON_OFF_AUTO_AUTO),
     DEFINE_PROP_BOOL("feature-info", AmdPspState, feature_info, true),
+    DEFINE_PROP_UINT8("build", AmdPspState, build, PSP_BUILD),
+    DEFINE_PROP_BOOL("ecc", AmdPspState, ecc, true),
+    DEFINE_PROP_BOOL("state-first", AmdPspState, state_first, false),
     DEFINE_PROP_STRING("vcek-file", AmdPspState, vcek_file),
 };
 

@@ -84,6 +84,10 @@ enum { UNINIT, READY, WORKING };
 #define API_VERSION         (1 | 55 << 8)
 #define STATUS_WORD(state, flag) \
     (API_VERSION | (uint32_t)(state) << 16 | (uint32_t)(flag) << 24)
+/* The same of SNP_PLATFORM_STATUS: memory was checked for aliases */
+#define STATUS_ALIAS_CHECK  2
+#define SNP_STATUS_WORD(state, rmp) \
+    STATUS_WORD(state, (rmp) | STATUS_ALIAS_CHECK)
 #define STATUS_STATE(word)  ((word) >> 16 & 0xff)
 #define STATUS_FLAG(word)   ((word) >> 24)
 
@@ -103,6 +107,8 @@ enum {
 /* PLATFORM_STATUS: build of the firmware, and whether SEV-ES is on */
 #define FLAGS_ES            1
 #define FLAGS_BUILD(n)      ((uint32_t)(n) << 24)
+/* The build by default */
+#define BUILD               45
 
 #define ID_LEN              64      /* GET_ID */
 #define IMAGE_LEN           64      /* of a firmware that nobody signed */

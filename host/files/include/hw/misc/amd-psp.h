@@ -20,7 +20,14 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdPspState, AMD_PSP)
 /* What the firmware reports about itself */
 #define PSP_API_MAJOR       1
 #define PSP_API_MINOR       55
-#define PSP_BUILD           21
+#define PSP_BUILD           45
+
+/*
+ * What builds of API 1.55 for Milan brought: the check for aliases of memory,
+ * with version 3 of the attestation report, and its version 5
+ */
+#define PSP_BUILD_ALIAS_CHECK   22
+#define PSP_BUILD_REPORT_V5     45
 
 /*
  * TCB: boot loader, TEE, SNP and microcode SVN. The SNP SVN stays below 0x1b,
@@ -163,6 +170,9 @@ struct AmdPspState {
     uint32_t delay_us;
     OnOffAuto smt;
     bool feature_info;
+    uint8_t build;
+    bool ecc;
+    bool state_first;
     char *vcek_file;
     GArray *fail;
     PspCounter counter[PSP_N_COMMANDS];

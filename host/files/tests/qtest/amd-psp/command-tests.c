@@ -58,6 +58,22 @@ static void check_reserved_bits(Psp *p)
     EXPECT(p, BAD_PARAM, SNP_VLEK_LOAD, DW(16, 1));
 }
 
+/* Which of reserved bits and state comes first is a property */
+static void test_order(void)
+{
+    Psp *p = psp_start(SYSCFG_SNP, ",state-first=on");
+
+    EXPECT(p, BAD_PLATFORM_STATE, SNP_CONFIG, 0, 4);
+    EXPECT(p, BAD_PLATFORM_STATE, DBG_DECRYPT, DW(1, 1));
+    EXPECT(p, BAD_PARAM, SNP_INIT_EX, 4);
+    snp_init(p);
+    EXPECT(p, BAD_PARAM, SNP_CONFIG, 0, 4);
+    psp_stop(p);
+    p = psp_start(SYSCFG_SNP, NULL);
+    EXPECT(p, BAD_PARAM, SNP_CONFIG, 0, 4);
+    psp_stop(p);
+}
+
 static void test_buffers(void)
 {
     Psp *p = psp_start(SYSCFG_SNP, NULL);
@@ -158,4 +174,5 @@ void add_command_tests(void)
 {
     qtest_add_func("amd-psp/buffers", test_buffers);
     qtest_add_func("amd-psp/states", test_states);
+    qtest_add_func("amd-psp/order", test_order);
 }

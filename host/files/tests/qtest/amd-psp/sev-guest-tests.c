@@ -66,7 +66,7 @@ static void check_measure(Psp *p, uint32_t policy, const uint8_t *content,
     static const uint8_t tik[KEY_LEN];
     uint8_t in[MEASURE_IN_LEN] = {
         [MEASURE_CONTEXT] = CONTEXT_MEASURE, [MEASURE_API] = 1, 55,
-        [MEASURE_BUILD] = 21,
+        [MEASURE_BUILD] = BUILD,
     };
     uint8_t want[MAC_LEN], got[MEASURE_LEN];
     GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);

@@ -46,7 +46,7 @@ static void test_sev_init(void)
     g_assert_cmphex(result32(p, PLATFORM_STATUS_WORD), ==,
                     STATUS_WORD(READY, 0));
     g_assert_cmphex(result32(p, PLATFORM_STATUS_FLAGS), ==,
-                    FLAGS_BUILD(21) | FLAGS_ES);
+                    FLAGS_BUILD(BUILD) | FLAGS_ES);
 
     /* No ASID may be used before DF_FLUSH, nor this before WBINVD */
     EXPECT(p, OK, LAUNCH_START, 0);

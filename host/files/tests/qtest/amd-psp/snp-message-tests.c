@@ -50,21 +50,27 @@ enum {
     R_PLATFORM_INFO = 0x40, R_KEY_INFO = 0x48, R_DATA = 0x50,
     R_MEASUREMENT = 0x90, R_HOST_DATA = 0xc0, R_ID_KEY_DIGEST = 0xe0,
     R_AUTHOR_KEY_DIGEST = 0x110, R_REPORT_ID_MA = 0x160,
-    R_REPORTED_TCB = 0x180, R_CHIP_ID = 0x1a0, R_COMMITTED_TCB = 0x1e0,
+    R_REPORTED_TCB = 0x180, R_FAMILY = 0x188, R_MODEL = 0x189,
+    R_STEPPING = 0x18a, R_RESERVED1 = 0x18b, R_CHIP_ID = 0x1a0, R_COMMITTED_TCB = 0x1e0,
     R_CURRENT_VERSION = 0x1e8, R_COMMITTED_VERSION = 0x1ec,
-    R_LAUNCH_TCB = 0x1f0, R_SIGNATURE = 0x2a0, R_LEN = 0x4a0,
+    R_LAUNCH_TCB = 0x1f0, R_VECTORS = 0x1f8, R_SIGNATURE = 0x2a0, R_LEN = 0x4a0,
 };
 #define R_DATA_LEN          64
 #define R_HOST_DATA_LEN     32
 #define R_REPORT_ID_LEN     32
 #define PLATFORM_INFO_SMT   1
+#define PLATFORM_INFO_ECC   4
+#define PLATFORM_INFO_ALIAS_CHECK   0x20
+#define FAMILY_MILAN        0x19
+#define MODEL_MILAN         1
+#define STEPPING_MILAN      1
 #define KEY_INFO_AUTHOR     1
 #define KEY_INFO_MASKED     2
 #define KEY_INFO_KEY(n)     ((n) << 2)
 #define SIGNED_BY_VCEK      0
 #define SIGNED_BY_NONE      7
-/* Build 21 of API 1.55; security version (SVN) of the SNP firmware */
-#define VERSION             (21 | 55 << 8 | 1 << 16)
+/* Build of API 1.55; security version (SVN) of the SNP firmware */
+#define VERSION             (BUILD | 55 << 8 | 1 << 16)
 #define SNP_SVN             0x14
 
 /* MSG_KEY_REQ and MSG_KEY_RSP */
@@ -236,7 +242,17 @@ static void check_platform_fields(Psp *p, const uint8_t *r, uint64_t tcb)
     uint8_t chip_id[ID_LEN];
 
     g_assert_cmphex(TCB_SNP(tcb), ==, SNP_SVN);
-    g_assert_cmphex(ldq_le_p(r + R_PLATFORM_INFO), ==, PLATFORM_INFO_SMT);
+    g_assert_cmphex(ldq_le_p(r + R_PLATFORM_INFO), ==, PLATFORM_INFO_SMT |
+                    PLATFORM_INFO_ECC | PLATFORM_INFO_ALIAS_CHECK);
+    g_assert_cmphex(r[R_FAMILY], ==, FAMILY_MILAN);
+    g_assert_cmphex(r[R_MODEL], ==, MODEL_MILAN);
+    g_assert_cmphex(r[R_STEPPING], ==, STEPPING_MILAN);
+    for (int i = R_RESERVED1; i < R_CHIP_ID; i++) {
+        g_assert_cmphex(r[i], ==, 0);
+    }
+    for (int i = R_VECTORS; i < R_SIGNATURE; i++) {
+        g_assert_cmphex(r[i], ==, 0);   /* no mitigations */
+    }
     g_assert_cmphex(ldq_le_p(r + R_REPORTED_TCB), ==, tcb);
     g_assert_cmphex(ldq_le_p(r + R_COMMITTED_TCB), ==, tcb);
     g_assert_cmphex(ldl_le_p(r + R_CURRENT_VERSION), ==, VERSION);
@@ -264,7 +280,7 @@ static uint64_t check_report(Psp *p, Guest *g, Id *id, gnutls_pubkey_t key)
     g_assert_cmphex(ldl_le_p(rsp + RSP_STATUS), ==, 0);
     g_assert_cmphex(ldl_le_p(rsp + RSP_REPORT_SIZE), ==, R_LEN);
     g_assert_true(signed_by(key, r));
-    g_assert_cmphex(ldl_le_p(r + R_VERSION), ==, 2);
+    g_assert_cmphex(ldl_le_p(r + R_VERSION), ==, 5);
     g_assert_cmphex(ldq_le_p(r + R_POLICY), ==, POLICY | POLICY_DEBUG);
     g_assert_cmphex(ldl_le_p(r + R_VMPL), ==, 2);
     g_assert_cmphex(ldl_le_p(r + R_ALGO), ==, ALGO_ECDSA_P384);
@@ -382,6 +398,41 @@ static void test_snp_report(void)
     refuse_report(p, g, req, BAD_KEY);
     g_free(g);
     psp_stop(p);
+}
+
+/* What builds report: version 3 has the processor, 5 the mitigation vectors */
+static void test_snp_report_version(void)
+{
+    static const struct {
+        const char *device;
+        uint32_t version;
+        uint64_t info;
+        uint8_t family;
+    } builds[] = {
+        { ",build=21,ecc=off", 2, PLATFORM_INFO_SMT, 0 },
+        { ",build=22,ecc=off", 3, PLATFORM_INFO_SMT |
+                                  PLATFORM_INFO_ALIAS_CHECK, FAMILY_MILAN },
+        { ",build=44,smt=off", 3, PLATFORM_INFO_ECC |
+                                  PLATFORM_INFO_ALIAS_CHECK, FAMILY_MILAN },
+        { ",build=45", 5, PLATFORM_INFO_SMT | PLATFORM_INFO_ECC |
+                          PLATFORM_INFO_ALIAS_CHECK, FAMILY_MILAN },
+    };
+    uint8_t req[REPORT_REQ_LEN] = { 0 }, rsp[RSP_LEN], *r = rsp + RSP_REPORT;
+
+    for (int i = 0; i < ARRAY_SIZE(builds); i++) {
+        Psp *p = start_snp(builds[i].device);
+        gnutls_pubkey_t key = vcek(p);
+        Guest *g = running_guest(p, NULL, false);
+
+        ask_report(p, g, req, rsp);
+        g_assert_true(signed_by(key, r));
+        g_assert_cmpuint(ldl_le_p(r + R_VERSION), ==, builds[i].version);
+        g_assert_cmphex(ldq_le_p(r + R_PLATFORM_INFO), ==, builds[i].info);
+        g_assert_cmphex(r[R_FAMILY], ==, builds[i].family);
+        gnutls_pubkey_deinit(key);
+        g_free(g);
+        psp_stop(p);
+    }
 }
 
 /* One message, as it would be right, for a test to spoil */
@@ -572,6 +623,7 @@ static void test_snp_derived_key(void)
 void add_snp_message_tests(void)
 {
     qtest_add_func("amd-psp/snp/report", test_snp_report);
+    qtest_add_func("amd-psp/snp/report-version", test_snp_report_version);
     qtest_add_func("amd-psp/snp/message", test_snp_message);
     qtest_add_func("amd-psp/snp/derived-key", test_snp_derived_key);
 }

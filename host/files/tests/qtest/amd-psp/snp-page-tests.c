@@ -157,7 +157,8 @@ static void test_snp_unsmash(void)
     psp_rmp_write(p, LAST, RMP_GUEST(4, LAST_GPA));
     EXPECT(p, BAD_PAGE_STATE, SNP_PAGE_UNSMASH, LARGE);
     psp_rmp_write(p, LAST, RMP_GUEST(3, LAST_GPA));
-    EXPECT(p, OK, SNP_PAGE_UNSMASH, LARGE);
+    /* Bit 0 is the page size */
+    EXPECT(p, OK, SNP_PAGE_UNSMASH, LARGE | 1);
     g_assert_cmphex(psp_rmp_read(p, LARGE), ==,
                     RMP_GUEST(3, GPA_2M) | RMP_2M);
     EXPECT(p, BAD_PAGE_SIZE, SNP_PAGE_UNSMASH, LARGE);

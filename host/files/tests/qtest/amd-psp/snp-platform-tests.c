@@ -25,7 +25,7 @@ enum { RANGE_BASE = 0, RANGE_PAGES = 8, RANGE_RESERVED = 12, RANGE_LEN = 16 };
 
 /* SNP_PLATFORM_STATUS */
 enum {
-    STATUS_FLAGS = 8, STATUS_TCB = 16, STATUS_REPORTED_TCB = 24,
+    STATUS_BUILD = 4, STATUS_FLAGS = 8, STATUS_TCB = 16, STATUS_REPORTED_TCB = 24,
 };
 #define STATUS_MASKS        3
 #define STATUS_FEATURE_INFO 8
@@ -57,7 +57,8 @@ static void test_snp_config(void)
         EXPECT(p, BAD_CONFIG, SNP_INIT, 0);
         EXPECT(p, BAD_CONFIG, SNP_INIT_EX, SNP_INIT_RMP);
         EXPECT(p, OK, SNP_PLATFORM_STATUS, OUT);
-        g_assert_cmphex(qtest_readl(p->qts, OUT), ==, STATUS_WORD(UNINIT, 0));
+        g_assert_cmphex(qtest_readl(p->qts, OUT), ==,
+                        SNP_STATUS_WORD(UNINIT, 0));
         psp_stop(p);
     }
 }
@@ -154,7 +155,7 @@ static void check_shutdown(Psp *p)
     EXPECT(p, BAD_PLATFORM_STATE, SNP_DECOMMISSION, GCTX);
     /* The RMP stays initialised, so it need not be again */
     EXPECT(p, OK, SNP_PLATFORM_STATUS, OUT);
-    g_assert_cmphex(qtest_readl(p->qts, OUT), ==, STATUS_WORD(UNINIT, 1));
+    g_assert_cmphex(qtest_readl(p->qts, OUT), ==, SNP_STATUS_WORD(UNINIT, 1));
     EXPECT(p, OK, SNP_INIT_EX, 0);
     EXPECT(p, BAD_GUEST, SNP_DECOMMISSION, GCTX);
 }
@@ -206,7 +207,8 @@ static uint64_t check_status(Psp *p)
 
     EXPECT(p, BAD_ADDRESS, SNP_PLATFORM_STATUS, NO_RAM);
     EXPECT(p, OK, SNP_PLATFORM_STATUS, OUT + 8);
-    g_assert_cmphex(qtest_readl(p->qts, OUT + 8), ==, STATUS_WORD(UNINIT, 0));
+    g_assert_cmphex(qtest_readl(p->qts, OUT + 8), ==,
+                    SNP_STATUS_WORD(UNINIT, 0));
     tcb = qtest_readq(p->qts, OUT + 8 + STATUS_TCB);
     g_assert_cmpuint(TCB_SNP(tcb), <, TCB_SNP_NO_ES);
     g_assert_cmphex(qtest_readq(p->qts, OUT + 8 + STATUS_REPORTED_TCB), ==,
@@ -238,7 +240,7 @@ static void check_status_page(Psp *p)
     EXPECT(p, OK, SNP_FEATURE_INFO, FEATURE_INFO_LEN, OUT);
     EXPECT(p, BAD_ADDRESS, SNP_PLATFORM_STATUS, OUT + 8);
     EXPECT(p, OK, SNP_PLATFORM_STATUS, OUT);
-    g_assert_cmphex(qtest_readl(p->qts, OUT), ==, STATUS_WORD(READY, 1));
+    g_assert_cmphex(qtest_readl(p->qts, OUT), ==, SNP_STATUS_WORD(READY, 1));
     g_assert_cmphex(psp_rmp_read(p, OUT), ==, RMP_RECLAIM);
 }
 
@@ -284,10 +286,36 @@ static void test_snp_platform(void)
     psp_stop(p);
 }
 
+/* Aliases are checked for since build 22 of Milan's firmware */
+static void test_snp_build(void)
+{
+    static const struct {
+        const char *device;
+        uint32_t build;
+        uint8_t flags;
+    } builds[] = {
+        { ",build=21", 21, 0 },
+        { ",build=22", 22, STATUS_ALIAS_CHECK },
+        { NULL, BUILD, STATUS_ALIAS_CHECK },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(builds); i++) {
+        Psp *p = psp_start(SYSCFG_SNP, builds[i].device);
+
+        EXPECT(p, OK, SNP_PLATFORM_STATUS, OUT);
+        g_assert_cmphex(qtest_readl(p->qts, OUT), ==,
+                        STATUS_WORD(UNINIT, builds[i].flags));
+        g_assert_cmpuint(qtest_readl(p->qts, OUT + STATUS_BUILD), ==,
+                         builds[i].build);
+        psp_stop(p);
+    }
+}
+
 void add_snp_platform_tests(void)
 {
     qtest_add_func("amd-psp/snp/config", test_snp_config);
     qtest_add_func("amd-psp/snp/init", test_snp_init);
     qtest_add_func("amd-psp/snp/iommu", test_snp_iommu);
     qtest_add_func("amd-psp/snp/platform", test_snp_platform);
+    qtest_add_func("amd-psp/snp/build", test_snp_build);
 }
