@@ -23,7 +23,7 @@ CASES = [f"guest.{name}" for name in
          ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")]
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 # The CPU that lab/l1/snp_guest gives L2.
-CPU_MODEL = "EPYC-Milan"
+CPU_MODEL = "EPYC-Milan-v2"
 # Each event in LOGS/times, with the phase that it ends.
 STEPS = (("init", "L1's firmware and kernel"), ("modules", "L1's modules: the RMP, SNP's initialization"),
          ("begin", "the rest of L1's start"), ("launch", "QEMU's start"),

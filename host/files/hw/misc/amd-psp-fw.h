@@ -9,6 +9,7 @@
  * amd-psp-guest.c     guests and ASIDs
  * amd-psp-sev-*.c     commands of SEV and SEV-ES
  * amd-psp-snp-*.c     commands of SEV-SNP
+ * amd-psp-cpuid.c     the CPUID page of an SNP guest
  * amd-psp-msg.c       guest messages (SNP_GUEST_REQUEST)
  * amd-psp-crypto.c    cryptography
  *
@@ -431,6 +432,16 @@ void psp_asids_dirty(PspCall *c);
  * In amd-psp-snp-guest.c.
  */
 void psp_snp_drop_guests(PspCall *c);
+
+/* ---- CPUID page: amd-psp-cpuid.c ---- */
+
+/**
+ * psp_cpuid_check: a page of type CPUID promises nothing that does not hold
+ * @page: its content, 4 KB; values that may not be in it are corrected
+ *
+ * Returns false, the reason given to psp_refuse(), if there was one.
+ */
+bool psp_cpuid_check(PspCall *c, uint8_t *page);
 
 /* ---- Cryptography: amd-psp-crypto.c ---- */
 

@@ -3,8 +3,8 @@
  *
  * SNP_LAUNCH_START, SNP_LAUNCH_UPDATE, SNP_LAUNCH_FINISH.
  *
- * References: SNP ABI, chapter 8, the sections of these commands; the sections
- * "Guest Policy" and "CPUID Reporting".
+ * References: SNP ABI, chapter 8, the sections of these commands; the section
+ * "Guest Policy".
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -140,74 +140,6 @@ static void make_secrets(PspCall *c, PspGuest *g, uint8_t *page)
 }
 
 /*
- * ABI, "CPUID Reporting": the bits of a CPUID register that are features, which
- * the guest may only be told of if the processor has them. The mask leaves out
- * bits that follow a control register (OSXSAVE, OSPKE), and those that the
- * hypervisor chooses: the topology (HTT, CmpLegacy, TOPOEXT), the interrupt
- * controller (x2APIC), the hypervisor bit. Model: other registers are not
- * checked.
- */
-static uint32_t cpuid_feature_bits(uint32_t leaf, uint32_t subleaf, int reg)
-{
-    enum { EAX, EBX, ECX, EDX };
-
-    switch (leaf) {
-    case 1:
-        return reg == ECX ? ~(BIT(31) | BIT(27) | BIT(21)) :
-               reg == EDX ? ~BIT(28) : 0;
-    case 7:
-        return subleaf || reg == EAX ? 0 : reg == ECX ? ~BIT(4) : ~0u;
-    case 0xd:
-        return subleaf == 0 && (reg == EAX || reg == EDX) ? ~0u :
-               subleaf == 1 && reg == EAX ? ~0u : 0;
-    case 0x80000001:
-        return reg == ECX ? ~(BIT(22) | BIT(1)) : reg == EDX ? ~0u : 0;
-    case 0x80000008:
-        return reg == EBX ? ~0u : 0;
-    default:
-        return 0;
-    }
-}
-
-/* True if @page is fit for a guest; otherwise corrects it */
-static bool check_cpuid(PspCall *c, uint8_t *page)
-{
-    SnpCpuidPage *cpuid = (SnpCpuidPage *)page;
-    uint32_t n = le32_to_cpu(cpuid->count);
-    bool ok = true;
-
-    /* ABI 8.17.2.6: number of functions */
-    if (n > SNP_CPUID_COUNT_MAX) {
-        psp_refuse(c, PSP_INVALID_PARAM, "CPUID page has %u entries, expected "
-                   "up to %u", n, SNP_CPUID_COUNT_MAX);
-        cpuid->count = cpu_to_le32(SNP_CPUID_COUNT_MAX);
-        return false;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        SnpCpuidEntry *e = &cpuid->fn[i];
-        uint32_t leaf = le32_to_cpu(e->eax_in);
-        uint32_t subleaf = le32_to_cpu(e->ecx_in), regs[4];
-
-        amd_snp_host_cpuid(c->h, leaf, subleaf, regs);
-        for (int r = 0; r < 4; r++) {
-            uint32_t have = le32_to_cpu(e->regs[r]);
-            uint32_t extra = have & ~regs[r] &
-                             cpuid_feature_bits(leaf, subleaf, r);
-
-            /* ABI, "CPUID Reporting": no feature that the processor lacks */
-            if (extra) {
-                psp_refuse(c, PSP_INVALID_PARAM, "CPUID 0x%x.%u register %d: "
-                           "features 0x%x are not the processor's", leaf,
-                           subleaf, r, extra);
-                e->regs[r] = cpu_to_le32(have & ~extra);
-                ok = false;
-            }
-        }
-    }
-    return ok;
-}
-
-/*
  * SNP_LAUNCH_UPDATE (SNP ABI 8.17). The checks come in the order in which the
  * ABI lists them, after those of reserved bits and of the platform's state.
  */
@@ -277,7 +209,7 @@ PspStatus psp_snp_launch_update(PspCall *c)
         } else {
             psp_read(c, pa + o, AMD_SNP_KEY_NONE, page, PSP_PAGE);
         }
-        if (type == SNP_PAGE_TYPE_CPUID && !check_cpuid(c, page)) {
+        if (type == SNP_PAGE_TYPE_CPUID && !psp_cpuid_check(c, page)) {
             /* ABI 8.17.2.6: the host gets the page back, with the correction */
             psp_write(c, pa, AMD_SNP_KEY_NONE, page, PSP_PAGE);
             return PSP_INVALID_PARAM;

@@ -15,7 +15,10 @@
 
 /* CPUID page: a count, then entries; the number of them that fits */
 enum { CPUID_COUNT = 0, CPUID_ENTRIES = 16, CPUID_ENTRY_LEN = 48 };
-enum { ENTRY_LEAF = 0, ENTRY_SUBLEAF = 4, ENTRY_ECX = 32 };
+enum {
+    ENTRY_LEAF = 0, ENTRY_SUBLEAF = 4, ENTRY_XCR0 = 8,
+    ENTRY_EAX = 24, ENTRY_ECX = 32,
+};
 #define CPUID_MAX           64
 #define LEAF_EXT            0x80000000
 /* ECX of leaf 1: SSE3, OSXSAVE, x2APIC, hypervisor; SMX, which AMD has not */
@@ -23,6 +26,12 @@ enum { ENTRY_LEAF = 0, ENTRY_SUBLEAF = 4, ENTRY_ECX = 32 };
 #define LEAF1_SMX           (1u << 6)
 /* ECX of leaf 7: SGX_LC */
 #define LEAF7_SGX_LC        (1u << 30)
+
+/* XSAVE: components x87, SSE, AVX; sizes with the first, and with AVX */
+#define XCR0_X87            1
+#define XCR0_AVX            7
+#define XSAVE_X87           0x240
+#define XSAVE_AVX           0x340
 
 /* Family and model, as CPUID has them */
 #define EXT_FAMILY(fms)     ((fms) >> 20)
@@ -168,6 +177,92 @@ static void check_cpuid(Psp *p)
     EXPECT(p, OK, SNP_LAUNCH_UPDATE, GCTX, UPDATE(CPUID), pa);
 }
 
+typedef struct CpuidCase {
+    uint32_t leaf;
+    uint32_t subleaf;
+    uint32_t xcr0;
+    /* What the page has, and what it has afterwards */
+    uint32_t have[4];
+    uint32_t want[4];
+} CpuidCase;
+
+/* The CPU model is EPYC-Milan as TCG has it: AVX, no AVX-512, no TSC deadline */
+static const CpuidCase cpuid_cases[] = {
+    /* Not AMD's: all zero (QEMU's x-vendor-cpuid-only) */
+    { 2, 0, 0, { 1, 0, 0x4d, 0x2c307d }, { 0 } },
+    { 4, 0, 0, { 0x121, 0x1c0003f, 0x3f, 1 }, { 0 } },
+    { 0x1f, 0, 0, { 1, 2, 3, 4 }, { 0 } },
+    { 0x80000009, 0, 0, { 0, 0, 1, 0 }, { 0 } },
+    { 0x8000ffff, 0, 0, { 1 }, { 0 } },
+    /* Neither standard nor extended: anything */
+    { 0x40000000, 0, 0, { 1, 2, 3, 4 }, { 1, 2, 3, 4 } },
+    { 0x10000, 0, 0, { 1, 2, 3, 4 }, { 1, 2, 3, 4 } },
+    { 0x80010000, 0, 0, { 1, 2, 3, 4 }, { 1, 2, 3, 4 } },
+    { 0xc0000000, 0, 0, { 1, 2, 3, 4 }, { 1, 2, 3, 4 } },
+    /* Features: TSC deadline, TSC_ADJUST, SPEC_CTRL, VIRT_SSBD */
+    { 1, 0, 0, { 0, 0, 1u << 24 | 1, 1 }, { 0, 0, 1, 1 } },
+    { 7, 0, 0, { 0, 2 | 1 }, { 0, 1 } },
+    { 7, 0, 0, { 0, 0, 0, 1u << 26 }, { 0 } },
+    { 0x80000001, 0, 0, { 0, 0, 1u << 27, 1 }, { 0, 0, 0, 1 } },
+    { 0x80000008, 0, 0, { 0x3030, 1u << 25 }, { 0x3030, 0 } },
+    /* NO_SMM_CTL_MSR, on a Milan (qemu-devel, 6 August 2024) */
+    { 0x80000021, 0, 0, { 0x245 }, { 0x45 } },
+    /* The size of an XSAVE area, and of the largest; PKRU without MPX */
+    { 0xd, 0, XCR0_X87, { 7, XSAVE_X87, XSAVE_AVX }, { 7, XSAVE_X87,
+                                                       XSAVE_AVX } },
+    { 0xd, 0, XCR0_X87, { 7, XSAVE_AVX, XSAVE_AVX }, { 7, XSAVE_X87,
+                                                       XSAVE_AVX } },
+    { 0xd, 0, XCR0_AVX, { 7, XSAVE_X87, XSAVE_AVX }, { 7, XSAVE_AVX,
+                                                       XSAVE_AVX } },
+    { 0xd, 0, XCR0_X87, { 0xe7, XSAVE_X87, XSAVE_AVX }, { 7, XSAVE_X87,
+                                                          XSAVE_AVX } },
+    { 0xd, 1, XCR0_AVX, { 0, XSAVE_X87 }, { 0, XSAVE_AVX } },
+    { 0xd, 1, XCR0_X87, { 0x10, XSAVE_X87 }, { 0, XSAVE_X87 } },
+    { 0xd, 2, 0, { 0x100, 0x240 }, { 0x100, 0x240 } },
+    { 0xd, 2, 0, { 0x80, 0x240 }, { 0x100, 0x240 } },
+    { 0xd, 2, 0, { 0 }, { 0 } },
+    { 0xd, 5, 0, { 0x40, 0x440 }, { 0 } },
+    /* Cache with complex indexing, as -cpu EPYC has it (NVIDIA/nvtrust 91) */
+    { 0x8000001d, 3, 0, { 0xbc163, 0x3c0003f, 0x7fff, 6 },
+      { 0xbc163, 0x3c0003f, 0x7fff, 2 } },
+    { 0x8000001d, 0, 0, { 0x4121, 0x1c0003f, 0x3f, 1 },
+      { 0x4121, 0x1c0003f, 0x3f, 1 } },
+    /* 12 nodes ("Fix CPUID encoding of Fn8000001E_ECX") */
+    { 0x8000001e, 0, 0, { 0, 0x100, 0xb00 }, { 0, 0x100, 0x300 } },
+    { 0x8000001e, 0, 0, { 5, 0x10102, 0x301, 1 }, { 5, 0x102, 0x301, 0 } },
+};
+
+/* Each leaf that is checked, alone in a page */
+static void check_cpuid_leaves(Psp *p)
+{
+    const uint64_t pa = PAGE(7), entry = pa + CPUID_ENTRIES;
+
+    for (int i = 0; i < ARRAY_SIZE(cpuid_cases); i++) {
+        const CpuidCase *c = &cpuid_cases[i];
+        bool good = !memcmp(c->have, c->want, sizeof(c->have));
+
+        fill(p, pa, 0, PSP_PAGE);
+        qtest_writel(p->qts, pa + CPUID_COUNT, 1);
+        qtest_writel(p->qts, entry + ENTRY_LEAF, c->leaf);
+        qtest_writel(p->qts, entry + ENTRY_SUBLEAF, c->subleaf);
+        qtest_writel(p->qts, entry + ENTRY_XCR0, c->xcr0);
+        for (int r = 0; r < 4; r++) {
+            qtest_writel(p->qts, entry + ENTRY_EAX + 4 * r, c->have[r]);
+        }
+        psp_rmp_write(p, pa, RMP_PRE_GUEST(1, 0x7000));
+        g_test_message("CPUID 0x%x.%u, case %d", c->leaf, c->subleaf, i);
+        EXPECT(p, good ? OK : BAD_PARAM, SNP_LAUNCH_UPDATE, GCTX,
+               UPDATE(CPUID), pa);
+        for (int r = 0; r < 4; r++) {
+            g_assert_cmphex(qtest_readl(p->qts, entry + ENTRY_EAX + 4 * r), ==,
+                            c->want[r]);
+        }
+        if (!good) {
+            EXPECT(p, OK, SNP_LAUNCH_UPDATE, GCTX, UPDATE(CPUID), pa);
+        }
+    }
+}
+
 /* 2 MB, of types that may have it */
 static void check_2m(Psp *p)
 {
@@ -196,6 +291,7 @@ static void test_snp_launch_update(void)
     check_types(p);
     check_secrets(p);
     check_cpuid(p);
+    check_cpuid_leaves(p);
     check_2m(p);
 
     EXPECT(p, OK, SNP_LAUNCH_FINISH, GCTX);
