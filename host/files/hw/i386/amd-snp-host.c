@@ -36,6 +36,10 @@
 #define RMP_BASE_MAX        (512 * MiB)
 #define RMP_RAM_MIN         (256 * MiB)
 
+/* Pages that are looked at, and that become noise, in a few milliseconds */
+#define KEY_PIECE_PAGES     (1024 * 1024)
+#define KEY_PIECE_REWRITTEN 1024
+
 /* At most this many errors of each kind have a line in the log */
 #define ERRORS_LOGGED       1000
 
@@ -102,10 +106,10 @@ void amd_snp_host_error(AmdSnpHost *h, AmdSnpError kind, const char *fmt, ...)
     }
 }
 
-void amd_rmp_clear(AmdSnpHost *h)
+void amd_rmp_clear(AmdSnpHost *h, uint64_t page, uint64_t n)
 {
-    memset(h->rmp, 0, h->rmp_pages * AMD_RMP_ENTRY_SIZE);
-    memset(h->assigned, 0, (h->rmp_pages >> 9) * sizeof(*h->assigned));
+    memset(h->rmp + page * 2, 0, n * AMD_RMP_ENTRY_SIZE);
+    memset(h->assigned + (page >> 9), 0, (n >> 9) * sizeof(*h->assigned));
 }
 
 /* ---- Key tags ---- */
@@ -177,17 +181,24 @@ bool amd_snp_key_rewrite(AmdSnpHost *h, hwaddr pa, unsigned key)
     return true;
 }
 
-void amd_snp_key_destroy(AmdSnpHost *h, unsigned asid)
+bool amd_snp_key_destroy(AmdSnpHost *h, const unsigned long *asids,
+                         uint64_t *page)
 {
-    if (asid == AMD_SNP_KEY_NONE) {
-        return;
-    }
-    for (uint64_t i = 0; i < h->rmp_pages; i++) {
-        if (h->key[i] == asid) {
-            write_noise(i << 12);
-            qatomic_set(&h->key[i], AMD_SNP_KEY_NONE);
+    uint64_t end = MIN(*page + KEY_PIECE_PAGES, h->rmp_pages);
+    unsigned rewritten = 0;
+
+    while (*page < end && rewritten < KEY_PIECE_REWRITTEN) {
+        unsigned key = h->key[*page];
+
+        if (key != AMD_SNP_KEY_NONE && key <= AMD_SNP_MAX_ASID &&
+            test_bit(key, asids)) {
+            write_noise(*page << 12);
+            qatomic_set(&h->key[*page], AMD_SNP_KEY_NONE);
+            rewritten++;
         }
+        ++*page;
     }
+    return *page == h->rmp_pages;
 }
 
 bool amd_snp_read(AmdSnpHost *h, hwaddr pa, unsigned key, void *buf,
@@ -525,7 +536,7 @@ static void amd_snp_host_reset_hold(Object *obj, ResetType type)
     QEMU_LOCK_GUARD(&h->lock);
     h->rmp_initialized = false;
     qatomic_set(&h->iommu_enforces, false);
-    amd_rmp_clear(h);
+    amd_rmp_clear(h, 0, h->rmp_pages);
     memset(h->key, 0, h->rmp_pages * sizeof(*h->key));
 }
 

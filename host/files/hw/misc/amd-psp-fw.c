@@ -100,6 +100,7 @@ void psp_fw_free(PspCall *c)
 {
     if (c) {
         g_free(c->why);
+        g_free(c->work);
         g_free(c);
     }
 }
@@ -178,11 +179,11 @@ static PspStatus run(PspCall *c)
     return cmd->handler(c);
 }
 
-unsigned psp_fw_run(PspCall *c, bool *flush)
+/* Counts the command; true if it ends here, with @status */
+static bool begin(PspCall *c, unsigned *status)
 {
     AmdPspState *s = c->s;
     PspCounter *counter;
-    unsigned status;
 
     amd_snp_host_count(s->host, AMD_SNP_STAT_COMMANDS);
     /* SEV API 4.3, ABI: the command exists */
@@ -190,26 +191,50 @@ unsigned psp_fw_run(PspCall *c, bool *flush)
         amd_snp_host_error(s->host, AMD_SNP_ERR_FIRMWARE,
                            "there is no command 0x%x (status 0x%x)", c->id,
                            PSP_INVALID_COMMAND);
-        return PSP_INVALID_COMMAND;
+        *status = PSP_INVALID_COMMAND;
+        return true;
     }
     counter = &s->counter[c->cmd->id];
     counter->done++;
-    if (psp_inject(c, &status)) {
+    if (psp_inject(c, status)) {
         counter->injected++;
-        trace_amd_psp_inject(c->cmd->name, status);
-        return status;
+        trace_amd_psp_inject(c->cmd->name, *status);
+        return true;
+    }
+    return false;
+}
+
+bool psp_fw_run(PspCall *c, unsigned *status, bool *flush)
+{
+    AmdPspState *s = c->s;
+    bool first = !c->begun;
+
+    c->begun = true;
+    if (first && begin(c, status)) {
+        return true;
     }
     WITH_QEMU_LOCK_GUARD(&s->host->lock) {
-        status = run(c);
+        if (first) {
+            c->status = run(c);
+        } else if (c->status == PSP_MORE) {
+            c->status = c->cmd->handler(c);
+        }
+        if (c->status != PSP_MORE && c->destroy) {
+            c->destroy = !amd_snp_key_destroy(c->h, c->asids, &c->page);
+        }
     }
-    if (status && !c->query) {
-        counter->refused++;
+    if (c->status == PSP_MORE || c->destroy) {
+        return false;
+    }
+    if (c->status && !c->query) {
+        s->counter[c->cmd->id].refused++;
         amd_snp_host_error(s->host, AMD_SNP_ERR_FIRMWARE,
                            "%s: %s (status 0x%x)", c->cmd->name, c->why,
-                           status);
+                           c->status);
     }
     *flush = c->flush;
-    return status;
+    *status = c->status;
+    return true;
 }
 
 /* ---- The firmware as a whole ---- */

@@ -33,6 +33,7 @@
 
 #include "amd-psp-abi.h"
 #include "hw/misc/amd-psp.h"
+#include "qemu/bitmap.h"
 #include "qemu/bswap.h"
 
 #define PSP_PAGE        4096
@@ -73,7 +74,11 @@ enum {
     IN_READY = IN_INIT | IN_WORKING,
 };
 
-/* Does the command; the command buffer has been checked for reserved bits */
+/*
+ * Does the command; the command buffer has been checked for reserved bits. What
+ * would take longer than some milliseconds is done in pieces: PSP_MORE has the
+ * handler called again, with what it left in the call.
+ */
 typedef PspStatus PspHandler(PspCall *c);
 
 struct PspCommand {
@@ -178,7 +183,21 @@ struct PspCall {
     bool query;
     /* Reason of a refusal, for the log */
     char *why;
+
+    /* The first piece was done */
+    bool begun;
+    PspStatus status;
+    /* The handler's: how far it has come; and what it allocated, g_free()d */
+    uint64_t done;
+    void *work;
+    /* Keys to be destroyed after the handler, and from which page on */
+    bool destroy;
+    DECLARE_BITMAP(asids, AMD_SNP_MAX_ASID + 1);
+    uint64_t page;
 };
+
+/* Bytes of content in a piece; multiple of PSP_PAGE */
+#define PSP_PIECE       (1024 * 1024)
 
 /* The command buffer, as the structure that its command has */
 #define PSP_BUF(c, type) ((type *)(c)->buf)
@@ -417,6 +436,7 @@ PspStatus psp_asid_bind(PspCall *c, PspGuest *g, uint32_t asid, unsigned first,
 /**
  * psp_asid_release: take the guest's ASID, if it has one, and destroy the key
  *
+ * The key goes after the command's handler has returned, in pieces.
  * The ASID can be bound again after WBINVD on all CPUs and a DF_FLUSH.
  */
 void psp_asid_release(PspCall *c, PspGuest *g);

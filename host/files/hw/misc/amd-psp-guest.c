@@ -154,7 +154,8 @@ void psp_asid_release(PspCall *c, PspGuest *g)
     if (!g->asid) {
         return;
     }
-    amd_snp_key_destroy(c->h, g->asid);
+    c->destroy = true;
+    set_bit(g->asid, c->asids);
     s->asid_owner[g->asid] = NULL;
     s->asid_dirty[g->asid] = true;
     g->asid = 0;

@@ -82,18 +82,42 @@ PspStatus psp_sev_guest_status(PspCall *c)
 
 /* ---- Debugging ---- */
 
+/* What is left of DBG_DECRYPT and DBG_ENCRYPT, or a piece of it */
+static PspStatus debug_piece(PspCall *c, PspGuest *g, bool decrypt)
+{
+    const SevCmdDbg *cmd = PSP_BUF(c, SevCmdDbg);
+    uint64_t src = psp_addr(cmd->src_addr) + c->done;
+    uint64_t dst = psp_addr(cmd->dst_addr) + c->done;
+    uint64_t left = le32_to_cpu(cmd->len) - c->done;
+    uint64_t piece = MIN(left, PSP_PIECE);
+    uint8_t page[PSP_PAGE];
+    /* ABI: pages may have changed state since the last piece */
+    PspStatus status = psp_check_output(c, "the destination", dst, piece);
+
+    for (uint64_t o = 0; !status && o < piece; o += PSP_PAGE) {
+        uint32_t l = MIN(piece - o, PSP_PAGE);
+
+        psp_read(c, src + o, decrypt ? g->asid : AMD_SNP_KEY_NONE, page, l);
+        psp_write(c, dst + o, decrypt ? AMD_SNP_KEY_NONE : g->asid, page, l);
+    }
+    c->done += piece;
+    return status ? status : piece < left ? PSP_MORE : PSP_SUCCESS;
+}
+
 /* DBG_DECRYPT and DBG_ENCRYPT, in a guest of any state that has an ASID */
 static PspStatus debug(PspCall *c, bool decrypt)
 {
     const SevCmdDbg *cmd = PSP_BUF(c, SevCmdDbg);
     uint64_t src = psp_addr(cmd->src_addr), dst = psp_addr(cmd->dst_addr);
     uint32_t len = le32_to_cpu(cmd->len);
-    uint8_t page[PSP_PAGE];
     PspGuest *g;
     PspStatus status = psp_guest_in_state(c, &g, ~0u, true);
 
     if (status) {
         return status;
+    }
+    if (c->done) {
+        return debug_piece(c, g, decrypt);
     }
     /* SEV API: the guest's policy */
     if (g->policy & SEV_POLICY_NODBG) {
@@ -127,16 +151,7 @@ static PspStatus debug(PspCall *c, bool decrypt)
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "source and destination overlap");
     }
-    while (len) {
-        uint32_t l = MIN(len, PSP_PAGE);
-
-        psp_read(c, src, decrypt ? g->asid : AMD_SNP_KEY_NONE, page, l);
-        psp_write(c, dst, decrypt ? AMD_SNP_KEY_NONE : g->asid, page, l);
-        src += l;
-        dst += l;
-        len -= l;
-    }
-    return PSP_SUCCESS;
+    return debug_piece(c, g, decrypt);
 }
 
 PspStatus psp_sev_dbg_decrypt(PspCall *c)

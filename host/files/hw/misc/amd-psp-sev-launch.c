@@ -101,6 +101,23 @@ static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
     }
 }
 
+/* What is left of LAUNCH_UPDATE_DATA, or a piece of it that ends with a page */
+static PspStatus encrypt_piece(PspCall *c, PspGuest *g, uint64_t pa,
+                               uint32_t len)
+{
+    uint64_t left = len - c->done;
+    uint64_t piece = MIN(left, PSP_PIECE - (pa + c->done) % PSP_PAGE);
+    /* ABI: pages may have changed state since the last piece */
+    PspStatus status = psp_check_output(c, "guest memory", pa + c->done, piece);
+
+    if (status) {
+        return status;
+    }
+    encrypt_range(c, g, pa + c->done, piece);
+    c->done += piece;
+    return piece < left ? PSP_MORE : PSP_SUCCESS;
+}
+
 /* LAUNCH_UPDATE_DATA */
 PspStatus psp_sev_launch_update_data(PspCall *c)
 {
@@ -112,6 +129,9 @@ PspStatus psp_sev_launch_update_data(PspCall *c)
 
     if (status) {
         return status;
+    }
+    if (c->done) {
+        return encrypt_piece(c, g, pa, len);
     }
     /* SEV API: length */
     if (!len || len % 16) {
@@ -128,8 +148,7 @@ PspStatus psp_sev_launch_update_data(PspCall *c)
     if (status) {
         return status;
     }
-    encrypt_range(c, g, pa, len);
-    return PSP_SUCCESS;
+    return encrypt_piece(c, g, pa, len);
 }
 
 /* LAUNCH_UPDATE_VMSA */

@@ -18,6 +18,9 @@
 
 #define RANGE_MAX               255
 #define IOMMU_PAGES_MAX         1024
+/* Pages whose entries are cleared, or made HV-Fixed, in some milliseconds */
+#define CLEAR_PIECE             (1024 * 1024)
+#define FIX_PIECE               (256 * 1024)
 
 /* ---- Initialisation and shutdown ---- */
 
@@ -31,96 +34,126 @@ static void mark_firmware(AmdSnpHost *h, hwaddr pa)
     }
 }
 
-/*
- * Check a list of ranges; with @apply, make those of their pages HV-Fixed that
- * are Hypervisor pages, the state that all have after the RMP was cleared.
- */
-static PspStatus hv_fixed(PspCall *c, uint64_t list, bool apply)
+/* What SNP_INIT does to the RMP; the ranges as they were when it began */
+typedef struct RmpInit {
+    uint64_t cleared;           /* pages */
+    uint32_t n;
+    uint32_t range;             /* the next, and how far it has come */
+    uint64_t page;
+    SnpRange ranges[RANGE_MAX];
+} RmpInit;
+
+/* Read and check the list of ranges that are to be HV-Fixed */
+static PspStatus read_ranges(PspCall *c, uint64_t list, RmpInit *r)
 {
     SnpRangeList hdr;
-    SnpRange range;
-    uint32_t n;
 
     /* ABI: address of the list */
     if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, &hdr, sizeof(hdr))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "no range list at 0x%" PRIx64, list);
     }
-    n = le32_to_cpu(hdr.num_elements);
+    r->n = le32_to_cpu(hdr.num_elements);
     /* ABI: number of ranges, reserved bits */
-    if (n > RANGE_MAX || hdr.rsvd) {
+    if (r->n > RANGE_MAX || hdr.rsvd) {
         return psp_refuse(c, PSP_INVALID_PARAM,
                           "range list with %u elements, expected up to %u, and "
-                          "0 in the reserved field", n, RANGE_MAX);
+                          "0 in the reserved field", r->n, RANGE_MAX);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t base, pages;
+    for (uint32_t i = 0; i < r->n; i++) {
+        SnpRange *range = &r->ranges[i];
+        uint64_t base;
 
         /* ABI: address of the list */
-        if (!psp_read(c, list + sizeof(hdr) + i * sizeof(range),
-                      AMD_SNP_KEY_NONE, &range, sizeof(range))) {
+        if (!psp_read(c, list + sizeof(hdr) + i * sizeof(*range),
+                      AMD_SNP_KEY_NONE, range, sizeof(*range))) {
             return psp_refuse(c, PSP_INVALID_ADDRESS,
                               "the range list leaves memory");
         }
-        base = psp_addr(range.base);
-        pages = le32_to_cpu(range.page_count);
+        base = psp_addr(range->base);
         /* ABI: a range is of pages; reserved bits */
-        if (base % PSP_PAGE || base >> 52 || range.rsvd) {
+        if (base % PSP_PAGE || base >> 52 || range->rsvd) {
             return psp_refuse(c, PSP_INVALID_PARAM,
-                              "range %u, 0x%" PRIx64 " with %" PRIu64 " pages, "
-                              "is malformed", i, base, pages);
-        }
-        while (apply && pages-- && amd_rmp_covers(c->h, base)) {
-            AmdRmpEntry e = amd_rmp_get(c->h, base);
-
-            /* The RMP's own pages and the IOMMU's stay Firmware pages */
-            if (psp_page_state(e) == PAGE_HYPERVISOR) {
-                e.lo |= AMD_RMP_IMMUTABLE;
-                amd_rmp_set(c->h, base, e);
-            }
-            base += PSP_PAGE;
+                              "range %u, 0x%" PRIx64 " with %u pages, is "
+                              "malformed", i, base,
+                              le32_to_cpu(range->page_count));
         }
     }
     return PSP_SUCCESS;
 }
 
 /*
- * Clear the RMP, then set the entries that are not those of Hypervisor pages.
- * The list is read again, and checked again: it may have changed meanwhile.
+ * Clear a piece of the RMP. Its own pages are Firmware pages at once: between
+ * two pieces a CPU could write to them.
  */
-static void init_rmp(PspCall *c, const uint64_t *list)
+static void clear_piece(AmdSnpHost *h, RmpInit *r)
 {
-    g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
-    AmdSnpHost *h = c->h;
-    unsigned n;
+    uint64_t n = MIN(h->rmp_pages - r->cleared, CLEAR_PIECE);
+    hwaddr first = r->cleared * PSP_PAGE, end = first + n * PSP_PAGE;
 
-    amd_rmp_clear(h);
-    for (hwaddr pa = h->rmp_base; pa < h->rmp_end; pa += PSP_PAGE) {
+    amd_rmp_clear(h, r->cleared, n);
+    for (hwaddr pa = MAX(first, h->rmp_base); pa < MIN(end, h->rmp_end);
+         pa += PSP_PAGE) {
         mark_firmware(h, pa);
     }
-    n = amd_snp_host_iommu_pages(h, pages, IOMMU_PAGES_MAX);
-    for (unsigned i = 0; i < n; i++) {
-        mark_firmware(h, pages[i]);
-    }
-    if (list) {
-        hv_fixed(c, *list, true);
-    }
-    h->rmp_initialized = true;
-    c->flush = true;
+    r->cleared += n;
 }
 
 /*
- * SNP_INIT and SNP_INIT_EX. @rmp: initialise the RMP; @list: address of the
- * list of ranges to be HV-Fixed, NULL if there is none
+ * Make a piece of the ranges HV-Fixed, of them the pages that are Hypervisor
+ * pages: the RMP's own pages and the IOMMU's stay Firmware pages
  */
-static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
+static void fix_piece(AmdSnpHost *h, RmpInit *r)
 {
-    AmdPspState *s = c->s;
+    for (unsigned n = 0; r->range < r->n && n < FIX_PIECE; n++) {
+        SnpRange *range = &r->ranges[r->range];
+        hwaddr pa = psp_addr(range->base) + r->page * PSP_PAGE;
+        AmdRmpEntry e;
+
+        if (r->page == le32_to_cpu(range->page_count) ||
+            !amd_rmp_covers(h, pa)) {
+            r->range++;
+            r->page = 0;
+            continue;
+        }
+        e = amd_rmp_get(h, pa);
+        if (psp_page_state(e) == PAGE_HYPERVISOR) {
+            e.lo |= AMD_RMP_IMMUTABLE;
+            amd_rmp_set(h, pa, e);
+        }
+        r->page++;
+    }
+}
+
+/* A piece of the RMP's initialisation; true if it was the last */
+static bool init_piece(PspCall *c, RmpInit *r)
+{
+    AmdSnpHost *h = c->h;
+
+    if (r->cleared < h->rmp_pages) {
+        clear_piece(h, r);
+        if (r->cleared == h->rmp_pages) {
+            g_autofree hwaddr *pages = g_new(hwaddr, IOMMU_PAGES_MAX);
+            unsigned n = amd_snp_host_iommu_pages(h, pages, IOMMU_PAGES_MAX);
+
+            for (unsigned i = 0; i < n; i++) {
+                mark_firmware(h, pages[i]);
+            }
+        }
+    } else {
+        fix_piece(h, r);
+    }
+    c->flush = true;
+    return r->cleared == h->rmp_pages && r->range == r->n;
+}
+
+/* The checks of SNP_INIT and SNP_INIT_EX; arguments as of snp_init() */
+static PspStatus check_init(PspCall *c, bool rmp, const uint64_t *list)
+{
     const char *why;
-    PspStatus status;
 
     /* ABI: the SEV platform's state */
-    if (s->sev_state != SEV_UNINIT) {
+    if (c->s->sev_state != SEV_UNINIT) {
         return psp_refuse(c, PSP_INVALID_PLATFORM_STATE,
                           "SEV is initialised: SNP comes first");
     }
@@ -133,15 +166,31 @@ static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
         return psp_refuse(c, PSP_RMP_INIT_REQUIRED,
                           "the RMP was never initialised");
     }
+    c->work = g_new0(RmpInit, 1);
     /* ABI: the list of ranges */
-    if (list) {
-        status = hv_fixed(c, *list, false);
+    return list ? read_ranges(c, *list, c->work) : PSP_SUCCESS;
+}
+
+/*
+ * SNP_INIT and SNP_INIT_EX. @rmp: initialise the RMP; @list: address of the
+ * list of ranges to be HV-Fixed, NULL if there is none
+ */
+static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
+{
+    AmdPspState *s = c->s;
+
+    if (!c->work) {
+        PspStatus status = check_init(c, rmp, list);
+
         if (status) {
             return status;
         }
     }
     if (rmp) {
-        init_rmp(c, list);
+        if (!init_piece(c, c->work)) {
+            return PSP_MORE;
+        }
+        c->h->rmp_initialized = true;
     }
     s->snp_init = true;
     qatomic_set(&c->h->iommu_enforces, true);

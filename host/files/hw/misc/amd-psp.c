@@ -4,6 +4,7 @@
  * One command at a time is written to the mailbox, with the address of its
  * buffer. The buffer is read at once; the command takes effect and completes
  * after delay-us, with a status in the mailbox and, if asked for, an interrupt.
+ * One that takes long is done in pieces, with the main loop running in between.
  * A command written while one is pending is ignored.
  *
  * Linux: drivers/crypto/ccp/sp-pci.c (register layout "pspv2").
@@ -21,6 +22,7 @@
 #include "qemu/log.h"
 #include "qemu/module.h"
 #include "qemu/units.h"
+#include "system/cpu-timers.h"
 #include "trace.h"
 
 #define PSP_DEVICE_ID       0x14ca
@@ -48,6 +50,9 @@
 /* SEV, and no trusted execution environment */
 #define FEATURE_SEV         BIT(0)
 #define BOOTLOADER_VERSION  0x00360000
+
+/* Between two pieces of a command */
+#define PSP_PAUSE_NS        SCALE_MS
 
 /* With a longer delay, a driver takes the device for dead */
 #define PSP_MAX_DELAY_US    (600 * 1000 * 1000)
@@ -93,13 +98,25 @@ static void psp_flushed(void *opaque)
     object_unref(OBJECT(f->s));
 }
 
-static void psp_timer(void *opaque)
+/*
+ * After delay-us, and after each pause. In a pause, other threads get the BQL:
+ * a command may take seconds. With -icount there is none, since the guest's
+ * time does not pass meanwhile.
+ */
+static void psp_run(void *opaque)
 {
     AmdPspState *s = opaque;
     PspCall *call = s->call;
     bool flush = false;
-    unsigned status = psp_fw_run(call, &flush);
+    unsigned status;
 
+    while (!psp_fw_run(call, &status, &flush)) {
+        if (!icount_enabled()) {
+            timer_mod(s->pause, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                                PSP_PAUSE_NS);
+            return;
+        }
+    }
     if (flush) {
         PspFlush *f = g_new0(PspFlush, 1);
 
@@ -208,10 +225,11 @@ static void psp_abandon(AmdPspState *s)
 
     s->call = NULL;
     /* A command that waits for its TLB flush is freed by psp_flushed() */
-    if (call && timer_pending(s->timer)) {
+    if (call && (timer_pending(s->timer) || timer_pending(s->pause))) {
         psp_fw_free(call);
     }
     timer_del(s->timer);
+    timer_del(s->pause);
 }
 
 static void psp_reset(DeviceState *dev)
@@ -256,7 +274,8 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
     for (int i = 0; i < PSP_MSIX_VECTORS; i++) {
         msix_vector_use(pdev, i);
     }
-    s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, psp_timer, s);
+    s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, psp_run, s);
+    s->pause = timer_new_ns(QEMU_CLOCK_REALTIME, psp_run, s);
 }
 
 static void psp_exit(PCIDevice *pdev)
@@ -265,6 +284,7 @@ static void psp_exit(PCIDevice *pdev)
 
     psp_abandon(s);
     timer_free(s->timer);
+    timer_free(s->pause);
     msix_uninit_exclusive_bar(pdev);
     psp_fw_cleanup(s);
 }

@@ -191,11 +191,13 @@ static inline void amd_rmp_set(AmdSnpHost *h, hwaddr pa, AmdRmpEntry e)
 }
 
 /**
- * amd_rmp_clear: all entries zero (hypervisor-owned), as SNP_INIT makes them
+ * amd_rmp_clear: make entries zero (hypervisor-owned), as SNP_INIT does
+ * @page: number of the first page, multiple of 512
+ * @n: how many, multiple of 512
  *
  * Lock held.
  */
-void amd_rmp_clear(AmdSnpHost *h);
+void amd_rmp_clear(AmdSnpHost *h, uint64_t page, uint64_t n);
 
 /* True if any page of the 2 MB region of @pa is assigned */
 static inline bool amd_rmp_region_assigned(AmdSnpHost *h, hwaddr pa)
@@ -267,11 +269,16 @@ void amd_snp_key_set(AmdSnpHost *h, hwaddr pa, hwaddr size, unsigned key);
 bool amd_snp_key_rewrite(AmdSnpHost *h, hwaddr pa, unsigned key);
 
 /**
- * amd_snp_key_destroy: the key of @asid is gone, and all content under it
+ * amd_snp_key_destroy: keys of ASIDs are gone, and all content under them
+ * @asids: bitmap of AMD_SNP_MAX_ASID + 1 bits
+ * @page: number of the page to go on with; 0 at first
  *
- * Every page under it becomes noise and gets no key. Lock held.
+ * Every page under them becomes noise and gets no key. Does a piece that takes
+ * milliseconds, so that whoever waits for the lock or the BQL gets it. Lock
+ * held. Returns true if that was the last piece.
  */
-void amd_snp_key_destroy(AmdSnpHost *h, unsigned asid);
+bool amd_snp_key_destroy(AmdSnpHost *h, const unsigned long *asids,
+                         uint64_t *page);
 
 /**
  * amd_snp_read, amd_snp_write: access physical memory through a key

@@ -79,6 +79,8 @@ typedef enum PspStatus {
     PSP_AEAD_OFLOW              = 0x1d,
     PSP_RMP_INIT_REQUIRED       = 0x20,
     PSP_INVALID_KEY             = 0x27,
+    /* No status: a piece of the command is done, and another one is to do */
+    PSP_MORE                    = 0x10000,
 } PspStatus;
 
 /* States of the SEV platform (SEV API 5.1.2) */
@@ -158,6 +160,8 @@ struct AmdPspState {
     /* Mailbox */
     MemoryRegion mmio;
     QEMUTimer *timer;
+    /* Runs out between two pieces of a command that takes long */
+    QEMUTimer *pause;
     uint32_t cmdresp;
     uint32_t buf_lo;
     uint32_t buf_hi;
@@ -229,14 +233,17 @@ void psp_fw_reset(AmdPspState *s);
 PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr);
 
 /**
- * psp_fw_run: do the command, once
+ * psp_fw_run: do the command, or a piece of it that takes milliseconds
+ * @status: set when the command is done, 16 bits: a PspStatus or what was
+ *          injected
  * @flush: set to true if the TLBs of all CPUs have to be flushed before the
  *         command may complete
  *
- * Takes the platform's lock. Returns the command's status, 16 bits: a PspStatus
- * or what was injected.
+ * Takes the platform's lock. Returns false if it is to be called again, for the
+ * next piece. Memory may change between them, as it may under hardware's
+ * firmware.
  */
-unsigned psp_fw_run(PspCall *call, bool *flush);
+bool psp_fw_run(PspCall *call, unsigned *status, bool *flush);
 void psp_fw_free(PspCall *call);
 
 /**

@@ -3,8 +3,9 @@
  *
  * The registers are those that Linux's drivers/crypto/ccp/sp-pci.c names; the
  * mailbox protocol is in the SEV API and in the SNP ABI. Tested: identity,
- * values after a reset, one command at a time, the interrupt, and the
- * properties with which a test makes commands slow or has them fail.
+ * values after a reset, one command at a time, the interrupt, the properties
+ * with which a test makes commands slow or has them fail, and that the machine
+ * goes on while a command takes long.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -255,6 +256,99 @@ static void test_properties(void)
     psp_stop(p);
 }
 
+/* What the commands below move, and where to */
+#define LONG_LEN            (96ULL << 20)
+#define LONG_COPY           0x8000000
+/*
+ * A command of 96 pieces is seen pending in nearly each pause, several times;
+ * one that is done at once is seen pending once at most.
+ */
+#define LONG_SEEN           16
+
+/* Returns how often the main loop answered while the command was pending */
+static unsigned times_pending(Psp *p, unsigned id, const void *buf)
+{
+    gint64 longest = 0, start = g_get_monotonic_time(), before = start;
+    unsigned n = 0;
+
+    qtest_memwrite(p->qts, PSP_CMD_BUF, buf, PSP_CMD_BUF_LEN);
+    psp_issue(p, id, PSP_CMD_BUF);
+    while (!(qpci_io_readl(p->dev, p->bar, REG_CMDRESP) & CMDRESP_DONE)) {
+        gint64 now = g_get_monotonic_time();
+
+        longest = MAX(longest, now - before);
+        before = now;
+        n++;
+    }
+    g_test_message("command 0x%x: %u answers while it was pending, in %u ms, "
+                   "the slowest after %u ms", id, n,
+                   (unsigned)((g_get_monotonic_time() - start) / 1000),
+                   (unsigned)(longest / 1000));
+    g_assert_cmphex(psp_wait(p), ==, OK);
+    return n;
+}
+
+/* Commands on much memory leave the main loop to others in between */
+static void test_pieces(void)
+{
+    Psp *p = psp_start(SYSCFG_SNP, NULL);
+    const void *update;
+    uint32_t handle;
+
+    sev_init(p, false);
+    EXPECT(p, OK, LAUNCH_START, 0);
+    handle = result32(p, LAUNCH_START_HANDLE);
+    EXPECT(p, OK, ACTIVATE, DW(handle, ASID_MIN_SEV));
+    fill(p, LARGE, 0x5a, LONG_LEN);
+    update = BUF(handle, LARGE, LONG_LEN);
+    g_assert_cmpuint(times_pending(p, LAUNCH_UPDATE_DATA, update), >,
+                     LONG_SEEN);
+    g_assert_cmpuint(times_pending(p, DBG_DECRYPT,
+                                   BUF(handle, LARGE, LONG_COPY, LONG_LEN)),
+                     >, LONG_SEEN);
+    g_assert_true(filled(p, LONG_COPY, 0x5a, PSP_PAGE));
+    g_assert_true(filled(p, LONG_COPY + LONG_LEN - PSP_PAGE, 0x5a, PSP_PAGE));
+    g_assert_cmpuint(times_pending(p, DEACTIVATE, BUF(handle)), >,
+                     LONG_SEEN / 4);
+    g_assert_false(filled(p, LARGE, 0x5a, PSP_PAGE));
+    g_assert_false(filled(p, LARGE + LONG_LEN - PSP_PAGE, 0x5a, PSP_PAGE));
+
+    /* A reset in between ends the command */
+    psp_wbinvd(p);
+    EXPECT(p, OK, DF_FLUSH, 0);
+    EXPECT(p, OK, ACTIVATE, DW(handle, ASID_MIN_SEV));
+    qtest_memwrite(p->qts, PSP_CMD_BUF, BUF(handle, LARGE, LONG_LEN),
+                   PSP_CMD_BUF_LEN);
+    psp_issue(p, LAUNCH_UPDATE_DATA, PSP_CMD_BUF);
+    qpci_io_readl(p->dev, p->bar, REG_CMDRESP);
+    reset_machine(p);
+    g_assert_cmphex(qpci_io_readl(p->dev, p->bar, REG_CMDRESP), ==, 0);
+    EXPECT(p, OK, PLATFORM_STATUS, 0);
+    g_assert_cmphex(result32(p, PLATFORM_STATUS_WORD), ==,
+                    STATUS_WORD(UNINIT, 0));
+    psp_stop(p);
+}
+
+/* The list of SNP_INIT_EX has 255 ranges, each all of memory */
+static void test_init_pieces(void)
+{
+    enum { RANGES = 255 };
+    Psp *p = psp_start(SYSCFG_SNP, NULL);
+
+    qtest_writeq(p->qts, LIST, RANGES);
+    for (int i = 0; i < RANGES; i++) {
+        qtest_writeq(p->qts, LIST + 8 + i * 16, 0);
+        qtest_writeq(p->qts, LIST + 16 + i * 16, 0xffffffff);
+    }
+    g_assert_cmpuint(times_pending(p, SNP_INIT_EX,
+                                   BUF(SNP_INIT_RMP | SNP_INIT_LIST, LIST)),
+                     >, LONG_SEEN);
+    g_assert_cmphex(psp_rmp_read(p, 0), ==, RMP_HV_FIXED);
+    g_assert_cmphex(psp_rmp_read(p, RAM_END - PSP_PAGE), ==, RMP_HV_FIXED);
+    g_assert_cmphex(psp_rmp_read(p, p->rmp_base), ==, RMP_FIRMWARE);
+    psp_stop(p);
+}
+
 void add_device_tests(void)
 {
     qtest_add_func("amd-psp/pci", test_pci);
@@ -262,4 +356,6 @@ void add_device_tests(void)
     qtest_add_func("amd-psp/mailbox", test_mailbox);
     qtest_add_func("amd-psp/interrupt", test_interrupt);
     qtest_add_func("amd-psp/properties", test_properties);
+    qtest_add_func("amd-psp/pieces", test_pieces);
+    qtest_add_func("amd-psp/init-pieces", test_init_pieces);
 }
