@@ -28,24 +28,24 @@ static void contexts(void)
 	u8 *g = page_alloc();
 
 	is(fw_gctx_create(g), ST_PAGE_STATE,
-	   "GCTX_CREATE on a hypervisor page (ABI 8.9)");
+	   "GCTX_CREATE on a hypervisor page (SNP ABI)");
 	rmp_assign((u64)g, 0x1000, 1, false, true);
 	is(fw_gctx_create(g), ST_PAGE_STATE, "GCTX_CREATE on a guest's page");
 	fw_reclaim((u64)g, false);
 	rmp_shared((u64)g, false);
 	rmp_firmware((u64)g);
 	is(fw_launch_start(g, POLICY), ST_GUEST,
-	   "LAUNCH_START on a firmware page that is no context (ABI 8.17)");
-	is(fw_activate(g, 1), ST_GUEST, "ACTIVATE on no context (ABI 8.3)");
+	   "LAUNCH_START on a firmware page that is no context (SNP ABI)");
+	is(fw_activate(g, 1), ST_GUEST, "ACTIVATE on no context (SNP ABI)");
 	is(fw_addr(CMD_SNP_DECOMMISSION, g), ST_GUEST,
-	   "DECOMMISSION on no context (ABI 8.8)");
+	   "DECOMMISSION on no context (SNP ABI)");
 	is(fw_gctx_create(g), ST_OK, "GCTX_CREATE on a firmware page");
 	is(rmp((u64)g), RMP_ASSIGNED | RMP_IMMUTABLE | RMP_VMSA,
-	   "GCTX_CREATE: state Context: firmware, vmsa (ABI 5.2)");
+	   "GCTX_CREATE: state Context: firmware, vmsa (SNP ABI)");
 	is(fw_gctx_create(g), ST_PAGE_STATE, "GCTX_CREATE on a context");
 	is(rmp_shared((u64)g, false), 2, "RMPUPDATE of a context: 2");
 	is(fw_reclaim((u64)g, false), ST_PAGE_STATE,
-	   "PAGE_RECLAIM of a context (ABI 8.23)");
+	   "PAGE_RECLAIM of a context (SNP ABI)");
 	is(fw_addr(CMD_SNP_DECOMMISSION, g), ST_OK, "DECOMMISSION");
 	is(rmp((u64)g), RMP_ASSIGNED | RMP_IMMUTABLE,
 	   "DECOMMISSION: the context is a firmware page again");
@@ -66,11 +66,11 @@ static void launch(void)
 
 	p = page_for(0x3000, 1);
 	is(fw_launch_update(g, p, TYPE_NORMAL, false, 0), ST_GUEST_STATE,
-	   "LAUNCH_UPDATE before LAUNCH_START (ABI 8.18)");
+	   "LAUNCH_UPDATE before LAUNCH_START (SNP ABI 8.17)");
 	is(fw_launch_finish(g), ST_GUEST_STATE,
-	   "LAUNCH_FINISH before LAUNCH_START (ABI 8.19)");
+	   "LAUNCH_FINISH before LAUNCH_START (SNP ABI)");
 	is(fw_launch_start(g, BIT(16)), ST_POLICY,
-	   "LAUNCH_START: policy without its reserved bit 17 (ABI 4.3)");
+	   "LAUNCH_START: policy without its reserved bit 17 (SNP ABI)");
 	is(fw_launch_start(g, POLICY | 0xff00), ST_POLICY,
 	   "LAUNCH_START: policy wants a newer ABI");
 	is(fw_launch_start(g, POLICY_DEBUG), ST_OK, "LAUNCH_START");
@@ -80,7 +80,7 @@ static void launch(void)
 	   "LAUNCH_UPDATE before ACTIVATE");
 	is(fw_launch_finish(g), ST_INACTIVE, "LAUNCH_FINISH before ACTIVATE");
 
-	is(fw_activate(g, 0), ST_ASID, "ACTIVATE: ASID 0 (ABI 8.3)");
+	is(fw_activate(g, 0), ST_ASID, "ACTIVATE: ASID 0 (SNP ABI)");
 	is(fw_activate(g, max), ST_ASID,
 	   "ACTIVATE: the first ASID that is plain SEV's");
 	is(fw_activate(g, 0x10000), ST_ASID, "ACTIVATE: far too large");
@@ -151,9 +151,9 @@ static void launch(void)
 
 	fw_addr(CMD_SNP_DECOMMISSION, g);
 	is(fw_activate(h, 1), ST_DFFLUSH,
-	   "ACTIVATE: an ASID used before, no DF_FLUSH since (ABI 8.3)");
+	   "ACTIVATE: an ASID used before, no DF_FLUSH since (SNP ABI)");
 	is(psp(CMD_SNP_DF_FLUSH, NULL), ST_WBINVD,
-	   "DF_FLUSH: no WBINVD on all CPUs since (ABI 8.10)");
+	   "DF_FLUSH: no WBINVD on all CPUs since (SNP ABI)");
 	flush_asids(CMD_SNP_DF_FLUSH);
 	is(fw_activate(h, 1), ST_OK, "ACTIVATE: after WBINVD and DF_FLUSH");
 	fw_addr(CMD_SNP_DECOMMISSION, h);
@@ -182,7 +182,7 @@ static void keys(void)
 	is(fw_dbg_decrypt(vm->gctx, (u64)p, copy), ST_OK, "DBG_DECRYPT");
 	is(memcmp(copy, plain, PAGE), 0, "DBG_DECRYPT gives the plaintext");
 	is(fw_dbg_decrypt(nodebug->gctx, (u64)q, copy), ST_POLICY,
-	   "DBG_DECRYPT against the policy (ABI 8.26)");
+	   "DBG_DECRYPT against the policy (SNP ABI)");
 	rmp_shared((u64)p, false);
 	differ = 0;
 	for (u32 i = 0; i < PAGE; i += 8)

@@ -73,21 +73,21 @@ void t_platform(void)
 	v = psp_find();
 	ok(v != 0, "PCI 1022:14ca is there, BAR 2 at %#lx", v);
 	is(fw_gctx_create(buf), ST_PLATFORM_STATE,
-	   "GCTX_CREATE before INIT (ABI 8.9)");
+	   "GCTX_CREATE before INIT (SNP ABI)");
 	is(fw_launch_start(buf, POLICY), ST_PLATFORM_STATE,
-	   "LAUNCH_START before INIT (ABI 8.17)");
+	   "LAUNCH_START before INIT (SNP ABI)");
 	is(fw_activate(buf, 1), ST_PLATFORM_STATE,
-	   "ACTIVATE before INIT (ABI 8.3)");
+	   "ACTIVATE before INIT (SNP ABI)");
 	is(fw_launch_update(buf, POOL4K, TYPE_NORMAL, false, 0),
 	   ST_PLATFORM_STATE,
-	   "LAUNCH_UPDATE before INIT (ABI 8.18)");
+	   "LAUNCH_UPDATE before INIT (SNP ABI 8.17)");
 	is(fw_launch_finish(buf), ST_PLATFORM_STATE,
-	   "LAUNCH_FINISH before INIT (ABI 8.19)");
+	   "LAUNCH_FINISH before INIT (SNP ABI)");
 	is(fw_addr(CMD_SNP_DECOMMISSION, buf), ST_PLATFORM_STATE,
-	   "DECOMMISSION before INIT (ABI 8.8)");
+	   "DECOMMISSION before INIT (SNP ABI)");
 	is(psp(0x7fe, buf), ST_COMMAND, "an unknown command");
 	is(snp_init(), ST_CONFIG,
-	   "SNP_INIT_EX while SNP_EN is clear (ABI 8.12)");
+	   "SNP_INIT_EX while SNP_EN is clear (SNP ABI)");
 
 	/* an old entry, which INIT_RMP must clear */
 	garbage_page = (u64)page_alloc();
@@ -140,11 +140,11 @@ void t_enable(void)
 	enable_snp(NULL);
 	ok(rdmsr(MSR_SYSCFG) & SYSCFG_SNP_EN, "SYSCFG: SNP_EN can be set");
 	is(snp_init(), ST_CONFIG,
-	   "SNP_INIT_EX with SNP_EN on one CPU only (ABI 8.12)");
+	   "SNP_INIT_EX with SNP_EN on one CPU only (SNP ABI)");
 	on_all(enable_snp, NULL);
 	on_cpu(1, set_hsave, cpus[1].hsave);
 	is(snp_init(), ST_CONFIG,
-	   "SNP_INIT_EX with VM_HSAVE_PA set on a CPU (ABI 8.12)");
+	   "SNP_INIT_EX with VM_HSAVE_PA set on a CPU (SNP ABI)");
 	on_cpu(1, set_hsave, 0);
 
 	v = rdmsr(MSR_SYSCFG);
@@ -161,22 +161,22 @@ void t_enable(void)
 	is_fault(f, VEC_GP, 0, 0, "RMP_END: write #GP once SNP is on");
 	is(rdmsr(MSR_RMP_BASE), rmp_base, "RMP_BASE keeps its value");
 
-	is(snp_init(), ST_OK, "SNP_INIT_EX (ABI 8.12)");
+	is(snp_init(), ST_OK, "SNP_INIT_EX (SNP ABI)");
 	is(snp_init(), ST_PLATFORM_STATE, "SNP_INIT_EX again");
 	is(rmp(garbage_page), 0, "INIT_RMP clears the RMP");
 	page_free((void *)garbage_page);
 	is(rmp(0x1000), RMP_IMMUTABLE,
-	   "an HV-fixed page of the list: immutable, not assigned (ABI 5.2)");
+	   "an HV-fixed page of the list: immutable, not assigned (SNP ABI)");
 	for (n = 0, i = rmp_base; i < rmp_end; i += PAGE)
 		n += rmp(i) != (RMP_ASSIGNED | RMP_IMMUTABLE);
 	is(n, 0,
-	   "every page of the RMP is a firmware page after INIT (ABI 8.12)");
+	   "every page of the RMP is a firmware page after INIT (SNP ABI)");
 
 	st = page_alloc();
 	memset(buf, 0, sizeof(buf));
 	buf[0] = (u64)st;
 	is(psp(CMD_SNP_PLATFORM_STATUS, buf), ST_PAGE_STATE,
-	   "PLATFORM_STATUS into a hypervisor page (ABI 8.14)");
+	   "PLATFORM_STATUS into a hypervisor page (SNP ABI)");
 	is(rmp_firmware((u64)st), 0,
 	   "RMPUPDATE: a hypervisor page becomes a firmware page");
 	is(psp(CMD_SNP_PLATFORM_STATUS, buf), ST_OK,
@@ -187,7 +187,7 @@ void t_enable(void)
 	rmp_shared((u64)st, false);
 	rmp_firmware((u64)st);
 	is(fw_reclaim((u64)st, false), ST_OK,
-	   "PAGE_RECLAIM of a firmware page (ABI 8.23)");
+	   "PAGE_RECLAIM of a firmware page (SNP ABI)");
 	is(rmp((u64)st), RMP_ASSIGNED,
 	   "PAGE_RECLAIM: state Reclaim: assigned, asid 0, not immutable");
 	is(fw_reclaim((u64)st, false), ST_OK,

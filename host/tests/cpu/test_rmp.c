@@ -40,7 +40,7 @@ static void forms(void)
 	   "RMPUPDATE: a refused change changes nothing");
 	is(fw_reclaim((u64)pg, false), ST_OK, "PAGE_RECLAIM of Pre-Guest");
 	is(rmp((u64)pg), RMP_ASSIGNED | 0x7000 | RMP_ASID(9),
-	   "PAGE_RECLAIM: Pre-Guest becomes Guest-Invalid (ABI 8.23)");
+	   "PAGE_RECLAIM: Pre-Guest becomes Guest-Invalid (SNP ABI)");
 	is(rmp_shared((u64)pg, false), 0, "RMPUPDATE: no longer immutable");
 	is(rmp_shared(0x1000, false), 2, "RMPUPDATE of an HV-fixed page: 2");
 	is(rmp_shared(rmp_base, false), 2, "RMPUPDATE of the RMP itself: 2");
