@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -26,7 +27,7 @@ import pytest
 
 from lab.attest import attestation, launch_digest
 from lab.attest.launch_digest import PageType
-from tests.attest import make
+from tests.attest import make, real
 
 ABOUT = "launch digests equal another implementation's; a report passes only with its own digest, request and key"
 LANE = "fast"
@@ -455,6 +456,18 @@ def test_report_fields(judge: Judge) -> None:
     assert (report["version"], report["signing-key"], report["policy"]) == (3, "VCEK", "0x30000")
 
 
+@pytest.mark.parametrize("version, names", [
+    pytest.param(2, [], id="2"), pytest.param(3, ["processor"], id="3"),
+    pytest.param(5, ["processor", "launch-mit-vector", "current-mit-vector"], id="5")])
+def test_fields_of_a_version(version: int, names: list[str], judge: Judge) -> None:
+    """Reserved bytes of an older version are shown neither in the JSON nor on the line."""
+    newer = {"processor": "family 19h model 01h stepping 1", "launch-mit-vector": "0x5", "current-mit-vector": "0x7"}
+    judge.make("other", make.Report(version=version, processor="190101", launch_vector=5, current_vector=7))
+    judge("other").expect(0, f"^ok: format: version {version}, .*VCEK{', family 19h.*' if names else ''}$")
+    report = judge.json()["report"]
+    assert {name: report[name] for name in newer if name in report} == {name: newer[name] for name in names}
+
+
 @pytest.mark.parametrize("name", ["format", "measurement", "report data", "signature"])
 def test_line_for_each_check(name: str, judge: Judge) -> None:
     judge("good").expect(0, f"^ok: {name}: ")
@@ -635,3 +648,54 @@ def test_report_usage(pattern: str, words: tuple[str, ...], judge: Judge) -> Non
     pytest.param(("--digest", "22" * 48, "--key", "vcek.pem", "good"), id="no request")])
 def test_no_check_is_left_out(words: tuple[str, ...]) -> None:
     call(attestation.main, *words).expect(2, "expected --digest HEX")
+
+
+# --- Reports that hardware made, which are not in this repository ------------------------------------
+
+@pytest.fixture
+def sample(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> real.Sample:
+    """A report and a certificate of our own in the place of the real ones."""
+    judge.make("report", make.Report(version=2))
+    subprocess.run(["openssl", "req", "-new", "-x509", "-key", judge.keys / "vcek.priv", "-subj", "/CN=VCEK", "-outform",
+                    "der", "-out", "vcek"], check=True, capture_output=True)
+    data = Path("report").read_bytes()
+    made = real.Sample("some/project", "0" * 40, *((name, hashlib.sha256(Path(name).read_bytes()).hexdigest())
+                                                   for name in ("report", "vcek")),
+                       2, 0x30000, ".".join(str(data[i]) for i in (0x1ea, 0x1e9, 0x1e8)), judge.measurement)
+    monkeypatch.setattr(real, "SAMPLES", (made,))
+    return made
+
+
+def test_real_report(sample: real.Sample) -> None:
+    call(real.main, "elsewhere", ".").expect(0, f"^ok: {sample.project}: report verifies")
+
+
+def test_real_report_missing(sample: real.Sample) -> None:
+    call(real.main, "elsewhere").hinted(f"^real: {sample.project}: expected report in one of the folders, found none$")
+
+
+def test_real_report_is_another(sample: real.Sample) -> None:
+    Path("report").write_bytes(make.flip(Path("report").read_bytes(), 0x95))
+    call(real.main, ".").hinted(f"^real: {sample.project}: expected report .* which has another SHA-256 than ")
+
+
+@pytest.mark.parametrize("change, pattern", [
+    pytest.param({"policy": 0xb0000}, "^policy: expected 720896, found 196608$", id="another policy"),
+    pytest.param({"measurement": "11" * 48}, "^not ok: measurement: ", id="another measurement"),
+    pytest.param({"build": "1.55.45"}, "^firmware: expected 1.55.45, found ", id="another firmware")])
+def test_real_report_read_wrongly(change: dict[str, Any], pattern: str, sample: real.Sample,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "SAMPLES", (replace(sample, **change),))
+    call(real.main, ".").expect(1, pattern)
+
+
+def test_real_report_of_a_stranger(judge: Judge, sample: real.Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["openssl", "req", "-new", "-x509", "-key", judge.keys / "stranger.priv", "-subj", "/CN=VCEK", "-outform",
+                    "der", "-out", "vcek"], check=True, capture_output=True)
+    other = ("vcek", hashlib.sha256(Path("vcek").read_bytes()).hexdigest())
+    monkeypatch.setattr(real, "SAMPLES", (replace(sample, vcek=other),))
+    call(real.main, ".").expect(1, "^not ok: signature: ")
+
+
+def test_real_report_usage() -> None:
+    call(real.main).expect(2, "^usage: python3 -m tests.attest.real FOLDER")

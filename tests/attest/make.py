@@ -70,6 +70,10 @@ class Report:
     signing_key: int = 0
     measurement: str = "11" * 48
     report_data: str = "22" * 64
+    # Family, model, stepping, from version 3 on; the vectors of mitigations, from version 5 on.
+    processor: str = "190101"
+    launch_vector: int = 0
+    current_vector: int = 0
     unsigned: int = 0
 
 
@@ -128,6 +132,8 @@ def report(r: Report, key: Path) -> bytes:
     struct.pack_into("<I", data, 0x48, r.signing_key << 2)
     data[0x50:0x90] = bytes.fromhex(r.report_data)
     data[0x90:0xc0] = bytes.fromhex(r.measurement)
+    data[0x188:0x18b] = bytes.fromhex(r.processor)
+    struct.pack_into("<QQ", data, 0x1f8, r.launch_vector, r.current_vector)
     data[SIGNED_LEN:] = bytes(512)
     if not r.unsigned:
         # A SEQUENCE of two INTEGERs, which are big-endian.
