@@ -513,6 +513,8 @@ u8 *vmsa_read(struct vcpu *v);		/* decrypted copy, debug policy */
 
 void t_platform(void);
 void t_off(void);
+void t_msr(void);			/* before t_enable() */
+void t_msr_snp(void);
 void t_enable(void);
 void snp_enable(void);			/* SNP on, firmware in INIT; checks nothing */
 void t_rmp(void);

@@ -629,7 +629,9 @@ static void bsp(void)
 		end();
 	}
 	t_platform();
+	t_msr();
 	t_enable();
+	t_msr_snp();
 	t_rmp();
 	t_host();
 	t_dma();

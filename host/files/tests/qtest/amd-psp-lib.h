@@ -229,7 +229,7 @@ enum {
 #define SYSCFG_MEM_ENCRYPT  (1 << 23)
 #define SYSCFG_SNP_EN       (1 << 24)
 #define SYSCFG_VMPL_EN      (1 << 25)
-#define SYSCFG_SNP          0x39c0000
+#define SYSCFG_SNP          0x3fc0000
 
 typedef struct Psp {
     QTestState *qts;

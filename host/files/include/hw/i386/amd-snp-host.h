@@ -18,6 +18,7 @@
 #include "hw/qdev-core.h"
 #include "qemu/bitops.h"
 #include "qemu/thread.h"
+#include "qemu/units.h"
 #include "qom/object.h"
 
 /* The object's name in the machine: /machine/amd-snp */
@@ -62,11 +63,27 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
  */
 #define AMD_SNP_KEY_NONE            0
 
-/* SYSCFG (MSR C001_0010) */
+/*
+ * SYSCFG (MSR C001_0010). The value at reset is what a BIOS leaves and public
+ * dumps of Milan hosts have: MtrrFixDramEn, MtrrVarDramEn, MtrrTom2En,
+ * Tom2ForceMemTypeWB, MemEncryptionModEn.
+ */
+#define AMD_SYSCFG_RESET            0xf40000
 #define AMD_SYSCFG_MFDM             BIT_ULL(19)
 #define AMD_SYSCFG_MEM_ENCRYPT      BIT_ULL(23)
 #define AMD_SYSCFG_SNP_EN           BIT_ULL(24)
 #define AMD_SYSCFG_VMPL_EN          BIT_ULL(25)
+
+/*
+ * HWCR (MSR C001_0015). INVDWBINVD and TscFreqSel are set at reset; a BIOS sets
+ * SmmLock, which stays set and SEV needs (APM 15.34.3).
+ */
+#define AMD_HWCR_SMM_LOCK           BIT_ULL(0)
+#define AMD_HWCR_INVD_WBINVD        BIT_ULL(4)
+#define AMD_HWCR_TSC_FREQ_SEL       BIT_ULL(24)
+#define AMD_HWCR_RESET              (AMD_HWCR_SMM_LOCK | \
+                                     AMD_HWCR_INVD_WBINVD | \
+                                     AMD_HWCR_TSC_FREQ_SEL)
 
 /* Acts that the architecture forbids; one counter each */
 typedef enum AmdSnpError {
@@ -156,6 +173,18 @@ static inline void amd_rmp_set_perm(AmdRmpEntry *e, unsigned vmpl,
                                     unsigned perm)
 {
     e->hi = deposit64(e->hi, vmpl * 8, 8, perm);
+}
+
+/* TOP_MEM and TOP_MEM2 as a BIOS sets them: multiples of 8 MB (APM 7.9.4) */
+static inline uint64_t amd_snp_top_mem(AmdSnpHost *h)
+{
+    return ROUND_UP(h->below_4g_size, 8 * MiB);
+}
+
+static inline uint64_t amd_snp_top_mem2(AmdSnpHost *h)
+{
+    return h->above_4g_size ?
+           ROUND_UP(h->above_4g_start + h->above_4g_size, 8 * MiB) : 0;
 }
 
 /* True for pages that the RMP has an entry for */

@@ -100,6 +100,11 @@ bool sev_msr_not_intercepted(CPUX86State *env, uint32_t msr, bool write)
            (msr == MSR_AMD64_SEV_ES_GHCB && sev_es_active(env));
 }
 
+static G_NORETURN void raise_gp(CPUX86State *env, uintptr_t ra)
+{
+    raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+}
+
 bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
@@ -110,6 +115,15 @@ bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
     switch (msr) {
     case MSR_AMD64_SYSCFG:
         *value = env->syscfg;
+        return true;
+    case MSR_AMD64_IORR_BASE0 ... MSR_AMD64_IORR_MASK1:
+        *value = env->iorr[msr - MSR_AMD64_IORR_BASE0];
+        return true;
+    case MSR_AMD64_TOP_MEM:
+        *value = env->top_mem;
+        return true;
+    case MSR_AMD64_TOP_MEM2:
+        *value = env->top_mem2;
         return true;
     case MSR_K7_HWCR:
         *value = env->msr_hwcr;
@@ -140,15 +154,12 @@ static void write_syscfg(CPUX86State *env, uint64_t value)
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     uint64_t locked = 0, old = env->syscfg;
 
-    /*
-     * APM 15.36.2: writes to SYSCFG are ignored after SecureNestedPagingEn is
-     * set. Here only the bits are locked that firmware and SNP rely on.
-     */
     if (old & AMD_SYSCFG_MEM_ENCRYPT) {
-        locked |= AMD_SYSCFG_MEM_ENCRYPT;
+        locked = AMD_SYSCFG_MEM_ENCRYPT;
     }
+    /* APM 15.36.2: writes are ignored */
     if (old & AMD_SYSCFG_SNP_EN) {
-        locked |= AMD_SYSCFG_SNP_EN | AMD_SYSCFG_VMPL_EN | AMD_SYSCFG_MFDM;
+        locked = UINT64_MAX;
     }
     if ((old ^ value) & locked) {
         amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "write of 0x%" PRIx64
@@ -166,6 +177,28 @@ static void write_syscfg(CPUX86State *env, uint64_t value)
     }
 }
 
+static void write_hwcr(CPUX86State *env, uint64_t value, uintptr_t ra)
+{
+    /* Processor Programming References: INVDWBINVD cannot be cleared */
+    if (!(value & AMD_HWCR_INVD_WBINVD)) {
+        raise_gp(env, ra);
+    }
+    /* SmmLock stays set until reset, TscFreqSel is read only */
+    env->msr_hwcr = value | AMD_HWCR_SMM_LOCK | AMD_HWCR_TSC_FREQ_SEL;
+}
+
+/* APM 15.36.2: MSRs that raise #GP(0) when written under SNP */
+static void check_snp_locked(CPUX86State *env, uint32_t msr, uint64_t value,
+                             uintptr_t ra)
+{
+    if (snp_host_enabled(env)) {
+        amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_HOST_INSN,
+                           "write of 0x%" PRIx64 " to MSR 0x%x, which is "
+                           "locked", value, msr);
+        raise_gp(env, ra);
+    }
+}
+
 bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
@@ -177,9 +210,29 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
     case MSR_AMD64_SYSCFG:
         write_syscfg(env, value);
         return true;
+    case MSR_MTRRfix64K_00000:
+    case MSR_MTRRfix16K_80000:
+    case MSR_MTRRfix16K_A0000:
+    case MSR_MTRRfix4K_C0000 ... MSR_MTRRfix4K_F8000:
+        check_snp_locked(env, msr, value, ra);
+        return false;
+    case MSR_AMD64_IORR_BASE0 ... MSR_AMD64_IORR_MASK1:
+        check_snp_locked(env, msr, value, ra);
+        env->iorr[msr - MSR_AMD64_IORR_BASE0] = value;
+        return true;
+    case MSR_AMD64_TOP_MEM:
+        check_snp_locked(env, msr, value, ra);
+        env->top_mem = value;
+        return true;
+    case MSR_AMD64_TOP_MEM2:
+        check_snp_locked(env, msr, value, ra);
+        env->top_mem2 = value;
+        return true;
+    case MSR_AMD64_SMM_KEY:
+        check_snp_locked(env, msr, value, ra);
+        return true;
     case MSR_K7_HWCR:
-        /* Bit 0, SmmLock, stays set until reset */
-        env->msr_hwcr = value | 1;
+        write_hwcr(env, value, ra);
         return true;
     case MSR_AMD64_SEV_ES_GHCB:
         if (!sev_es_active(env)) {
@@ -195,11 +248,11 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
             amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN,
                                "write of 0x%" PRIx64 " to MSR 0x%x, which is "
                                "locked", value, msr);
-            raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+            raise_gp(env, ra);
         }
         return true;
     case MSR_AMD64_SEV_STATUS:
-        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+        raise_gp(env, ra);
     default:
         return false;
     }
