@@ -273,6 +273,7 @@ u64 t_rmpadjust(u64 va, u64 size, u64 attr);
 u64 t_rmpquery(u64 va, u64 b, u64 attr);
 u64 t_rmpread(u64 pa, u64 out, u64 c);
 u64 t_vmgexit(u64 a, u64 b, u64 c);
+u64 t_vmsave(u64 pa, u64 b, u64 c);
 
 /* rmp.c: entries as the RMP's memory holds them, and RMPUPDATE's operand */
 #define RMP_ASSIGNED	BIT(0)

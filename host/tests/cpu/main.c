@@ -293,6 +293,14 @@ u64 t_vmgexit(u64 a, u64 b, u64 c)
 	return 0;
 }
 
+u64 t_vmsave(u64 pa, u64 b, u64 c)
+{
+	(void)b;
+	(void)c;
+	asm volatile("vmsave" :: "a"(pa) : "memory");
+	return 0;
+}
+
 /* ---- memory ------------------------------------------------------------ */
 
 void *memset(void *d, int c, size_t n)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* MSRs of the host: what a BIOS leaves in them, and what SNP_EN locks. */
+/*
+ * MSRs of the host: what a BIOS leaves in them, what SNP_EN locks, addresses
+ * that they refuse; VMSAVE, which obeys the same rule as VM_HSAVE_PA.
+ */
 #include "lib.h"
 
 #define MSR_FIX64K	0x250
@@ -9,8 +12,11 @@
 #define MSR_TOP_MEM	0xc001001a
 #define MSR_TOP_MEM2	0xc001001d
 #define MSR_SMM_KEY	0xc0010119
+#define MSR_PAGE_FLUSH	0xc001011e
 
 #define HWCR_RESET	(BIT(0) | BIT(4) | BIT(24))
+#define CR4_SMAP	BIT(21)
+#define RFLAGS_AC	BIT(18)
 
 /* APM 2, 15.36.2: #GP(0) once SNP is on. SMM_KEY cannot be read. */
 static const struct {
@@ -58,6 +64,47 @@ static void hwcr(void)
 	wrmsr(MSR_HWCR, v);
 }
 
+static void ghcb(void)
+{
+	is_fault(try(t_rdmsr, MSR_GHCB, 0, 0), VEC_GP, 0, 0,
+		 "GHCB MSR on the host: read #GP (15.35.7)");
+	is_fault(try(t_wrmsr, MSR_GHCB, 0x1000, 0), VEC_GP, 0, 0,
+		 "GHCB MSR on the host: write #GP");
+}
+
+static void page_flush(void)
+{
+	u64 va = (u64)page_alloc(), *pte = host_pte(va), was = *pte, cr4;
+	struct fault f;
+
+	ok(cpuid(0x8000001f, 0).a & BIT(2),
+	   "CPUID 8000001F EAX[2]: VMPAGE_FLUSH is there");
+	is_fault(try(t_rdmsr, MSR_PAGE_FLUSH, 0, 0), VEC_GP, 0, 0,
+		 "VMPAGE_FLUSH: write only (15.34.9)");
+	is_fault(try(t_wrmsr, MSR_PAGE_FLUSH, va | 5, 0), NO_FAULT, 0, 0,
+		 "VMPAGE_FLUSH of a mapped page, ASID 5");
+	is_fault(try(t_wrmsr, MSR_PAGE_FLUSH, va, 0), VEC_GP, 0, 0,
+		 "VMPAGE_FLUSH with ASID 0: #GP");
+	*pte = 0;
+	invlpg(va);
+	is_fault(try(t_wrmsr, MSR_PAGE_FLUSH, va | 5, 0), VEC_GP, 0, 0,
+		 "VMPAGE_FLUSH of an unmapped page: #GP");
+	*pte = was;
+	is_fault(try(t_wrmsr, MSR_PAGE_FLUSH, BIT(62) | 5, 0), VEC_GP, 0, 0,
+		 "VMPAGE_FLUSH of an address that is not canonical: #GP");
+
+	/* all pages here are user pages: SMAP needs RFLAGS.AC for any access */
+	asm volatile("mov %%cr4, %0" : "=r"(cr4));
+	asm volatile("pushfq; orq %1, (%%rsp); popfq; mov %0, %%cr4"
+		     :: "r"(cr4 | CR4_SMAP), "i"(RFLAGS_AC) : "memory", "cc");
+	f = try(t_wrmsr, MSR_PAGE_FLUSH, va | 5, 0);
+	asm volatile("mov %0, %%cr4; pushfq; andq %1, (%%rsp); popfq"
+		     :: "r"(cr4), "i"((int)~RFLAGS_AC) : "memory", "cc");
+	is_fault(f, VEC_GP, 0, 0,
+		 "VMPAGE_FLUSH of a user page under SMAP: #GP, whatever AC");
+	page_free((void *)va);
+}
+
 void t_msr(void)
 {
 	u64 found;
@@ -68,6 +115,8 @@ void t_msr(void)
 	is(rdmsr(MSR_TOP_MEM), RAM_END, "TOP_MEM: the end of memory below 4 GB");
 	is(rdmsr(MSR_TOP_MEM2), 0, "TOP_MEM2: no memory above 4 GB");
 	hwcr();
+	ghcb();
+	page_flush();
 	for (u32 i = 0; i < ARRAY_SIZE(locked); i++) {
 		if (!locked[i].read)
 			continue;
@@ -81,7 +130,8 @@ void t_msr(void)
 
 void t_msr_snp(void)
 {
-	u64 v = rdmsr(MSR_SYSCFG), found;
+	u64 v = rdmsr(MSR_SYSCFG), found, p = (u64)page_alloc();
+	u64 was = rdmsr(MSR_HSAVE);
 
 	section("MSRs under SNP");
 	is(v, 0x3fc0000, "SYSCFG: the value of a Milan host with SNP");
@@ -107,4 +157,25 @@ void t_msr_snp(void)
 		 "SMM_KEY: a write is #GP (15.36.2)");
 	is_fault(try(t_wrmsr, 0x2ff, rdmsr(0x2ff), 0), NO_FAULT, 0, 0,
 		 "MTRRdefType is not locked");
+
+	rmp_assign(p, 0x1000, 5, false, false);
+	is_fault(try(t_wrmsr, MSR_HSAVE, p, 0), VEC_GP, 0, 0,
+		 "VM_HSAVE_PA: an assigned page is #GP (15.36.12)");
+	is(rdmsr(MSR_HSAVE), was, "VM_HSAVE_PA: is kept");
+	is_fault(try(t_vmsave, p, 0, 0), VEC_GP, 0, 0,
+		 "VMSAVE to an assigned page: #GP, not #PF (15.36.12)");
+	is_fault(try(t_vmsave, rmp_base, 0, 0), VEC_GP, 0, 0,
+		 "VMSAVE to the RMP: #GP");
+	for (u32 i = found = 0; i < PAGE; i += 8)
+		found += get64((void *)p, i) != 0;
+	is(found, 0, "VMSAVE: nothing is written");
+	rmp_shared(p, false);
+	is_fault(try(t_wrmsr, MSR_HSAVE, p, 0), NO_FAULT, 0, 0,
+		 "VM_HSAVE_PA: a hypervisor page");
+	wrmsr(MSR_HSAVE, was);
+	is_fault(try(t_vmsave, p, 0, 0), NO_FAULT, 0, 0,
+		 "VMSAVE to a hypervisor page");
+	is(get64((void *)p, VMCB_SAVE + SA_LSTAR), rdmsr(MSR_LSTAR),
+	   "VMSAVE: LSTAR is written");
+	page_free((void *)p);
 }

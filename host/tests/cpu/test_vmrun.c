@@ -696,6 +696,10 @@ static void sev_guest(void)
 	   "SEV: VMRUN with the lowest ASID, 8000001F EDX: the guest runs");
 	vcpu_do(v, OP_RDMSR, MSR_SEV_STATUS, 0, 0);
 	is(get64(v->sh, SH_R0) & 7, 1, "SEV: SEV_STATUS: SEV only");
+	vcpu_do(v, OP_RDMSR, MSR_GHCB, 0, 0);
+	is(get64(v->sh, SH_VEC), VEC_GP, "SEV: GHCB MSR: read #GP");
+	vcpu_do(v, OP_WRMSR, MSR_GHCB, 0x1000, 0);
+	is(get64(v->sh, SH_VEC), VEC_GP, "SEV: GHCB MSR: write #GP");
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
 		put32(v->vmcb, VMCB_ASID, bad[i]);
 		is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_INVALID,

@@ -75,6 +75,21 @@ void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
     cpu_vmexit(env, exit_code, value, 0);
 }
 
+void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (!h || !snp_host_enabled(env) || (env->hflags & HF_GUEST_MASK)) {
+        return;
+    }
+    /* APM 15.36.12: the page is Hypervisor-Owned */
+    if (amd_rmp_get(h, addr).lo & AMD_RMP_ASSIGNED) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "VMSAVE to 0x%" HWADDR_PRIx
+                           ", an assigned page", addr);
+        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+    }
+}
+
 void helper_vmgexit(CPUX86State *env)
 {
     if (!sev_es_active(env)) {
@@ -105,6 +120,17 @@ static G_NORETURN void raise_gp(CPUX86State *env, uintptr_t ra)
     raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
 }
 
+/*
+ * APM 15.35.7: host software cannot access the GHCB MSR. Here, neither can a
+ * guest without SEV-ES, of which the APM says nothing.
+ */
+static void check_ghcb_msr(CPUX86State *env, uintptr_t ra)
+{
+    if (!sev_es_active(env)) {
+        raise_gp(env, ra);
+    }
+}
+
 bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
@@ -132,10 +158,7 @@ bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
         *value = env->sev_status;
         return true;
     case MSR_AMD64_SEV_ES_GHCB:
-        /* APM 15.35.7: of guests with SEV-ES only */
-        if (!sev_es_active(env)) {
-            return false;
-        }
+        check_ghcb_msr(env, ra);
         *value = env->ghcb_msr;
         return true;
     case MSR_AMD64_RMP_BASE:
@@ -144,6 +167,9 @@ bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, uintptr_t ra)
     case MSR_AMD64_RMP_END:
         *value = h->rmp_end;
         return true;
+    case MSR_AMD64_VM_PAGE_FLUSH:
+        /* APM 15.34.9: write only */
+        raise_gp(env, ra);
     default:
         return false;
     }
@@ -199,6 +225,39 @@ static void check_snp_locked(CPUX86State *env, uint32_t msr, uint64_t value,
     }
 }
 
+/*
+ * APM 15.34.9: writes a guest's page back to memory from all caches, of which
+ * there are none here. @value is the page's linear address and an ASID.
+ */
+static void vm_page_flush(CPUX86State *env, uint64_t value, uintptr_t ra)
+{
+    int mmu_idx = cpu_mmu_index(env_cpu(env), false);
+    void *host;
+
+    /* Under SMAP, pages of user mode count as unmapped, whatever RFLAGS.AC */
+    if ((env->hflags & HF_SMAP_MASK) && (env->eflags & AC_MASK)) {
+        mmu_idx += MMU_KSMAP64_IDX - MMU_KNOSMAP64_IDX;
+    }
+    if (!(env->features[FEAT_8000_001F_EAX] & CPUID_8000_001F_EAX_PAGE_FLUSH) ||
+        !(value & ~TARGET_PAGE_MASK) ||
+        (probe_access_flags(env, value & TARGET_PAGE_MASK, 1, MMU_DATA_LOAD,
+                            mmu_idx, true, &host, ra) & TLB_INVALID_MASK)) {
+        raise_gp(env, ra);
+    }
+}
+
+/* APM 15.36.12: the host save area is Hypervisor-Owned */
+static void check_hsave(CPUX86State *env, uint64_t pa, uintptr_t ra)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    if (snp_host_enabled(env) && (amd_rmp_get(h, pa).lo & AMD_RMP_ASSIGNED)) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "write of 0x%" PRIx64
+                           " to VM_HSAVE_PA, an assigned page", pa);
+        raise_gp(env, ra);
+    }
+}
+
 bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
@@ -234,10 +293,14 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
     case MSR_K7_HWCR:
         write_hwcr(env, value, ra);
         return true;
+    case MSR_VM_HSAVE_PA:
+        check_hsave(env, value, ra);
+        return false;
+    case MSR_AMD64_VM_PAGE_FLUSH:
+        vm_page_flush(env, value, ra);
+        return true;
     case MSR_AMD64_SEV_ES_GHCB:
-        if (!sev_es_active(env)) {
-            return false;
-        }
+        check_ghcb_msr(env, ra);
         env->ghcb_msr = value;
         return true;
     case MSR_AMD64_RMP_BASE:

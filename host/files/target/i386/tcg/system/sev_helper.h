@@ -154,6 +154,8 @@ G_NORETURN void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code,
  */
 void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
                     uintptr_t ra);
+/* VMSAVE of the host to the page at @addr: #GP(0) if it is assigned */
+void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra);
 /* The exit leaves RIP of a guest with SEV-ES at the next instruction */
 bool sev_es_exit_skips_insn(CPUX86State *env, uint64_t exit_code);
 /* Return false for an MSR that is not SEV's; #GP where the APM has it */
