@@ -315,6 +315,41 @@ static void automatic_exits(struct vcpu *v)
 	intercept(v, EXIT_EFER_TRAP, false);
 }
 
+#define CR0_TS 0x8
+#define CR0_ET 0x10
+
+/* EXITINFO1 is the new value, which need not be the one that was written. */
+static void trapped_values(struct vcpu *v)
+{
+	const u64 efer = EFER_LMA | EFER_LME | EFER_NXE;
+	u64 cr0, e;
+
+	is(vcpu_do(v, OP_WRMSR, MSR_EFER, efer | EFER_SCE, 0), EXIT_VMGEXIT,
+	   "EFER: a write without SVME: the guest's next exit is VMGEXIT");
+	vcpu_do(v, OP_RDMSR, MSR_EFER, 0, 0);
+	is(get64(v->sh, SH_R0), efer | EFER_SCE | EFER_SVME,
+	   "EFER: SVME is not the guest's to change (15.35.10)");
+	intercept(v, EXIT_EFER_TRAP, true);
+	e = vcpu_do(v, OP_WRMSR, MSR_EFER, efer, 0);
+	is(e, EXIT_EFER_TRAP, "EFER write trap, SVME not written");
+	is(get64(v->vmcb, VMCB_INFO1), efer | EFER_SVME,
+	   "EFER write trap: EXITINFO1 is the new value, with SVME");
+	vcpu_run(v);
+	intercept(v, EXIT_EFER_TRAP, false);
+
+	vcpu_do(v, OP_RDCRS, 0, 0, 0);
+	cr0 = get64(v->sh, SH_R0);
+	intercept(v, EXIT_CR0_TRAP, true);
+	e = vcpu_do(v, OP_WRCR0, (cr0 | CR0_TS) & ~CR0_ET, 0, 0);
+	is(e, EXIT_CR0_TRAP, "CR0 write trap, ET written as 0");
+	is(get64(v->vmcb, VMCB_INFO1), cr0 | CR0_TS,
+	   "CR0 write trap: EXITINFO1 is the new value, with ET (15.35.10)");
+	vcpu_run(v);
+	vcpu_do(v, OP_WRCR0, cr0, 0, 0);
+	vcpu_run(v);
+	intercept(v, EXIT_CR0_TRAP, false);
+}
+
 static void vc_exits(struct vcpu *v)
 {
 	static const struct {
@@ -796,6 +831,7 @@ void t_vmrun(void)
 	section("exits");
 	vm = vm_ready(1, 1);
 	automatic_exits(&vm->vcpu[0]);
+	trapped_values(&vm->vcpu[0]);
 	vc_exits(&vm->vcpu[0]);
 	vc_intercepted(&vm->vcpu[0]);
 	section("events");

@@ -67,7 +67,7 @@ static void skip_insn(CPUX86State *env, uintptr_t ra)
 void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
                     uintptr_t ra)
 {
-    /* APM 15.35.10: EXITINFO1 is the value that was written */
+    /* APM 15.35.10: EXITINFO1 is the new value of the register */
     if (!sev_es_active(env) || !cpu_svm_has_intercept(env, exit_code)) {
         return;
     }
