@@ -104,7 +104,12 @@
 #define OP_SETFPU	45
 #define OP_GETFPU	46
 #define OP_PVLOOP	47
-#define OP_MAX		48
+#define OP_CLTS		48
+#define OP_LMSW		49
+#define OP_INS		50
+#define OP_OUTS		51
+#define OP_VMSAVE	52
+#define OP_MAX		53
 
 #define G_STACKS	0x6000		/* one page for all stacks */
 #define G_RSP0		(G_STACKS + 0xf00)

@@ -59,6 +59,8 @@ ops:
 	.long	op_xsetbv - ops, op_wrdr7 - ops, op_rddr7 - ops, op_ud2 - ops
 	.long	op_invlpga - ops, op_rdgprs - ops, op_user - ops
 	.long	op_setfpu - ops, op_getfpu - ops, op_pvloop - ops
+	.long	op_clts - ops, op_lmsw - ops, op_ins - ops, op_outs - ops
+	.long	op_vmsave - ops
 
 op_read:
 	mov	(%rdi), %rax
@@ -131,6 +133,16 @@ op_out:
 	mov	%esi, %eax
 	out	%al, %dx
 	jmp	done
+op_ins:				/* the byte is below the stack */
+	mov	%edi, %edx
+	lea	-128(%rsp), %rdi
+	insb
+	jmp	done
+op_outs:
+	mov	%edi, %edx
+	lea	-128(%rsp), %rsi
+	outsb
+	jmp	done
 op_rdtsc:
 	rdtsc
 	jmp	done
@@ -152,6 +164,14 @@ op_wrcr0:
 	mov	%rdi, %cr0
 	mov	%cr0, %rax
 	jmp	done
+op_clts:
+	clts
+	mov	%cr0, %rax
+	jmp	done
+op_lmsw:
+	lmsw	%di
+	mov	%cr0, %rax
+	jmp	done
 op_wrcr4:
 	mov	%rdi, %cr4
 	mov	%cr4, %rax
@@ -171,6 +191,10 @@ op_call:
 	jmp	done
 op_vmmcall:
 	vmmcall
+	jmp	done
+op_vmsave:
+	mov	%rdi, %rax
+	vmsave
 	jmp	done
 op_sti_read:			/* the read is in the shadow of STI */
 	sti

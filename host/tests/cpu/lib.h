@@ -375,6 +375,7 @@ void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 #define EXIT_IOIO	0x7b
 #define EXIT_MSR	0x7c
 #define EXIT_SHUTDOWN	0x7f
+#define EXIT_VMSAVE	0x83
 #define EXIT_EFER_TRAP	0x8f
 #define EXIT_CR0_TRAP	0x90
 #define EXIT_NPF	0x400
@@ -487,6 +488,8 @@ struct vm {
 };
 
 extern u64 cbit;
+/* the host's properties are not the default ones, but the others */
+extern bool other_readings;
 extern u8 msrpm[], iopm[], msrpm_all[], iopm_all[];
 void svm_cpu_init(void *unused);
 struct vm *vm_new(u32 asid, u64 policy);

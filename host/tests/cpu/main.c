@@ -550,6 +550,7 @@ void cpu_restart(u32 id)
 /* ---- start ------------------------------------------------------------- */
 
 void c_entry(u64 id);
+bool other_readings;
 
 /*
  * The program "run" chooses the mode by a fw_cfg file of decimal numbers.
@@ -630,6 +631,12 @@ static void bsp(void)
 	}
 	if (asked("opt/snp-cpu/off", arg, 1)) {
 		t_off();
+		end();
+	}
+	if (asked("opt/snp-cpu/readings", arg, 1)) {
+		other_readings = true;
+		snp_enable();
+		t_vmrun();
 		end();
 	}
 	if (asked("opt/snp-cpu/fuzz", arg, 2) == 2) {

@@ -21,6 +21,8 @@ void svm_cpu_init(void *unused)
 	u8 *h = this_cpu()->hsave;
 
 	(void)unused;
+	memset(msrpm_all, 0xff, 2 * PAGE);
+	memset(iopm_all, 0xff, 3 * PAGE);
 	/* swap type B: VMRUN of an ES guest restores these but does not save them */
 	asm volatile("vmsave" :: "a"(h) : "memory");
 	put64(h + VMCB_SAVE, SA_XCR0, 7);

@@ -200,8 +200,6 @@ void t_enable(void)
 	/* the first launch needs a DF_FLUSH too */
 	flush_asids(CMD_SNP_DF_FLUSH);
 	on_all(svm_cpu_init, NULL);
-	memset(msrpm_all, 0xff, 2 * PAGE);
-	memset(iopm_all, 0xff, 3 * PAGE);
 }
 
 /* A machine or CPU without SNP: nothing is advertised, and nothing works. */

@@ -318,6 +318,28 @@ static void automatic_exits(struct vcpu *v)
 #define CR0_TS 0x8
 #define CR0_ET 0x10
 
+/* Under the write trap of CR0, with TS set. */
+static void clts_lmsw(struct vcpu *v, u64 cr0)
+{
+	u64 e = vcpu_do(v, OP_CLTS, 0, 0, 0);
+
+	if (other_readings) {
+		is(e, EXIT_VMGEXIT, "CLTS raises no write trap (trap-clts-lmsw=off)");
+		is(vcpu_do(v, OP_LMSW, (cr0 | CR0_TS) & 0xf, 0, 0), EXIT_VMGEXIT,
+		   "LMSW raises no write trap (trap-clts-lmsw=off)");
+		return;
+	}
+	is(e, EXIT_CR0_TRAP, "CLTS raises the CR0 write trap (trap-clts-lmsw)");
+	is(get64(v->vmcb, VMCB_INFO1), cr0, "CLTS: EXITINFO1 is the new CR0");
+	is(vcpu_run(v), EXIT_VMGEXIT, "CLTS: the guest is past it");
+	is(get64(v->sh, SH_R0), cr0, "CLTS: TS is clear");
+	e = vcpu_do(v, OP_LMSW, (cr0 | CR0_TS) & 0xf, 0, 0);
+	is(e, EXIT_CR0_TRAP, "LMSW raises the CR0 write trap (trap-clts-lmsw)");
+	is(get64(v->vmcb, VMCB_INFO1), cr0 | CR0_TS,
+	   "LMSW: EXITINFO1 is the new CR0");
+	is(vcpu_run(v), EXIT_VMGEXIT, "LMSW: the guest is past it");
+}
+
 /* EXITINFO1 is the new value, which need not be the one that was written. */
 static void trapped_values(struct vcpu *v)
 {
@@ -345,9 +367,58 @@ static void trapped_values(struct vcpu *v)
 	is(get64(v->vmcb, VMCB_INFO1), cr0 | CR0_TS,
 	   "CR0 write trap: EXITINFO1 is the new value, with ET (15.35.10)");
 	vcpu_run(v);
-	vcpu_do(v, OP_WRCR0, cr0, 0, 0);
-	vcpu_run(v);
+	clts_lmsw(v, cr0);
 	intercept(v, EXIT_CR0_TRAP, false);
+	is(vcpu_do(v, OP_CLTS, 0, 0, 0), EXIT_VMGEXIT,
+	   "CLTS, no trap set: no exit");
+}
+
+/* Events that a hypervisor cannot leave to the guest. */
+static void always_intercepted(struct vcpu *v)
+{
+	static const struct {
+		const char *name;
+		u32 op, code;
+		u64 a;
+	} t[] = {
+		{ "CPUID", OP_CPUID, EXIT_CPUID, 0x8000001f },
+		{ "IN", OP_IN, EXIT_IOIO, 0x80 },
+		{ "OUT", OP_OUT, EXIT_IOIO, 0x80 },
+		{ "INS", OP_INS, EXIT_IOIO, 0x80 },
+		{ "OUTS", OP_OUTS, EXIT_IOIO, 0x80 },
+	};
+	bool always = v->vm->snp || other_readings;
+	u64 e;
+
+	/* a bit for IOIO, and none in the IOPM: as if it were not set */
+	for (u32 i = 0; i < 2 * ARRAY_SIZE(t); i++) {
+		u32 op = t[i / 2].op, code = t[i / 2].code;
+		const char *name = t[i / 2].name;
+
+		if (i % 2 && code != EXIT_IOIO)
+			continue;
+		intercept(v, code, i % 2);
+		is(vcpu_do(v, op, t[i / 2].a, 0, 0), EXIT_VMGEXIT,
+		   "%s, not intercepted%s: not an exit", name,
+		   i % 2 ? " by the IOPM" : "");
+		is(get64(v->sh, SH_VEC), always ? VEC_VC : NO_FAULT,
+		   always ? "%s: #VC all the same (15.36.12, 15.36.23)" :
+		   "%s: no #VC with SEV-ES only (es-always-intercepts=off)",
+		   name);
+		if (always)
+			is(get64(v->sh, SH_ERR), code, "%s: its error code",
+			   name);
+		intercept(v, code, false);
+	}
+	e = vcpu_do(v, OP_VMSAVE, 0x5000, 0, 0);
+	if (other_readings) {
+		is(e, EXIT_VMGEXIT, "VMSAVE: no exit (es-vmsave-exits=off)");
+		is(get64(v->sh, SH_VEC), VEC_VC, "VMSAVE: #VC (15.35.4)");
+		is(get64(v->sh, SH_ERR), EXIT_VMSAVE, "VMSAVE: its error code");
+	} else {
+		is(e, EXIT_VMSAVE, "VMSAVE, not intercepted: exit 83h (15.36.12)");
+		vcpu_abort(v);
+	}
 }
 
 static void vc_exits(struct vcpu *v)
@@ -407,8 +478,6 @@ static void vc_exits(struct vcpu *v)
 	is(get64(v->sh, SH_VEC), VEC_UD, "VMMCALL, not intercepted: #UD");
 	vcpu_do(v, OP_RDTSC, 0, 0, 0);
 	is(get64(v->sh, SH_VEC), NO_FAULT, "RDTSC, not intercepted: no #VC");
-	vcpu_do(v, OP_CPUID, 0x8000001f, 0, 0);
-	is(get64(v->sh, SH_VEC), NO_FAULT, "CPUID, not intercepted: no #VC");
 	vcpu_do(v, OP_UD2, 0, 0, 0);
 	is(get64(v->sh, SH_VEC), VEC_UD, "the guest's own #UD is its own");
 }
@@ -437,8 +506,8 @@ static void vc_intercepted(struct vcpu *v)
 	}
 	intercept(v, EXIT_CPUID, false);
 	n = get64(v->sh, SH_EXCS);
-	e = vcpu_do(v, OP_CPUID, 0, 0, 0);
-	is(e, EXIT_VMGEXIT, "#VC intercepted: CPUID without its intercept");
+	e = vcpu_do(v, OP_RDTSC, 0, 0, 0);
+	is(e, EXIT_VMGEXIT, "#VC intercepted: RDTSC without its intercept");
 	is(get64(v->sh, SH_EXCS), n, "#VC intercepted: has no #VC");
 	intercept(v, 0x40 + VEC_VC, false);
 }
@@ -805,6 +874,7 @@ static void es_guest(void)
 	vcpu_do(v, OP_CPUID, 0, 0, 0);
 	is(get64(v->sh, SH_VEC), VEC_VC, "SEV-ES: CPUID, intercepted: #VC");
 	vc_intercepted(v);
+	always_intercepted(v);
 	foreign_tables(v);
 	es_written(v);
 	rmp_assign((u64)v->vmsa, 0, 5, false, false);
@@ -832,6 +902,7 @@ void t_vmrun(void)
 	vm = vm_ready(1, 1);
 	automatic_exits(&vm->vcpu[0]);
 	trapped_values(&vm->vcpu[0]);
+	always_intercepted(&vm->vcpu[0]);
 	vc_exits(&vm->vcpu[0]);
 	vc_intercepted(&vm->vcpu[0]);
 	section("events");

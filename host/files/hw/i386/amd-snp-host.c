@@ -629,6 +629,13 @@ static void amd_snp_host_init(Object *obj)
                         amd_snp_host_get_rmp, NULL, NULL, (void *)false);
 }
 
+static const Property amd_snp_host_properties[] = {
+    DEFINE_PROP_BOOL("es-always-intercepts", AmdSnpHost, es_always_intercepts,
+                     false),
+    DEFINE_PROP_BOOL("es-vmsave-exits", AmdSnpHost, es_vmsave_exits, true),
+    DEFINE_PROP_BOOL("trap-clts-lmsw", AmdSnpHost, trap_clts_lmsw, true),
+};
+
 static void amd_snp_host_class_init(ObjectClass *oc, void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(oc);
@@ -638,6 +645,7 @@ static void amd_snp_host_class_init(ObjectClass *oc, void *data)
     dc->user_creatable = false;
     dc->desc = "AMD SEV-SNP host platform: RMP, key tags, error counters";
     rc->phases.hold = amd_snp_host_reset_hold;
+    device_class_set_props(dc, amd_snp_host_properties);
 }
 
 static const TypeInfo amd_snp_host_info = {

@@ -138,6 +138,17 @@ struct AmdSnpHost {
     hwaddr above_4g_start;
     hwaddr above_4g_size;
 
+    /*
+     * Readings of the APM where it leaves room; properties of the same names.
+     * es-always-intercepts: CPUID and port I/O of guests with SEV-ES only are
+     * intercepted whatever the VMCB has, as those of SNP guests are.
+     */
+    bool es_always_intercepts;
+    /* es-vmsave-exits: VMSAVE in a guest with SEV-ES is #VMEXIT, not #VC */
+    bool es_vmsave_exits;
+    /* trap-clts-lmsw: CLTS and LMSW raise the write trap of CR0, as MOV does */
+    bool trap_clts_lmsw;
+
     /* RMP initialised by the firmware */
     bool rmp_initialized;
     /*

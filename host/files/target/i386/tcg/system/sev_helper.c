@@ -17,7 +17,7 @@
  * all others are for its #VC handler. #NPF is automatic unless a reserved bit
  * is set in the nested tables, which raise_stage2() sees.
  */
-static bool is_automatic_exit(uint64_t code)
+static bool is_automatic_exit(CPUX86State *env, uint64_t code)
 {
     switch (code) {
     case SVM_EXIT_EXCP_BASE + EXCP12_MCHK:
@@ -34,6 +34,31 @@ static bool is_automatic_exit(uint64_t code)
     case SVM_EXIT_NPF:
     case SVM_EXIT_VMGEXIT:
         return true;
+    case SVM_EXIT_VMSAVE:
+        /*
+         * APM 15.36.12: #VMEXIT(VMSAVE), though 15.35.4 does not have it among
+         * the automatic exits
+         */
+        return env_archcpu(env)->amd_snp->es_vmsave_exits;
+    default:
+        return false;
+    }
+}
+
+bool sev_always_intercepted(CPUX86State *env, uint32_t exit_code)
+{
+    if (!sev_es_active(env)) {
+        return false;
+    }
+    switch (exit_code) {
+    case SVM_EXIT_CPUID:
+    case SVM_EXIT_IOIO:
+        /* APM 15.36.12: of SNP guests; 15.36.23: and of those with SEV-ES */
+        return snp_active(env) ||
+               env_archcpu(env)->amd_snp->es_always_intercepts;
+    case SVM_EXIT_VMSAVE:
+        /* APM 15.36.12: on processors with SEV-SNP */
+        return env->features[FEAT_8000_001F_EAX] & CPUID_8000_001F_EAX_SEV_SNP;
     default:
         return false;
     }
@@ -43,7 +68,7 @@ void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code, uint64_t param,
                     uintptr_t ra)
 {
     /* APM 15.35.5: the error code is that of the exit */
-    if (sev_es_active(env) && !is_automatic_exit(exit_code)) {
+    if (sev_es_active(env) && !is_automatic_exit(env, exit_code)) {
         raise_exception_err_ra(env, EXCP1D_VC, exit_code, ra);
     }
     cpu_vmexit(env, exit_code, param, ra);
@@ -73,6 +98,24 @@ void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
     }
     skip_insn(env, ra);
     cpu_vmexit(env, exit_code, value, 0);
+}
+
+/*
+ * The APM names no instruction of the write traps. CLTS and LMSW are writes of
+ * CR0 to the intercept that comes before the instruction.
+ */
+bool sev_traps_clts_lmsw(CPUX86State *env)
+{
+    AmdSnpHost *h = env_archcpu(env)->amd_snp;
+
+    return h && h->trap_clts_lmsw;
+}
+
+void helper_clts_trap(CPUX86State *env)
+{
+    if (sev_traps_clts_lmsw(env)) {
+        sev_write_trap(env, SVM_EXIT_CR0_WRITE_TRAP, env->cr[0], GETPC());
+    }
 }
 
 void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra)

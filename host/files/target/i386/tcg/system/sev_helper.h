@@ -154,6 +154,10 @@ G_NORETURN void sev_exit_or_vc(CPUX86State *env, uint64_t exit_code,
  */
 void sev_write_trap(CPUX86State *env, uint32_t exit_code, uint64_t value,
                     uintptr_t ra);
+/* CLTS and LMSW raise the write trap of CR0, too */
+bool sev_traps_clts_lmsw(CPUX86State *env);
+/* The guest's event is intercepted whatever VMCB and permission maps have */
+bool sev_always_intercepted(CPUX86State *env, uint32_t exit_code);
 /* VMSAVE of the host to the page at @addr: #GP(0) if it is assigned */
 void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra);
 /* The exit leaves RIP of a guest with SEV-ES at the next instruction */
