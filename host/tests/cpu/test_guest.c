@@ -324,6 +324,43 @@ static void unaligned(void)
 	}
 }
 
+/*
+ * An immutable page is in the firmware's hands. Table 15-39 of 15.36.10: Mutable
+ * comes before Validated, so that the hypervisor gets #NPF, and the guest no #VC.
+ */
+static void immutable(void)
+{
+	const u64 a = G_TEST + 0x60000;
+	const u64 R = PF_P | PF_RMP | NPF_FINAL | NPF_ENC;
+	u64 p = (u64)page_alloc(), e;
+
+	put64((void *)p, 0, FUNC);
+	vm_keep(vm, (void *)p);
+	if (rmp_assign(p, a, vm->asid, false, true))
+		bail("RMPUPDATE to Pre-Guest");
+	npt_map(vm, a, p, NPT_RWX);
+	e = rmp(p);
+	is_npf(v0, vcpu_do(v0, OP_READ, a, 0, 0), a, R,
+	       "private read of an immutable page (15.36.10, Mutable)");
+	is_npf(v0, vcpu_do(v0, OP_WRITE, a, 1, 0), a, R | PF_W,
+	       "private write to an immutable page");
+	is_npf(v0, vcpu_do(v0, OP_CALL, a, 0, 0), a, R | PF_I,
+	       "fetch from an immutable page");
+	is_npf(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), a, R,
+	       "PVALIDATE of an immutable page");
+	is_npf(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1), a, R,
+	       "RMPADJUST of an immutable page");
+	is(rmp(p), e, "an immutable page: its entry is unchanged");
+	is(fw_reclaim(p, false), ST_OK, "PAGE_RECLAIM of an immutable page");
+	is_vc(v0, vcpu_do(v0, OP_READ, a, 0, 0), VC_NOT_VALID,
+	      "mutable again: read of a page not validated");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0,
+	     "mutable again: PVALIDATE");
+	vcpu_do(v0, OP_WRITE, a, 0x6d75, 0);
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0x6d75,
+	     "mutable again: the page is the guest's");
+}
+
 static void accesses(void)
 {
 	const u64 a = G_TEST + 0x10000, sh = SHARED_VIEW;
@@ -583,6 +620,7 @@ void t_guest(void)
 	section("VMSA by the guest");
 	own_vmsa();
 	section("guest accesses");
+	immutable();
 	accesses();
 	vm_destroy(other);
 	vm_destroy(vm);

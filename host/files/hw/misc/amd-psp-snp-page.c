@@ -52,7 +52,10 @@ PspStatus psp_snp_page_reclaim(PspCall *c)
         return psp_refuse(c, PSP_INVALID_PAGE_STATE, "page 0x%" PRIx64 " is %s",
                           pa, psp_page_state_name(state));
     }
-    /* No flush: no TLB entry depends on whether a page is immutable */
+    /*
+     * No flush: a page that is mutable again allows more than before, and no
+     * TLB has what was refused
+     */
     e.lo &= ~AMD_RMP_IMMUTABLE;
     psp_rmp_set(c->h, pa, large, e);
     return PSP_SUCCESS;

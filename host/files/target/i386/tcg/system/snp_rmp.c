@@ -143,11 +143,10 @@ static bool check_private(CPUX86State *env, hwaddr gpa, unsigned insn,
     if ((e.lo & AMD_RMP_GPA_MASK) != (gpa & AMD_RMP_GPA_MASK)) {
         goto rmp_fault;
     }
-    /*
-     * Mutable is left out: an immutable page of a guest is never validated
-     * here, so that the access fails below.
-     */
-
+    /* Mutable: Immutable is clear; the page is not in the firmware's hands */
+    if (e.lo & AMD_RMP_IMMUTABLE) {
+        goto rmp_fault;
+    }
     /* Page-Size: RMP and nested tables both say 2 MB (or more), or both 4 KB */
     if (amd_rmp_is_2m(h, a->paddr) != (a->page_size >= 2 * MiB)) {
         goto rmp_fault;
