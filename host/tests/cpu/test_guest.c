@@ -522,6 +522,15 @@ static void vmpl(void)
 	       "VMPL 1 read after its permission is gone");
 	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1) | RMP_VALIDATED,
 	   "RMPADJUST: the entry's low word is as it was");
+	/* 15.36.7: such a mask is illegal, and a data access is #NPF */
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_W << 8), 0,
+	     "RMPADJUST: VMPL 1 may write and not read");
+	is_npf(v1, vcpu_do(v1, OP_WRITE, a, 0xd5, 0), a, V | PF_W,
+	       "VMPL 1 write, permission to write and none to read (15.36.7)");
+	is_npf(v1, vcpu_do(v1, OP_READ, a, 0, 0), a, V,
+	       "VMPL 1 read, permission to write and none to read");
+	done(v0, vcpu_do(v0, OP_READ, a, 0, 0), 0xd4,
+	     "VMPL 1 write without permission to read: not done");
 }
 
 /* User code has an execute permission of its own, and no SNP instruction. */

@@ -114,6 +114,10 @@ static int vmpl_prot(AmdRmpEntry e, unsigned vmpl, bool user)
 {
     unsigned perm = vmpl ? amd_rmp_perm(e, vmpl) : AMD_RMP_PERM_ALL;
 
+    /* 15.36.7: no data access where a mask has write and not read */
+    if (!(perm & AMD_RMP_PERM_READ)) {
+        perm &= ~AMD_RMP_PERM_WRITE;
+    }
     return (perm & AMD_RMP_PERM_READ ? PAGE_READ : 0) |
            (perm & AMD_RMP_PERM_WRITE ? PAGE_WRITE : 0) |
            (perm & (user ? AMD_RMP_PERM_EXEC_USER
