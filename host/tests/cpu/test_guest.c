@@ -533,6 +533,34 @@ static void vmpl(void)
 	     "VMPL 1 write without permission to read: not done");
 }
 
+/* 15.36.3: of an RMP entry, PVALIDATE changes Validated and nothing else. */
+static void pvalidate_only(void)
+{
+	const u64 a = G_TEST + 0x24000;
+	u64 p = give(a), hi;
+
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 1);
+	vcpu_do(v0, OP_WRITE, a, 0xd6, 0);
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | PERM_R << 8), 0,
+	     "RMPADJUST: VMPL 1 may read");
+	hi = rmp_hi(p);
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 0), 0, "rescinded");
+	is(rmp_hi(p), hi, "PVALIDATE (rescind): permissions stay (15.36.3)");
+	done(v0, vcpu_do(v0, OP_PVALIDATE, a, 0, 1), 0, "validated again");
+	is(rmp_hi(p), hi, "PVALIDATE: permissions stay (15.36.3)");
+	done(v1, vcpu_do(v1, OP_READ, a, 0, 0), 0xd6, "VMPL 1 reads again");
+	done(v0, vcpu_do(v0, OP_RMPADJUST, a, 0, 1 | BIT(16)), 0,
+	     "RMPADJUST: marks a VMSA");
+	vcpu_do(v0, OP_PVALIDATE, a, 0, 0);
+	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1) | RMP_VMSA,
+	   "PVALIDATE (rescind): the VMSA mark stays (15.36.3)");
+	/* RMPUPDATE resets all of it */
+	rmp_assign(p, a, 1, false, false);
+	is(rmp(p), RMP_ASSIGNED | a | RMP_ASID(1),
+	   "RMPUPDATE: takes the VMSA mark away");
+	is(rmp_hi(p), PERM_ALL, "RMPUPDATE: VMPL 0 may all, VMPL 1 nothing");
+}
+
 /* User code has an execute permission of its own, and no SNP instruction. */
 static void user(void)
 {
@@ -625,6 +653,7 @@ void t_guest(void)
 	shared_operands();
 	section("VMPLs");
 	vmpl();
+	pvalidate_only();
 	user();
 	section("VMSA by the guest");
 	own_vmsa();

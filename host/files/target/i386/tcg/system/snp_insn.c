@@ -472,9 +472,9 @@ void helper_pvalidate(CPUX86State *env)
         for (hwaddr o = 0; why == PAGE_OK && !same && o < size; o += 4 * KiB) {
             AmdRmpEntry e = amd_rmp_get(h, page.pa + o);
 
+            /* 15.36.3: nothing else of the entry is PVALIDATE's to change */
             e.lo = validate ? e.lo | AMD_RMP_VALIDATED
-                            : e.lo & ~(AMD_RMP_VALIDATED | AMD_RMP_VMSA);
-            e.hi = AMD_RMP_PERM_ALL;
+                            : e.lo & ~AMD_RMP_VALIDATED;
             amd_rmp_set(h, page.pa + o, e);
             if (validate) {
                 /* Never under the guest's key, or not since the host wrote */
