@@ -522,6 +522,7 @@ void t_msr_snp(void);
 void t_enable(void);
 void snp_enable(void);			/* SNP on, firmware in INIT; checks nothing */
 void t_rmp(void);
+void t_rmp_by_hand(void);		/* SNP on, before SNP_INIT */
 void t_host(void);
 void t_dma(void);
 void t_fw(void);

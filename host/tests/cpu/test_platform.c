@@ -160,6 +160,7 @@ void t_enable(void)
 	f = try(t_wrmsr, MSR_RMP_END, rmp_end - 0x2000, 0);
 	is_fault(f, VEC_GP, 0, 0, "RMP_END: write #GP once SNP is on");
 	is(rdmsr(MSR_RMP_BASE), rmp_base, "RMP_BASE keeps its value");
+	t_rmp_by_hand();
 
 	is(snp_init(), ST_OK, "SNP_INIT_EX (SNP ABI)");
 	is(snp_init(), ST_PLATFORM_STATE, "SNP_INIT_EX again");

@@ -158,6 +158,29 @@ static void faults(void)
 	}
 }
 
+/*
+ * Until SNP_INIT, software can write the RMP by itself. RMPUPDATE of such an
+ * entry must leave the 2 MB around it writable (15.36.10, Hypervisor-Owned).
+ */
+void t_rmp_by_hand(void)
+{
+	const u64 a = POOL2M + 3 * PAGE;
+	struct fault f;
+
+	put64((void *)(rmp_base + 0x4000), (a >> 12) * 16, RMP_ASSIGNED);
+	is_fault(try(t_write, a, 1, 0), VEC_PF, PF_P | PF_W | PF_RMP, a,
+		 "an entry written by hand: the page is assigned");
+	is(rmp_shared(a, false), 0,
+	   "RMPUPDATE of an entry written by hand: to the hypervisor");
+	f = try(t_write, POOL2M + 9 * PAGE, 1, 0);
+	is_fault(f, NO_FAULT, 0, 0, "and its 2 MB can be written");
+	rmp_assign(a, 0x1000, 5, false, false);
+	f = try(t_write, POOL2M + 9 * PAGE, 1, 0);
+	is_fault(f, VEC_PF, PF_P | PF_W | PF_RMP, POOL2M + 9 * PAGE,
+		 "until a page of them is assigned");
+	rmp_shared(a, false);
+}
+
 void t_rmp(void)
 {
 	section("RMP instructions");

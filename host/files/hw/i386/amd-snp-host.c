@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/bitmap.h"
 #include "qemu/lockable.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
@@ -108,8 +109,22 @@ void amd_snp_host_error(AmdSnpHost *h, AmdSnpError kind, const char *fmt, ...)
 
 void amd_rmp_clear(AmdSnpHost *h, uint64_t page, uint64_t n)
 {
+    seqlock_write_begin(&h->rmp_seq);
     memset(h->rmp + page * 2, 0, n * AMD_RMP_ENTRY_SIZE);
+    seqlock_write_end(&h->rmp_seq);
+    bitmap_clear(h->assigned_pages, page, n);
     memset(h->assigned + (page >> 9), 0, (n >> 9) * sizeof(*h->assigned));
+}
+
+bool amd_rmp_region_written(AmdSnpHost *h, hwaddr pa)
+{
+    const uint64_t *p = h->rmp + (pa >> 21) * 512 * 2;
+    uint64_t any = 0;
+
+    for (int i = 0; i < 512; i++) {
+        any |= p[i * 2];
+    }
+    return le64_to_cpu(any) & AMD_RMP_ASSIGNED;
 }
 
 /* ---- Key tags ---- */
@@ -585,6 +600,7 @@ static void amd_snp_host_realize(DeviceState *dev, Error **errp)
 
     h->rmp = (uint64_t *)((char *)memory_region_get_ram_ptr(h->ram) +
                           h->rmp_base + AMD_RMP_BOOKKEEPING);
+    h->assigned_pages = bitmap_new(h->rmp_pages);
     h->assigned = g_new0(uint16_t, h->rmp_pages >> 9);
     h->key = g_new0(uint16_t, h->rmp_pages);
 
@@ -603,6 +619,7 @@ static void amd_snp_host_init(Object *obj)
     AmdSnpHost *h = AMD_SNP_HOST(obj);
 
     qemu_mutex_init(&h->lock);
+    seqlock_init(&h->rmp_seq);
     object_property_add_uint64_ptr(obj, "rmp-base", &h->rmp_base,
                                    OBJ_PROP_FLAG_READ);
     object_property_add_uint64_ptr(obj, "rmp-end", &h->rmp_end,

@@ -17,6 +17,7 @@
 #include "exec/memory.h"
 #include "hw/qdev-core.h"
 #include "qemu/bitops.h"
+#include "qemu/seqlock.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
 #include "qom/object.h"
@@ -127,7 +128,14 @@ struct AmdSnpHost {
     uint64_t rmp_pages;
     /* The RMP's entries in guest memory */
     uint64_t *rmp;
-    /* For each 2 MB region, how many of its entries are assigned */
+    /* For those who read an entry without the lock: see amd_rmp_get() */
+    QemuSeqLock rmp_seq;
+    /*
+     * Which pages the platform has assigned, and how many in each 2 MB region.
+     * Not by the entries in guest memory: software can write those by itself
+     * until SNP_INIT, and a device that goes around the IOMMU always.
+     */
+    unsigned long *assigned_pages;
     uint16_t *assigned;
     /* The key tag of each page */
     uint16_t *key;
@@ -204,16 +212,25 @@ static inline bool amd_rmp_covers(AmdSnpHost *h, hwaddr pa)
     return (pa >> 12) < h->rmp_pages;
 }
 
-/* Reads the entry of the page at @pa; all zero (hypervisor) if not covered */
+/*
+ * Reads the entry of the page at @pa; all zero (hypervisor) if not covered. The
+ * lock need not be held. Both quadwords come from the same amd_rmp_set(), on
+ * hosts that reorder memory accesses too: a reader that has seen a part of a
+ * change sees an odd or another sequence number, and reads again.
+ */
 static inline AmdRmpEntry amd_rmp_get(AmdSnpHost *h, hwaddr pa)
 {
     AmdRmpEntry e = { 0, 0 };
 
     if (amd_rmp_covers(h, pa)) {
         uint64_t *p = h->rmp + (pa >> 12) * 2;
+        unsigned seq;
 
-        e.lo = le64_to_cpu(qatomic_read(p));
-        e.hi = le64_to_cpu(qatomic_read(p + 1));
+        do {
+            seq = seqlock_read_begin(&h->rmp_seq);
+            e.lo = le64_to_cpu(qatomic_read(p));
+            e.hi = le64_to_cpu(qatomic_read(p + 1));
+        } while (seqlock_read_retry(&h->rmp_seq, seq));
     }
     return e;
 }
@@ -222,12 +239,17 @@ static inline AmdRmpEntry amd_rmp_get(AmdSnpHost *h, hwaddr pa)
 static inline void amd_rmp_set(AmdSnpHost *h, hwaddr pa, AmdRmpEntry e)
 {
     uint64_t *p = h->rmp + (pa >> 12) * 2;
-    int was = le64_to_cpu(*p) & AMD_RMP_ASSIGNED;
-    int is = e.lo & AMD_RMP_ASSIGNED;
+    bool assigned = e.lo & AMD_RMP_ASSIGNED;
 
-    qatomic_set(&h->assigned[pa >> 21], h->assigned[pa >> 21] + is - was);
-    qatomic_set(p + 1, cpu_to_le64(e.hi));
+    if (test_bit(pa >> 12, h->assigned_pages) != assigned) {
+        change_bit(pa >> 12, h->assigned_pages);
+        qatomic_set(&h->assigned[pa >> 21],
+                    h->assigned[pa >> 21] + (assigned ? 1 : -1));
+    }
+    seqlock_write_begin(&h->rmp_seq);
     qatomic_set(p, cpu_to_le64(e.lo));
+    qatomic_set(p + 1, cpu_to_le64(e.hi));
+    seqlock_write_end(&h->rmp_seq);
 }
 
 /**
@@ -239,10 +261,16 @@ static inline void amd_rmp_set(AmdSnpHost *h, hwaddr pa, AmdRmpEntry e)
  */
 void amd_rmp_clear(AmdSnpHost *h, uint64_t page, uint64_t n);
 
+/* The same for entries that software has written by itself, before SNP_INIT */
+bool amd_rmp_region_written(AmdSnpHost *h, hwaddr pa);
+
 /* True if any page of the 2 MB region of @pa is assigned */
 static inline bool amd_rmp_region_assigned(AmdSnpHost *h, hwaddr pa)
 {
-    return amd_rmp_covers(h, pa) && qatomic_read(&h->assigned[pa >> 21]);
+    return amd_rmp_covers(h, pa) &&
+           (qatomic_read(&h->assigned[pa >> 21]) ||
+            (unlikely(!qatomic_read(&h->rmp_initialized)) &&
+             amd_rmp_region_written(h, pa)));
 }
 
 /*
