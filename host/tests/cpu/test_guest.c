@@ -145,6 +145,39 @@ static void pvalidate(void)
 	     "PSMASH in a guest: 2 FAIL_PERMISSION");
 }
 
+static void large_by_4k(u64 gpa, u64 spa)
+{
+	npt_map_large(vm, gpa, 0, 0);
+	for (u32 i = 0; i < 512; i++)
+		npt_map(vm, gpa + i * PAGE, spa + i * PAGE, NPT_RWX);
+}
+
+/*
+ * PVALIDATE and RMPADJUST of a size that the RMP or the nested tables do not
+ * have. Of the RMP: 15.36.11, table 15-40, and 15.36.10 for SIZEM. Of nested
+ * tables: 15.36.6.
+ */
+enum { NPT_NPF, NPT_SIZEM, SIZEMISMATCH };
+
+static void sizes(u64 a, u64 size, u32 want, const char *what)
+{
+	static const u32 op[] = { OP_PVALIDATE, OP_RMPADJUST };
+	const u64 c[] = { 0, 1 | PERM_R << 8 };
+
+	for (u32 i = 0; i < ARRAY_SIZE(op); i++) {
+		u64 e;
+
+		/* the nested tables have changed */
+		put8(v0->vmcb, VMCB_TLB, 1);
+		e = vcpu_do(v0, op[i], a, size, c[i]);
+		if (want == SIZEMISMATCH)
+			done(v0, e, 6, what);
+		else
+			is_npf(v0, e, a, PF_P | PF_RMP | NPF_FINAL | NPF_ENC |
+			       (want == NPT_SIZEM ? NPF_SIZEM : 0), what);
+	}
+}
+
 static void large(void)
 {
 	const u64 a = 0x800000;
@@ -177,13 +210,18 @@ static void large(void)
 	     "RMPADJUST of 2 MB: VMPL 1 reads its last 4 KB");
 
 	/* the nested mapping is smaller than the entry */
-	npt_map_large(vm, a, 0, 0);
-	for (u32 i = 0; i < 512; i++)
-		npt_map(vm, a + i * PAGE, h + i * PAGE, NPT_RWX);
+	large_by_4k(a, h);
+	sizes(a, 0, NPT_SIZEM, "nested tables 4 KB, RMP 2 MB, request 4 KB");
+	sizes(a, 1, SIZEMISMATCH, "nested tables 4 KB, RMP 2 MB, request 2 MB");
 	is_npf(v0, vcpu_do(v0, OP_READ, a + 3 * PAGE, 0, 0), a + 3 * PAGE,
 	       PF_P | PF_RMP | NPF_FINAL | NPF_ENC,
 	       "read through 4 KB of a 2 MB entry");
 	is(psmash(h), 0, "PSMASH of a guest's validated 2 MB");
+	npt_map_large(vm, a, h, NPT_RWX);
+	sizes(a, 0, NPT_NPF, "nested tables 2 MB, RMP 4 KB, request 4 KB");
+	sizes(a, 1, SIZEMISMATCH, "nested tables 2 MB, RMP 4 KB, request 2 MB");
+	large_by_4k(a, h);
+	sizes(a, 1, SIZEMISMATCH, "nested tables 4 KB, RMP 4 KB, request 2 MB");
 	is(rmp(h + 3 * PAGE), RMP_ASSIGNED | (a + 3 * PAGE) | RMP_ASID(1) |
 	   RMP_VALIDATED, "PSMASH keeps Validated");
 	done(v0, vcpu_do(v0, OP_READ, a + 511 * PAGE, 0, 0), 0x2323,

@@ -65,15 +65,6 @@ static inline bool snp_host_enabled(CPUX86State *env)
     return env->syscfg & AMD_SYSCFG_SNP_EN;
 }
 
-/* sev_insn: the instruction for whose page operand the CPU walks the tables */
-enum {
-    SNP_INSN_NONE,
-    /* The page need not be validated, and permissions do not matter */
-    SNP_INSN_PVALIDATE,
-    /* RMPADJUST, RMPQUERY */
-    SNP_INSN_OTHER,
-};
-
 /* snp_in_use: the pages of a CPU that runs a guest, APM 15.36.12 */
 enum {
     SNP_IN_USE_VMCB,

@@ -315,15 +315,16 @@ typedef struct InsnPage {
     hwaddr pa;
     /* With C-bit, if the guest's mapping has it */
     uint64_t gpa;
+    /* The nested tables map it by 2 MB or more */
+    bool npt_large;
 } InsnPage;
 
 /*
  * Walk the guest's and the nested tables for the guest virtual address @va.
- * Raises what an access would raise, but for the checks of the RMP entry that
- * @insn leaves out.
+ * Raises what an access would raise, but for the checks of the page's RMP
+ * entry: check_page() makes those.
  */
-static InsnPage translate(CPUX86State *env, target_ulong va, unsigned insn,
-                          uintptr_t ra)
+static InsnPage translate(CPUX86State *env, target_ulong va, uintptr_t ra)
 {
     CPUState *cs = env_cpu(env);
     CPUTLBEntryFull *full;
@@ -332,15 +333,16 @@ static InsnPage translate(CPUX86State *env, target_ulong va, unsigned insn,
 
     /*
      * TLB entries of accesses were checked by other rules, and the entry made
-     * here is checked by the instruction's: flush before the walk and after it.
+     * here is checked by none: flush before the walk and after it.
      */
     tlb_flush_entry_by_mmuidx(cs, va, MMU_GUEST_LINEAR_IDXMAP, false);
-    env->sev_insn = insn;
+    env->sev_insn = true;
     probe_access_full(env, va, 0, MMU_DATA_LOAD, cpu_mmu_index(cs, false),
                       false, &host, &full, ra);
     page.pa = full->phys_addr & TARGET_PAGE_MASK;
     page.gpa = env->sev_gpa;
-    env->sev_insn = SNP_INSN_NONE;
+    page.npt_large = env->sev_npt_size >= 2 * MiB;
+    env->sev_insn = false;
     snp_tlb_forget_insn(env, va);
     return page;
 }
@@ -349,18 +351,20 @@ typedef enum PageCheck {
     PAGE_OK,
     PAGE_NPF,           /* an RMP check has failed */
     PAGE_NPF_SIZEM,     /* 4 KB of a 2 MB entry: for the hypervisor (PSMASH) */
-    PAGE_SIZEMISMATCH,  /* 2 MB of 4 KB entries: for the guest */
+    PAGE_NPF_VMPL,      /* no permission */
+    PAGE_NOT_VALIDATED, /* #VC */
+    PAGE_SIZEMISMATCH,  /* 2 MB of 4 KB: for the guest */
 } PageCheck;
 
 /*
- * The checks of 15.36.10 on the page of an instruction, which are made again
- * after the walk: the entry may have changed meanwhile. Lock held, until the
+ * The checks of 15.36.10 on the page of an instruction. Lock held, until the
  * instruction has changed the entry.
  */
 static PageCheck check_page(CPUX86State *env, AmdSnpHost *h, InsnPage *page,
-                            bool large)
+                            bool large, bool pvalidate)
 {
     AmdRmpEntry e = amd_rmp_get(h, page->pa);
+    bool rmp_large = amd_rmp_is_2m(h, page->pa);
 
     /* vol. 3: the page is mapped as private */
     if (!(page->gpa & env->sev_cbit)) {
@@ -383,33 +387,64 @@ static PageCheck check_page(CPUX86State *env, AmdSnpHost *h, InsnPage *page,
     if (amd_snp_host_in_use(h, page->pa, 4 * KiB)) {
         return PAGE_NPF;
     }
-    /* 15.36.11: who is told of sizes that differ */
-    if (amd_rmp_is_2m(h, page->pa)) {
-        if (!large) {
-            return PAGE_NPF_SIZEM;
+    /* 15.36.11: 4 KB of a 2 MB entry, whatever maps it */
+    if (rmp_large && !large) {
+        return PAGE_NPF_SIZEM;
+    }
+    /* 15.36.6: 4 KB that the nested tables map by 2 MB */
+    if (page->npt_large && !large) {
+        return PAGE_NPF;
+    }
+    if (!pvalidate) {
+        /* Validated */
+        if (!(e.lo & AMD_RMP_VALIDATED)) {
+            return PAGE_NOT_VALIDATED;
         }
-        page->pa &= ~MAKE_64BIT_MASK(0, 21);
-    } else if (large) {
+        /* VMPL: permission to read */
+        if (env->sev_vmpl &&
+            !(amd_rmp_perm(e, env->sev_vmpl) & AMD_RMP_PERM_READ)) {
+            return PAGE_NPF_VMPL;
+        }
+    }
+    /* 15.36.11: 2 MB of 4 KB entries; 15.36.6: that are mapped by 4 KB */
+    if (large && !(rmp_large && page->npt_large)) {
         return PAGE_SIZEMISMATCH;
+    }
+    if (large) {
+        page->pa &= ~MAKE_64BIT_MASK(0, 21);
     }
     return PAGE_OK;
 }
 
-/* #NPF, with EXITINFO1 as 15.36.10 has it, if an RMP check has failed */
-static void raise_if_npf(CPUX86State *env, const InsnPage *page,
-                                PageCheck why, uintptr_t ra)
+/* #NPF with EXITINFO1 as 15.36.10 has it, or #VC, if an RMP check has failed */
+static void raise_if_refused(CPUX86State *env, const InsnPage *page,
+                             target_ulong va, PageCheck why, uintptr_t ra)
 {
-    if (why != PAGE_NPF && why != PAGE_NPF_SIZEM) {
+    const uint32_t error_code = PG_ERROR_P_MASK | PG_ERROR_U_MASK;
+
+    switch (why) {
+    case PAGE_OK:
+    case PAGE_SIZEMISMATCH:
         return;
+    case PAGE_NOT_VALIDATED:
+        env->sev_npf_info = (uint64_t)SVM_VC_NOT_VALIDATED << NPF_VC_SHIFT;
+        break;
+    default:
+        env->sev_npf_info = NPF_RMP |
+                            (page->gpa & env->sev_cbit ? NPF_ENC : 0) |
+                            (why == PAGE_NPF_SIZEM ? NPF_SIZEM : 0) |
+                            (why == PAGE_NPF_VMPL ? NPF_VMPL : 0);
     }
-    amd_snp_host_count(env_archcpu(env)->amd_snp, AMD_SNP_STAT_NPF_RMP);
+    snp_guest_fault(env, page->gpa & ~env->sev_cbit, error_code);
+    if (why == PAGE_NOT_VALIDATED) {
+        env->cr[2] = va;
+        raise_exception_err_ra(env, EXCP1D_VC, SVM_VC_NOT_VALIDATED, ra);
+    }
     x86_stq_phys(env_cpu(env), env->vm_vmcb +
                  offsetof(struct vmcb, control.exit_info_2),
                  page->gpa & ~env->sev_cbit);
-    cpu_vmexit(env, SVM_EXIT_NPF, SVM_NPTEXIT_GPA | NPF_RMP |
-               (page->gpa & env->sev_cbit ? NPF_ENC : 0) |
-               (why == PAGE_NPF_SIZEM ? NPF_SIZEM : 0) |
-               PG_ERROR_P_MASK | PG_ERROR_U_MASK, ra);
+    cpu_vmexit(env, SVM_EXIT_NPF,
+               env->sev_npf_info | SVM_NPTEXIT_GPA | error_code, ra);
 }
 
 static void guest_refused(CPUX86State *env, const char *insn, target_ulong va,
@@ -465,9 +500,9 @@ void helper_pvalidate(CPUX86State *env)
         result = FAIL_INPUT;
         goto out;
     }
-    page = translate(env, va, SNP_INSN_PVALIDATE, ra);
+    page = translate(env, va, ra);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
-        why = check_page(env, h, &page, large);
+        why = check_page(env, h, &page, large, true);
         same = !!(amd_rmp_get(h, page.pa).lo & AMD_RMP_VALIDATED) == validate;
         for (hwaddr o = 0; why == PAGE_OK && !same && o < size; o += 4 * KiB) {
             AmdRmpEntry e = amd_rmp_get(h, page.pa + o);
@@ -482,8 +517,7 @@ void helper_pvalidate(CPUX86State *env)
             }
         }
     }
-    raise_if_npf(env, &page, why, ra);
-    /* 15.36.11: 2 MB, and the entries are of 4 KB */
+    raise_if_refused(env, &page, va, why, ra);
     if (why == PAGE_SIZEMISMATCH) {
         result = FAIL_SIZEMISMATCH;
         goto out;
@@ -549,14 +583,13 @@ void helper_rmpadjust(CPUX86State *env)
     if (result) {
         goto out;
     }
-    page = translate(env, va, SNP_INSN_OTHER, ra);
+    page = translate(env, va, ra);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
-        why = check_page(env, h, &page, large);
+        why = check_page(env, h, &page, large, false);
         own = env->sev_vmpl
               ? amd_rmp_perm(amd_rmp_get(h, page.pa), env->sev_vmpl)
               : AMD_RMP_PERM_ALL;
         if (why == PAGE_SIZEMISMATCH) {
-            /* 15.36.11: 2 MB, and the entries are of 4 KB */
             result = FAIL_SIZEMISMATCH;
         } else if (perm & ~own) {
             /* 15.36.7: no permission that the own VMPL has not */
@@ -574,7 +607,7 @@ void helper_rmpadjust(CPUX86State *env)
             amd_rmp_set(h, page.pa + o, e);
         }
     }
-    raise_if_npf(env, &page, why, ra);
+    raise_if_refused(env, &page, va, why, ra);
     if (!result) {
         forget_insn_page(env, &page, large);
     }
@@ -614,14 +647,18 @@ void helper_rmpquery(CPUX86State *env)
         set_result(env, FAIL_PERMISSION, false);
         return;
     }
-    page = translate(env, va, SNP_INSN_OTHER, ra);
+    page = translate(env, va, ra);
     WITH_QEMU_LOCK_GUARD(&h->lock) {
         large = amd_rmp_is_2m(h, page.pa);
-        /* With the size of the entry, so that sizes cannot differ */
-        why = check_page(env, h, &page, large);
+        /* With the size of the entry */
+        why = check_page(env, h, &page, large, false);
         e = amd_rmp_get(h, page.pa);
     }
-    raise_if_npf(env, &page, why, ra);
+    /* Page-Size: nested tables and RMP differ */
+    if (why == PAGE_SIZEMISMATCH) {
+        why = PAGE_NPF;
+    }
+    raise_if_refused(env, &page, va, why, ra);
     rdx = FIELD_DP64(rdx, RMPADJUST_RDX, TARGET_VMPL, target);
     rdx = FIELD_DP64(rdx, RMPADJUST_RDX, PERMISSIONS, amd_rmp_perm(e, target));
     rdx = FIELD_DP64(rdx, RMPADJUST_RDX, VMSA, !!(e.lo & AMD_RMP_VMSA));

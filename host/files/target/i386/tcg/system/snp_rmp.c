@@ -128,8 +128,7 @@ static int vmpl_prot(AmdRmpEntry e, unsigned vmpl, bool user)
  * @gpa is accessed with an effective C-bit of 1. On failure sev_npf_info has
  * what to report: #NPF, or #VC in its place.
  */
-static bool check_private(CPUX86State *env, hwaddr gpa, unsigned insn,
-                          SnpAccess *a)
+static bool check_private(CPUX86State *env, hwaddr gpa, SnpAccess *a)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     AmdRmpEntry e = amd_rmp_get(h, a->paddr);
@@ -156,17 +155,17 @@ static bool check_private(CPUX86State *env, hwaddr gpa, unsigned insn,
         goto rmp_fault;
     }
     /* Validated: else #VC, with an error code of its own (15.36.6) */
-    if (!(e.lo & AMD_RMP_VALIDATED) && insn != SNP_INSN_PVALIDATE) {
+    if (!(e.lo & AMD_RMP_VALIDATED)) {
         env->sev_npf_info |= (uint64_t)SVM_VC_NOT_VALIDATED << NPF_VC_SHIFT;
         return false;
     }
     /* VMPL: the permission mask allows this access (15.36.7) */
     prot = vmpl_prot(e, env->sev_vmpl, a->user);
-    if (!(prot & (1 << a->type)) && insn != SNP_INSN_PVALIDATE) {
+    if (!(prot & (1 << a->type))) {
         env->sev_npf_info |= NPF_VMPL;
         goto rmp_fault;
     }
-    a->prot &= prot | (1 << a->type);
+    a->prot &= prot;
     return true;
 
  rmp_fault:
@@ -178,12 +177,17 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     unsigned key = priv ? env->sev_asid : AMD_SNP_KEY_NONE;
-    /* An instruction's own rules are for its page, not for the page tables */
-    unsigned insn = env->sev_walk ? SNP_INSN_NONE : env->sev_insn;
 
     snp_tlb_note_page(env, a->paddr);
+    /*
+     * PVALIDATE and the like check their page by rules of their own, and do not
+     * access its content; the page tables on the way to it are checked here.
+     */
+    if (env->sev_insn && !env->sev_walk) {
+        return true;
+    }
     if (snp_active(env) && priv) {
-        if (!check_private(env, gpa, insn, a)) {
+        if (!check_private(env, gpa, a)) {
             return false;
         }
     } else if (snp_active(env) || snp_host_enabled(env)) {
@@ -196,10 +200,7 @@ bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
             return false;
         }
     }
-    /* PVALIDATE and the like do not access what the page contains */
-    if (!snp_active(env) || insn == SNP_INSN_NONE) {
-        apply_key(env, key, a);
-    }
+    apply_key(env, key, a);
     return true;
 }
 

@@ -102,7 +102,7 @@ void snp_tlb_filled(CPUX86State *env, hwaddr pa, vaddr addr, int prot,
         return;
     }
     /* The instruction drops this entry itself: snp_tlb_forget_insn() */
-    if (env->sev_insn != SNP_INSN_NONE && !env->sev_walk) {
+    if (env->sev_insn && !env->sev_walk) {
         return;
     }
     if (mmu_idx == MMU_PHYS_IDX) {
