@@ -199,6 +199,25 @@ static void vmruns(void *p)
 	done_ok[id] = 1;
 }
 
+static u64 key_page, straddles, lost;
+
+/*
+ * A store from a device's page into a page that is under the guest's key. That
+ * key is its last: only this CPU uses the page.
+ */
+static void straddle(struct vcpu *v)
+{
+	u32 x = rnd();
+
+	rmp_assign(key_page, G_DATA, v->vm->asid, false, false);
+	vcpu_do(v, OP_PVALIDATE, G_DATA, 0, 1);
+	rmp_shared(key_page, false);
+	use_pages(below(3000));
+	put64((void *)VIEW, PAGE - 4, (u64)x << 32 | 0x5a5a);
+	lost += get32((void *)key_page, 0) != x;
+	straddles++;
+}
+
 #define SMALL	0x800000ul	/* 2 MB, mapped by 4 KB nested pages */
 #define BIG	0xa00000ul	/* 2 MB, mapped by one nested page */
 
@@ -228,6 +247,8 @@ static void guest(void *p)
 
 		if (spa < POOL4K)
 			spa = area4k;
+		if (!below(16))
+			straddle(v);
 		switch (below(6)) {
 		case 0:
 			npt_map(vm, gpa, spa, below(8));
@@ -275,6 +296,9 @@ void fuzz(u64 seed, u64 seconds)
 		state[i] = (seed + 1) * 0x9e3779b97f4a7c15 + i;
 	a = vm_ready(1, 1);
 	b = vm_ready(2, 1);
+	key_page = (u64)page_alloc();
+	npt_map(b, G_DATA, key_page, NPT_RWX);
+	view_straddle(page_alloc(), key_page);
 	say("# seed %lu, %lu seconds\n", seed, seconds);
 	deadline = rdtsc() + khz * 1000 * seconds;
 	on_cpu_start(1, instructions, NULL);
@@ -286,6 +310,8 @@ void fuzz(u64 seed, u64 seconds)
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		ok(done_ok[i], "CPU %u came to its end after %lu orders", i,
 		   counts[i]);
+	is(lost, 0, "stores from a device's page: none of %lu is lost",
+	   straddles);
 	is(vcpu_do(&b->vcpu[0], OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
 	   "a guest that was left alone by the host runs on");
 	/* then shutdown and initialization of the platform itself */

@@ -127,6 +127,14 @@ void page_free(void *p);
 u8 *huge_alloc(void);			/* 2 MB in POOL4K */
 u64 *host_pte(u64 va);			/* the PTE of an address in POOL4K */
 
+/* view.c: the first address that is mapped by a test's own table */
+#define VIEW		(POOL2M + 4 * MB)
+#define IOAPIC_PAGE	0xfec00000ul
+u64 view_put(u64 *pt);			/* what view_restore() takes */
+u64 view_straddle(u64 *pt, u64 page);
+void view_restore(u64 was);
+void use_pages(u64 n);
+
 void say(const char *fmt, ...) __printf(1, 2);
 bool ok(bool pass, const char *fmt, ...) __printf(2, 3);
 bool is_(u64 found, u64 expected, const char *what, const char *fmt, ...)

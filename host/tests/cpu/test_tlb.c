@@ -7,8 +7,6 @@
 #include "lib.h"
 
 #define RMP_W (PF_P | PF_W | PF_RMP)
-/* the first address that is mapped by the test's own table, not by 2 MB */
-#define VIEW (POOL2M + 4 * MB)
 
 /*
  * 2 MB regions in which one page stays assigned: the first assignment in a
@@ -20,31 +18,6 @@ static u64 page_of_region(u32 n)
 {
 	memset((void *)(region + n * PAGE), 0, PAGE);
 	return region + n * PAGE;
-}
-
-static u64 *view_pde(void)
-{
-	u64 cr3, *t;
-
-	asm volatile("mov %%cr3, %0" : "=r"(cr3));
-	/* pml4 -> pdpt -> pd, all below 4 GB and mapped one to one */
-	t = (u64 *)(*(u64 *)(cr3 & ~0xfffull) & ~0xfffull);
-	return (u64 *)(t[0] & ~0xfffull) + VIEW / (2 * MB);
-}
-
-static u64 view_put(u64 *pt)
-{
-	u64 *pde = view_pde(), was = *pde;
-
-	*pde = (u64)pt | 0x67;
-	invlpg(VIEW);
-	return was;
-}
-
-static void view_restore(u64 was)
-{
-	*view_pde() = was;
-	invlpg(VIEW);
 }
 
 /* A page mapped at N addresses, with a TLB entry for each. */
@@ -105,6 +78,35 @@ static void walked_table(void)
 	rmp_shared((u64)pt, false);
 	view_restore(was);
 	page_free((void *)p);
+}
+
+/*
+ * A store from a device's page into a page under another key: all translations
+ * of the page go while the CPU has that of the device's page in hand.
+ */
+static void straddled_device(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+	u64 *pt = page_alloc(), p = (u64)page_alloc(), was, bad = 0;
+
+	npt_map(vm, G_DATA, p, NPT_RWX);
+	was = view_straddle(pt, p);
+	for (u64 i = 0; i < 60; i++) {
+		rmp_assign(p, G_DATA, 1, false, false);
+		bad += vcpu_do(v, OP_PVALIDATE, G_DATA, 0, 1) != EXIT_VMGEXIT;
+		bad += vcpu_do(v, OP_WRITE, G_DATA, ~i, 0) != EXIT_VMGEXIT;
+		rmp_shared(p, false);
+		use_pages(i * 7919 % 3000);
+		put64((void *)VIEW, PAGE - 4, i << 32 | 0x5a5a);
+		bad += get32((void *)p, 0) != i;
+	}
+	is(bad, 0,
+	   "a store from a device's page into one under a guest's key: its second half is stored");
+	view_restore(was);
+	page_free(pt);
+	page_free((void *)p);
+	vm_destroy(vm);
 }
 
 /* A guest has a TLB entry for each 4 KB page of 2 MB. */
@@ -368,6 +370,7 @@ void t_tlb(void)
 	rmp_assign(region + 511 * PAGE, 0x1000, 5, false, false);
 	aliases();
 	walked_table();
+	straddled_device();
 	guest_2m();
 	asids();
 	host_pkru();

@@ -244,9 +244,9 @@ void snp_tlb_flush_soon(CPUX86State *env)
 
     /*
      * No new epoch: this CPU may be in a walk, whose page is recorded and not
-     * yet in the TLB.
+     * yet in the TLB. That walk may be for the second page of an access.
      */
-    tlb_flush(env_cpu(env));
+    tlb_flush_in_fill(env_cpu(env));
     CPU_FOREACH(cs) {
         if (cs != env_cpu(env)) {
             async_run_on_cpu(cs, flush_work, RUN_ON_CPU_NULL);
