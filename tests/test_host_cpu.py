@@ -51,6 +51,11 @@ def test_other_readings(tap: Tap, qemu: Path) -> None:
                 "-fw_cfg", "name=opt/snp-cpu/readings,string=1")
 
 
+def test_shared_tlb_records(tap: Tap, qemu: Path) -> None:
+    """With few records of what TLBs have, pages share them, as in a machine with much memory."""
+    tap.program("the test kernel ran to its end with 16 records", RUN, qemu, "-global", "amd-snp-host.x-tlb-records=16")
+
+
 def test_without_snp(tap: Tap, qemu: Path) -> None:
     tap.program("the test kernel ran to its end without SNP", RUN, "--off", qemu)
 

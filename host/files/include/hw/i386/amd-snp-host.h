@@ -156,6 +156,8 @@ struct AmdSnpHost {
     bool es_vmsave_exits;
     /* trap-clts-lmsw: CLTS and LMSW raise the write trap of CR0, as MOV does */
     bool trap_clts_lmsw;
+    /* At most this many records of TLB contents for each CPU; 0: as fit */
+    uint64_t tlb_records;
 
     /* RMP initialised by the firmware */
     bool rmp_initialized;

@@ -11,6 +11,10 @@
  * A record is valid in one epoch of its CPU. Flushing everything ends the
  * epoch, and with it all records of that CPU.
  *
+ * The records of all CPUs together have at most RECORDS_SIZE bytes. If memory
+ * has more pages than a CPU has records, pages share them: more is flushed then,
+ * and never less.
+ *
  * Two CPUs may meet here: one fills its TLB while the other changes the entry.
  * The first writes its record and then reads the RMP entry; the second changes
  * the entry and then reads the records. At least one of them sees the other's
@@ -24,30 +28,71 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/host-utils.h"
+#include "qemu/rcu.h"
+#include "qemu/units.h"
 #include "cpu.h"
 #include "exec/cputlb.h"
 #include "exec/page-protection.h"
+#include "hw/boards.h"
 #include "tcg/helper-tcg.h"
 #include "sev_helper.h"
 #include "snp_tlb.h"
 
-/* One CPU's record of one page */
+/* Memory for the records of all CPUs: 8 GB of exact records with 4 CPUs */
+#define RECORDS_SIZE (512 * MiB)
+
+/* One CPU's record of the page that it noted first, of those that share it */
 typedef struct SnpSeen {
-    /* Any CPU may read this field; the others are the own CPU's */
-    uint32_t epoch;
-    /* MMU indexes plus 1 of the linear addresses below; 0: unused */
-    uint8_t linear_idx[2];
+    /*
+     * Any CPU may read this field; the others are the own CPU's. It does not
+     * wrap: 64 bits of flushes take longer than any machine runs.
+     */
+    uint64_t epoch;
+    uint32_t page;
     /* In the TLB of nested translations, at gpa */
     bool nested;
     /* In the TLB of physical addresses */
     bool phys;
-    /* At more addresses than this record can hold */
+    /* At more addresses than this record can hold, or several pages */
     bool anywhere;
     /* Code may have been executed at the linear addresses */
     bool code;
+    /* In the low bits the MMU index plus 1; 0: unused */
     uint64_t linear[2];
     uint64_t gpa;
 } SnpSeen;
+
+QEMU_BUILD_BUG_ON(sizeof(SnpSeen) != 40);
+
+/* One CPU's records, their number a power of two */
+typedef struct SnpTlb {
+    struct rcu_head rcu;
+    uint64_t mask;
+    SnpSeen seen[];
+} SnpTlb;
+
+static SnpTlb *new_records(AmdSnpHost *h)
+{
+    uint64_t n = RECORDS_SIZE / sizeof(SnpSeen) / current_machine->smp.max_cpus;
+    SnpTlb *t;
+
+    n = MIN(pow2floor(n), pow2ceil(h->rmp_pages));
+    if (h->tlb_records) {
+        n = MIN(n, pow2ceil(h->tlb_records));
+    }
+    /* Any number of records will do */
+    while (!(t = g_try_malloc0(sizeof(*t) + n * sizeof(*t->seen)))) {
+        n /= 2;
+    }
+    t->mask = n - 1;
+    return t;
+}
+
+static SnpSeen *record_of(SnpTlb *t, hwaddr pa)
+{
+    return &t->seen[(pa >> 12) & t->mask];
+}
 
 /* Own CPU: its record of the page at @pa, or NULL if the RMP has no entry */
 static SnpSeen *seen_page(CPUX86State *env, hwaddr pa)
@@ -57,12 +102,22 @@ static SnpSeen *seen_page(CPUX86State *env, hwaddr pa)
     if (!amd_rmp_covers(h, pa)) {
         return NULL;
     }
-    if (unlikely(!env->snp_seen)) {
+    if (unlikely(!env->snp_tlb)) {
         env->snp_epoch = 1;
-        qatomic_store_release(&env->snp_seen,
-                              g_new0(SnpSeen, h->rmp_pages));
+        qatomic_store_release(&env->snp_tlb, new_records(h));
     }
-    return &env->snp_seen[pa >> 12];
+    return record_of(env->snp_tlb, pa);
+}
+
+void snp_tlb_free(CPUX86State *env)
+{
+    SnpTlb *t = env->snp_tlb;
+
+    if (t) {
+        qatomic_set(&env->snp_tlb, NULL);
+        /* Another CPU may be looking for a page in it */
+        g_free_rcu(t, rcu);
+    }
 }
 
 /* ---- What the TLB gets ---- */
@@ -71,12 +126,18 @@ void snp_tlb_note_page(CPUX86State *env, hwaddr pa)
 {
     SnpSeen *s = seen_page(env, pa);
 
-    if (s && s->epoch != env->snp_epoch) {
-        memset(s->linear_idx, 0, sizeof(s->linear_idx));
+    if (!s) {
+        return;
+    }
+    if (s->epoch != env->snp_epoch) {
+        s->page = pa >> 12;
+        memset(s->linear, 0, sizeof(s->linear));
         s->nested = s->phys = s->anywhere = s->code = false;
         qatomic_set(&s->epoch, env->snp_epoch);
         /* Pairs with the barrier in snp_tlb_forget_page() */
         smp_mb();
+    } else if (s->page != pa >> 12) {
+        s->anywhere = true;
     }
 }
 
@@ -93,12 +154,15 @@ void snp_tlb_filled(CPUX86State *env, hwaddr pa, vaddr addr, int prot,
                     int mmu_idx)
 {
     SnpSeen *s = seen_page(env, pa);
+    uint64_t linear = addr | (mmu_idx + 1);
 
     /*
      * No check noted the page in this epoch: it is noise, which changes for
-     * nobody, or the VMSA that this CPU runs, which sev_vmsa.c drops.
+     * nobody, or the VMSA that this CPU runs, which sev_vmsa.c drops. Or there
+     * is no more to be known.
      */
-    if (!s || s->epoch != env->snp_epoch) {
+    if (!s || s->epoch != env->snp_epoch || s->page != pa >> 12 ||
+        s->anywhere) {
         return;
     }
     /* The instruction drops this entry itself: snp_tlb_forget_insn() */
@@ -115,12 +179,10 @@ void snp_tlb_filled(CPUX86State *env, hwaddr pa, vaddr addr, int prot,
     } else {
         s->code |= prot & PAGE_EXEC;
         for (int i = 0; i < ARRAY_SIZE(s->linear); i++) {
-            if (!s->linear_idx[i]) {
-                s->linear_idx[i] = mmu_idx + 1;
-                s->linear[i] = addr;
-                return;
+            if (!s->linear[i]) {
+                s->linear[i] = linear;
             }
-            if (s->linear_idx[i] == mmu_idx + 1 && s->linear[i] == addr) {
+            if (s->linear[i] == linear) {
                 return;
             }
         }
@@ -190,10 +252,15 @@ static void forget_own(CPUX86State *env, hwaddr pa)
         flush_own(env);
         return;
     }
+    /* It is another page's, with which this one would share it */
+    if (s->page != pa >> 12) {
+        return;
+    }
     for (int i = 0; i < ARRAY_SIZE(s->linear); i++) {
-        if (s->linear_idx[i]) {
-            tlb_flush_entry_by_mmuidx(cs, s->linear[i],
-                                      1 << (s->linear_idx[i] - 1), s->code);
+        if (s->linear[i]) {
+            unsigned mmu_idx = (s->linear[i] & ~TARGET_PAGE_MASK) - 1;
+
+            tlb_flush_entry_by_mmuidx(cs, s->linear[i], 1 << mmu_idx, s->code);
         }
     }
     if (s->nested) {
@@ -214,15 +281,15 @@ void snp_tlb_forget_page(CPUX86State *env, hwaddr pa)
     smp_mb();
     CPU_FOREACH(cs) {
         CPUX86State *other = cpu_env(cs);
-        SnpSeen *seen = qatomic_load_acquire(&other->snp_seen);
+        SnpTlb *t = qatomic_load_acquire(&other->snp_tlb);
         /*
-         * Read after snp_seen: if the other CPU begins an epoch after this, the
+         * Read after snp_tlb: if the other CPU begins an epoch after this, the
          * walks of that epoch see the changed entry.
          */
-        uint32_t epoch = qatomic_load_acquire(&other->snp_epoch);
+        uint64_t epoch = qatomic_load_acquire(&other->snp_epoch);
 
-        if (other != env && seen &&
-            qatomic_read(&seen[pa >> 12].epoch) == epoch) {
+        if (other != env && t &&
+            qatomic_read(&record_of(t, pa)->epoch) == epoch) {
             async_run_on_cpu(cs, flush_own_work, RUN_ON_CPU_NULL);
             others = true;
         }
