@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Accesses by a device (QEMU's edu): the IOMMU checks writes against the RMP,
- * and reads no plaintext of encrypted pages (APM 2, 15.36.10).
+ * and reads no plaintext of encrypted pages (APM 2, 15.36.10). The IOMMU itself:
+ * registers and stores that SNP locks (48882, 2.12.2).
  */
 #include "lib.h"
 
@@ -103,6 +104,118 @@ static void after_shutdown(u64 *in, u64 *page)
 	is(page[0], 0x3333, "the IOMMU checks again after SNP_INIT_EX");
 }
 
+/* the IOMMU's registers, where QEMU has them */
+#define IOMMU		((u8 *)0xfed80000ul)
+#define DEV_TABLE	0x00
+#define CMD_BASE	0x08
+#define EVT_BASE	0x10
+#define CONTROL		0x18
+#define STORE_BASE	0x20		/* the completion store's */
+#define STORE_LIMIT	0x28
+#define CMD_HEAD	0x2000
+#define CMD_TAIL	0x2008
+#define IOMMU_EN	BIT(0)
+#define CMD_EN		BIT(12)
+#define CMDS_256	(8ull << 56)
+#define DONE		0x1234
+
+static u8 dev_table[2 * PAGE] __aligned(4096);
+
+static void cmd_restart(void)
+{
+	put64(IOMMU, CONTROL, IOMMU_EN);
+	put64(IOMMU, CMD_HEAD, 0);
+	put64(IOMMU, CMD_TAIL, 0);
+	put64(IOMMU, CONTROL, IOMMU_EN | CMD_EN);
+}
+
+/* COMPLETION_WAIT that stores to @to, as the first command of @cmds */
+static u64 completion_wait(u64 *cmds, u64 *to)
+{
+	cmd_restart();
+	*to = 0;
+	cmds[0] = (u64)to | 1 | 1ull << 60;
+	cmds[1] = DONE;
+	put64(IOMMU, CMD_TAIL, 16);
+	return get64(to, 0);
+}
+
+static void keeps(u32 reg, u64 other, const char *name)
+{
+	u64 v = get64(IOMMU, reg);
+
+	put64(IOMMU, reg, other);
+	is(get64(IOMMU, reg), v, "%s is locked: a write of 64 bits", name);
+	put32(IOMMU, reg, other);
+	put32(IOMMU, reg + 4, other >> 32);
+	is(get64(IOMMU, reg), v, "%s: two writes of 32 bits", name);
+}
+
+/*
+ * No guest is alive: SNP is shut down, and initialised again with an IOMMU that
+ * has its buffers, as a kernel's driver does.
+ */
+static void t_iommu(void)
+{
+	u64 *cmds = page_alloc(), *others = page_alloc();
+	u64 *store = page_alloc(), *page = page_alloc();
+
+	section("the IOMMU's registers");
+	is(shutdown_ex(0), ST_OK, "SNP_SHUTDOWN_EX without the IOMMU");
+	put64(IOMMU, CMD_BASE, (u64)cmds | CMDS_256);
+	is(get64(IOMMU, CMD_BASE), 0, "registers stay locked");
+	init_again();
+	is(shutdown_ex(1), ST_OK, "SNP_SHUTDOWN_EX with the IOMMU");
+
+	put64(IOMMU, DEV_TABLE, (u64)dev_table | 1);
+	put64(IOMMU, CMD_BASE, (u64)cmds | CMDS_256);
+	put64(IOMMU, STORE_BASE, (u64)store);
+	put64(IOMMU, STORE_LIMIT, (u64)store);
+	is(get64(IOMMU, CMD_BASE), (u64)cmds | CMDS_256,
+	   "after it, registers can be written");
+	is(completion_wait(cmds, others), DONE,
+	   "and a completion wait stores anywhere");
+
+	init_again();
+	is(rmp((u64)store), RMP_ASSIGNED | RMP_IMMUTABLE,
+	   "the completion store is a firmware page");
+	keeps(DEV_TABLE, (u64)others, "Device Table Base (48882, 2.12.2.1)");
+	keeps(CMD_BASE, (u64)others | CMDS_256, "Command Buffer Base");
+	keeps(EVT_BASE, (u64)others | CMDS_256, "Event Log Base");
+	keeps(STORE_BASE, (u64)others, "Completion Store Base");
+	keeps(STORE_LIMIT, (u64)others, "Completion Store Limit");
+
+	/* the CPU cannot clear a firmware page: the value tells */
+	cmd_restart();
+	cmds[0] = (u64)&store[1] | 1 | 1ull << 60;
+	cmds[1] = 2 * DONE;
+	put64(IOMMU, CMD_TAIL, 16);
+	is(store[1], 2 * DONE,
+	   "a completion wait stores in the completion store");
+	is(get64(IOMMU, CMD_HEAD), 16, "head and enable bit are not locked");
+	is(completion_wait(cmds, page), 0,
+	   "and nowhere else (48882, 2.12.2.2)");
+	cmds[0] = 0;
+	is(completion_wait(others, &others[8]), 0,
+	   "commands of another buffer are not fetched");
+
+	is(shutdown_ex(1), ST_OK, "SNP_SHUTDOWN_EX with the IOMMU");
+	is(rmp((u64)store), RMP_ASSIGNED,
+	   "the completion store is a Reclaim page");
+	rmp_shared((u64)store, false);
+	put64(IOMMU, CONTROL, 0);
+	put64(IOMMU, DEV_TABLE, 0);
+	put64(IOMMU, CMD_BASE, 0);
+	put64(IOMMU, STORE_BASE, 0);
+	put64(IOMMU, STORE_LIMIT, 0);
+	is(get64(IOMMU, STORE_BASE), 0, "registers are unlocked");
+	init_again();
+	page_free(cmds);
+	page_free(others);
+	page_free(store);
+	page_free(page);
+}
+
 void t_dma(void)
 {
 	u64 *in = page_alloc(), *page = page_alloc(), *out = page_alloc();
@@ -163,4 +276,5 @@ void t_dma(void)
 	page_free(page);
 	page_free(out);
 	page_free(gctx);
+	t_iommu();
 }

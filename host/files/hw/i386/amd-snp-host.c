@@ -49,6 +49,7 @@ static const char *const error_names[AMD_SNP_ERR__MAX] = {
     [AMD_SNP_ERR_HOST_INSN] = "host-insn",
     [AMD_SNP_ERR_VMRUN] = "vmrun",
     [AMD_SNP_ERR_DMA] = "dma",
+    [AMD_SNP_ERR_IOMMU] = "iommu",
     [AMD_SNP_ERR_FIRMWARE] = "firmware",
     [AMD_SNP_ERR_GUEST_INSN] = "guest-insn",
     [AMD_SNP_ERR_GUEST_ACCESS] = "guest-access",

@@ -92,6 +92,7 @@ typedef enum AmdSnpError {
     AMD_SNP_ERR_HOST_INSN,      /* RMPUPDATE, PSMASH refused */
     AMD_SNP_ERR_VMRUN,          /* VMRUN refused: VMSA, ASID, controls */
     AMD_SNP_ERR_DMA,            /* a device's write to an assigned page */
+    AMD_SNP_ERR_IOMMU,          /* a register or store that the IOMMU locks */
     AMD_SNP_ERR_FIRMWARE,       /* a firmware command refused */
     AMD_SNP_ERR_GUEST_INSN,     /* PVALIDATE and the like: wrong operands */
     AMD_SNP_ERR_GUEST_ACCESS,   /* access against VMPL permissions */
@@ -162,8 +163,9 @@ struct AmdSnpHost {
     /* RMP initialised by the firmware */
     bool rmp_initialized;
     /*
-     * Device writes are checked: from SNP_INIT until a SNP_SHUTDOWN_EX that
-     * ends it, or a reset. Set with the lock held, read without.
+     * Device writes are checked, and registers of the IOMMU are locked: from
+     * SNP_INIT until a SNP_SHUTDOWN_EX that ends it, or a reset. Set with the
+     * lock held, read without.
      */
     bool iommu_enforces;
 
