@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Accesses by a device (QEMU's edu): the IOMMU checks writes against the RMP,
+ * Accesses by devices (QEMU's edu, a disk): the IOMMU checks writes against the RMP,
  * and reads no plaintext of encrypted pages (APM 2, 15.36.10). The IOMMU itself:
  * registers and stores that SNP locks (48882, 2.12.2).
  */
@@ -102,6 +102,114 @@ static void after_shutdown(u64 *in, u64 *page)
 	dma_write(page);
 	rmp_shared((u64)page, false);
 	is(page[0], 0x3333, "the IOMMU checks again after SNP_INIT_EX");
+}
+
+/* a disk behind AHCI that takes its time: QEMU's throttle in front of zeros */
+#define AHCI_ID		0x29228086
+#define GHC		0x004
+#define PORT_CLB	0x100
+#define PORT_FB		0x108
+#define PORT_CMD	0x118
+#define PORT_CI		0x138
+#define AHCI_EN		BIT(31)
+#define PORT_ST		BIT(0)
+#define PORT_FRE	BIT(4)
+#define READ_DMA_EXT	0x25
+
+static struct {
+	u8 *regs, *list, *fis, *table;
+} ahci;
+
+static bool ahci_busy(void)
+{
+	return get32(ahci.regs, PORT_CI) & 1;
+}
+
+static void ahci_wait(void)
+{
+	u64 t = rdtsc();
+
+	while (ahci_busy()) {
+		if (rdtsc() - t > 20000000000ull)
+			bail("AHCI: expected the read to end, found it busy");
+		pause();
+	}
+}
+
+static void ahci_start(void)
+{
+	ahci.list = page_alloc();
+	ahci.fis = page_alloc();
+	ahci.table = page_alloc();
+	put32(ahci.regs, GHC, AHCI_EN);
+	put32(ahci.regs, PORT_CMD, 0);
+	put32(ahci.regs, PORT_CLB, (u64)ahci.list);
+	put32(ahci.regs, PORT_CLB + 4, 0);
+	put32(ahci.regs, PORT_FB, (u64)ahci.fis);
+	put32(ahci.regs, PORT_FB + 4, 0);
+	put32(ahci.regs, PORT_CMD, PORT_FRE);
+	put32(ahci.regs, PORT_CMD, PORT_FRE | PORT_ST);
+}
+
+static void ahci_stop(void)
+{
+	put32(ahci.regs, PORT_CMD, 0);
+	page_free(ahci.list);
+	page_free(ahci.fis);
+	page_free(ahci.table);
+}
+
+/* Starts a read of 8 sectors into the page. */
+static void ahci_read(void *page)
+{
+	put32(ahci.list, 0, 5 | 1 << 16);	/* 5 words of FIS, one buffer */
+	put32(ahci.list, 4, 0);
+	put64(ahci.list, 8, (u64)ahci.table);
+	put32(ahci.table, 0, 0x8027 | READ_DMA_EXT << 16);
+	put32(ahci.table, 4, 0x40u << 24);	/* LBA 0 */
+	put32(ahci.table, 8, 0);
+	put32(ahci.table, 12, 8);
+	put64(ahci.table, 0x80, (u64)page);
+	put32(ahci.table, 0x88, 0);
+	put32(ahci.table, 0x8c, PAGE - 1);
+	put32(ahci.regs, PORT_CI, 1);
+}
+
+/*
+ * QEMU maps the buffer of a request under way: it is the RMP of the time of the
+ * write that counts, and not that of the time of the request.
+ */
+static void t_mapped(void)
+{
+	u64 *page = page_alloc();
+	bool busy = false;
+
+	section("a request under way");
+	ahci.regs = (u8 *)pci_find(AHCI_ID, 0x24);
+	if (!ok(ahci.regs, "an AHCI controller is there"))
+		return;
+	ahci_start();
+	fill(page, 0x1111);
+	ahci_read(page);
+	ahci_wait();
+	is(page[0], 0, "a disk's read into a hypervisor page");
+	for (u32 i = 0; i < 10 && !busy; i++) {
+		fill(page, 0x1111);
+		ahci_read(page);
+		rmp_assign((u64)page, 0x4000, 5, false, false);
+		busy = ahci_busy();
+		ahci_wait();
+		is(page[0], busy ? 0x1111 : 0,
+		   busy ? "the page is assigned meanwhile: it is not written" :
+		   "the read was over before the page was assigned");
+		rmp_shared((u64)page, false);
+	}
+	ok(busy, "a read was under way when its page was assigned");
+	ahci_read(page);
+	ahci_wait();
+	is(page[0], 0, "and into the page when it is the hypervisor's again");
+	ahci_stop();
+	page_free(page);
 }
 
 /* the IOMMU's registers, where QEMU has them */
@@ -276,5 +384,6 @@ void t_dma(void)
 	page_free(page);
 	page_free(out);
 	page_free(gctx);
+	t_mapped();
 	t_iommu();
 }
