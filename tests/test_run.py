@@ -39,6 +39,7 @@ NAMES = [picked.program.name for picked in PICKED]
 # A kernel prints every one of these lines on SEV, SNP, the RMP and the PSP before it runs a program …
 MUST_SAY = (
     r"SEV-SNP: RMP table physical range \[0x[0-9a-f]{16} - 0x[0-9a-f]{16}\]",
+    r"SEV-SNP: Reserving start/end of RMP table on a 2MB boundary \[0x[0-9a-f]{16}\]",
     r"AMD-Vi: IOMMU SNP support enabled\.",
     r"AMD-Vi: Extended features .* SNP",
     r"ccp [0-9a-f:.]+: sev enabled",

@@ -22,6 +22,7 @@
 #include "hw/core/cpu.h"
 #include "hw/i386/amd-snp-host.h"
 #include "hw/i386/x86-iommu.h"
+#include "hw/qdev-properties.h"
 #include "hw/resettable.h"
 #include "migration/blocker.h"
 #include "system/qtest.h"
@@ -33,9 +34,13 @@
 /* Physical address of the page of noise: between TPM and IOMMU */
 #define CIPHERTEXT_ADDR     0xfed70000
 
-/* The RMP goes here, or to the middle of smaller memory; 2 MB aligned */
+/*
+ * The RMP goes here, or to the middle of smaller memory; rmp-offset, which is a
+ * multiple of RMP_ALIGN, comes on top
+ */
 #define RMP_BASE_MAX        (512 * MiB)
 #define RMP_RAM_MIN         (256 * MiB)
+#define RMP_ALIGN           (1 * MiB)
 
 /* Pages that are looked at, and that become noise, in a few milliseconds */
 #define KEY_PIECE_PAGES     (1024 * 1024)
@@ -582,12 +587,25 @@ static void amd_snp_host_realize(DeviceState *dev, Error **errp)
                    (uint64_t)(h->below_4g_size / MiB));
         return;
     }
-    /* Multiples of 2 MB, to which a kernel would round anyway */
+    if (h->rmp_offset % RMP_ALIGN) {
+        error_setg(errp, TYPE_AMD_SNP_HOST ".rmp-offset: expected a multiple of"
+                   " %d MB, found 0x%" PRIx64, (int)(RMP_ALIGN / MiB),
+                   h->rmp_offset);
+        return;
+    }
     h->rmp_pages = ROUND_UP(top, 2 * MiB) >> 12;
+    /* A multiple of 2 MB, so that offset 1 MB makes both ends unaligned */
     size = ROUND_UP(h->rmp_pages * AMD_RMP_ENTRY_SIZE + AMD_RMP_BOOKKEEPING,
                     2 * MiB);
     h->rmp_base = QEMU_ALIGN_DOWN(MIN(RMP_BASE_MAX, h->below_4g_size / 2),
                                   2 * MiB);
+    if (h->rmp_offset > h->below_4g_size - h->rmp_base) {
+        error_setg(errp, TYPE_AMD_SNP_HOST ".rmp-offset: expected at most 0x%"
+                   PRIx64 ", found 0x%" PRIx64, h->below_4g_size - h->rmp_base,
+                   h->rmp_offset);
+        return;
+    }
+    h->rmp_base += h->rmp_offset;
     h->rmp_end = h->rmp_base + size - 1;
     if (h->rmp_end >= h->below_4g_size - 64 * MiB) {
         error_setg(errp, "amd-snp-host=on: the RMP for %" PRIu64 " MB of memory"
@@ -654,6 +672,8 @@ static const Property amd_snp_host_properties[] = {
                      false),
     DEFINE_PROP_BOOL("es-vmsave-exits", AmdSnpHost, es_vmsave_exits, true),
     DEFINE_PROP_BOOL("trap-clts-lmsw", AmdSnpHost, trap_clts_lmsw, true),
+    /* As on most machines, neither start nor end is a multiple of 2 MB */
+    DEFINE_PROP_SIZE("rmp-offset", AmdSnpHost, rmp_offset, 1 * MiB),
 };
 
 static void amd_snp_host_class_init(ObjectClass *oc, void *data)
@@ -661,6 +681,7 @@ static void amd_snp_host_class_init(ObjectClass *oc, void *data)
     DeviceClass *dc = DEVICE_CLASS(oc);
     ResettableClass *rc = RESETTABLE_CLASS(oc);
 
+    device_class_set_props(dc, amd_snp_host_properties);
     dc->realize = amd_snp_host_realize;
     dc->user_creatable = false;
     dc->desc = "AMD SEV-SNP host platform: RMP, key tags, error counters";

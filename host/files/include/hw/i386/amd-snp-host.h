@@ -122,6 +122,9 @@ typedef struct AmdRmpEntry {
 struct AmdSnpHost {
     DeviceState parent_obj;
 
+    /* Properties; see amd_snp_host_properties[] */
+    uint64_t rmp_offset;
+
     /* Values of MSR C001_0132 and C001_0133; the end is inclusive */
     hwaddr rmp_base;
     hwaddr rmp_end;
