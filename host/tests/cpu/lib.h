@@ -539,6 +539,7 @@ void t_plain(void);
 void t_guest(void);
 void t_smp(void);
 void t_tlb(void);
+void t_erratum(void);
 void bench(void);
 void fuzz(u64 seed, u64 seconds);
 u64 tsc_khz(void);

@@ -656,6 +656,7 @@ static void bsp(void)
 	t_guest();
 	t_smp();
 	t_tlb();
+	t_erratum();
 	end();
 }
 

@@ -46,6 +46,11 @@ bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size)
     g_assert_not_reached();
 }
 
+bool amd_snp_host_in_use_2m(AmdSnpHost *h, hwaddr pa)
+{
+    g_assert_not_reached();
+}
+
 bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 {
     g_assert_not_reached();

@@ -464,6 +464,12 @@ bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size)
     return false;
 }
 
+bool amd_snp_host_in_use_2m(AmdSnpHost *h, hwaddr pa)
+{
+    return h->erratum_2m == ON_OFF_AUTO_ON &&
+           amd_snp_host_in_use(h, QEMU_ALIGN_DOWN(pa, 2 * MiB), 4 * KiB);
+}
+
 /* ---- IOMMU ---- */
 
 unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n)
@@ -561,6 +567,18 @@ static void amd_snp_host_reset_hold(Object *obj, ResetType type)
     memset(h->key, 0, h->rmp_pages * sizeof(*h->key));
 }
 
+/*
+ * "Early SNP hardware" has the erratum (Linux, 75253db41a46): taken for Zen 3,
+ * family 19h, models 00h to 0Fh, the first with SNP.
+ */
+static bool cpu_has_erratum_2m(void)
+{
+    uint32_t version = first_cpu ? cpu_env(first_cpu)->cpuid_version : 0;
+    unsigned family = extract32(version, 8, 4) + extract32(version, 20, 8);
+
+    return family == 0x19 && extract32(version, 16, 4) == 0;
+}
+
 static void amd_snp_host_realize(DeviceState *dev, Error **errp)
 {
     AmdSnpHost *h = AMD_SNP_HOST(dev);
@@ -592,6 +610,10 @@ static void amd_snp_host_realize(DeviceState *dev, Error **errp)
                    " %d MB, found 0x%" PRIx64, (int)(RMP_ALIGN / MiB),
                    h->rmp_offset);
         return;
+    }
+    if (h->erratum_2m == ON_OFF_AUTO_AUTO) {
+        h->erratum_2m = cpu_has_erratum_2m() ? ON_OFF_AUTO_ON
+                                             : ON_OFF_AUTO_OFF;
     }
     h->rmp_pages = ROUND_UP(top, 2 * MiB) >> 12;
     /* A multiple of 2 MB, so that offset 1 MB makes both ends unaligned */
@@ -674,6 +696,8 @@ static const Property amd_snp_host_properties[] = {
     DEFINE_PROP_BOOL("trap-clts-lmsw", AmdSnpHost, trap_clts_lmsw, true),
     /* As on most machines, neither start nor end is a multiple of 2 MB */
     DEFINE_PROP_SIZE("rmp-offset", AmdSnpHost, rmp_offset, 1 * MiB),
+    DEFINE_PROP_ON_OFF_AUTO("erratum-2m", AmdSnpHost, erratum_2m,
+                            ON_OFF_AUTO_AUTO),
 };
 
 static void amd_snp_host_class_init(ObjectClass *oc, void *data)

@@ -15,6 +15,7 @@
 
 #include "exec/hwaddr.h"
 #include "exec/memory.h"
+#include "qapi/qapi-types-common.h"
 #include "hw/qdev-core.h"
 #include "qemu/bitops.h"
 #include "qemu/seqlock.h"
@@ -124,6 +125,7 @@ struct AmdSnpHost {
 
     /* Properties; see amd_snp_host_properties[] */
     uint64_t rmp_offset;
+    OnOffAuto erratum_2m;
 
     /* Values of MSR C001_0132 and C001_0133; the end is inclusive */
     hwaddr rmp_base;
@@ -406,6 +408,12 @@ bool amd_snp_host_wbinvd_done(AmdSnpHost *h);
 
 /* A CPU runs with a page of the range as VMSA, VMCB or host save area */
 bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size);
+
+/*
+ * The CPU takes all of the 2 MB of @pa for in use: it has the erratum, and the
+ * first page of them is in use. Any thread.
+ */
+bool amd_snp_host_in_use_2m(AmdSnpHost *h, hwaddr pa);
 
 /**
  * amd_snp_host_iommu_pages: pages that the IOMMU writes by itself

@@ -85,6 +85,23 @@ static bool check_hypervisor_owned(AmdSnpHost *h, SnpAccess *a)
     return true;
 }
 
+/*
+ * With the erratum, the first page of 2 MB that is in use by a vCPU makes a
+ * write through a mapping of 2 MB or more fail anywhere in them (Linux,
+ * 75253db41a46).
+ */
+static bool check_in_use_2m(AmdSnpHost *h, SnpAccess *a)
+{
+    if ((a->prot & PAGE_WRITE) && a->page_size >= 2 * MiB &&
+        amd_snp_host_in_use_2m(h, a->paddr)) {
+        if (a->type == MMU_DATA_STORE) {
+            return false;
+        }
+        a->prot &= ~PAGE_WRITE;
+    }
+    return true;
+}
+
 /* VMRUN and #VMEXIT access the VMSA in use whatever its RMP entry says */
 static bool is_own_vmsa(CPUX86State *env, hwaddr pa)
 {
@@ -100,7 +117,8 @@ bool snp_check_host(CPUX86State *env, SnpAccess *a)
     }
     snp_tlb_note_page(env, a->paddr);
     /* Hypervisor-Owned: else #PF, or #NPF if a guest without SEV runs */
-    if (snp_host_enabled(env) && !check_hypervisor_owned(h, a)) {
+    if (snp_host_enabled(env) &&
+        (!check_hypervisor_owned(h, a) || !check_in_use_2m(h, a))) {
         return false;
     }
     apply_key(env, AMD_SNP_KEY_NONE, a);
