@@ -12,8 +12,8 @@
  * epoch, and with it all records of that CPU.
  *
  * The records of all CPUs together have at most RECORDS_SIZE bytes. If memory
- * has more pages than a CPU has records, pages share them: more is flushed then,
- * and never less.
+ * has more pages than a CPU has records, pages share records: more is flushed
+ * then, and never less.
  *
  * Two CPUs may meet here: one fills its TLB while the other changes the entry.
  * The first writes its record and then reads the RMP entry; the second changes
