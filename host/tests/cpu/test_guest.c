@@ -366,7 +366,7 @@ static void unaligned(void)
  * An immutable page is in the firmware's hands. Table 15-39 of 15.36.10: Mutable
  * comes before Validated, so that the hypervisor gets #NPF, and the guest no #VC.
  */
-static void immutable(void)
+static void mutable_check(void)
 {
 	const u64 a = G_TEST + 0x60000;
 	const u64 R = PF_P | PF_RMP | NPF_FINAL | NPF_ENC;
@@ -696,7 +696,7 @@ void t_guest(void)
 	section("VMSA by the guest");
 	own_vmsa();
 	section("guest accesses");
-	immutable();
+	mutable_check();
 	accesses();
 	vm_destroy(other);
 	vm_destroy(vm);
