@@ -141,7 +141,7 @@ static void test_snp_asid(void)
     psp_wbinvd(p);
     EXPECT(p, OK, SNP_DF_FLUSH, 0);
     EXPECT(p, OK, SNP_ACTIVATE, GCTX2, ASID_MAX_ES);
-    EXPECT(p, OK, SNP_SHUTDOWN_EX, SHUTDOWN_LEN);
+    EXPECT(p, DFFLUSH_REQUIRED, SNP_SHUTDOWN_EX, SHUTDOWN_LEN);
     psp_stop(p);
 }
 
