@@ -659,9 +659,9 @@ def sample(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> real.Sample:
     subprocess.run(["openssl", "req", "-new", "-x509", "-key", judge.keys / "vcek.priv", "-subj", "/CN=VCEK", "-outform",
                     "der", "-out", "vcek"], check=True, capture_output=True)
     data = Path("report").read_bytes()
-    made = real.Sample("some/project", "0" * 40, *((name, hashlib.sha256(Path(name).read_bytes()).hexdigest())
-                                                   for name in ("report", "vcek")),
-                       2, 0x30000, ".".join(str(data[i]) for i in (0x1ea, 0x1e9, 0x1e8)), judge.measurement)
+    report, vcek = ((name, hashlib.sha256(Path(name).read_bytes()).hexdigest()) for name in ("report", "vcek"))
+    build = ".".join(str(data[i]) for i in (0x1ea, 0x1e9, 0x1e8))
+    made = real.Sample("some/project", "0" * 40, report, vcek, 2, 0x30000, build, judge.measurement)
     monkeypatch.setattr(real, "SAMPLES", (made,))
     return made
 

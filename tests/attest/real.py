@@ -5,8 +5,9 @@
 usage: python3 -m tests.attest.real FOLDER...
 
 Every other report in the tests is made and signed by this project's own code, which could be wrong in the same way as what
-checks it. These two are of Milan chips, and their VCEK certificates are AMD's. They are not in this repository: both are files
-of other projects under the Apache License 2.0, known here by where they are and by SHA-256. Each FOLDER is a clone of one:
+checks it. These two are of Milan chips, and their VCEK certificates are AMD's. They are not in this repository: both are
+files of other projects under the Apache License 2.0, known here by where they are and by SHA-256. Each FOLDER is a clone of
+one:
 
     git clone https://github.com/virtee/sev
     git clone https://github.com/google/go-sev-guest
