@@ -249,6 +249,14 @@ static inline u64 rdtsc(void)
 	return (u64)hi << 32 | lo;
 }
 
+static inline u64 rdcr3(void)
+{
+	u64 v;
+
+	asm volatile("mov %%cr3, %0" : "=r"(v));
+	return v;
+}
+
 static inline void invlpg(u64 va)
 {
 	asm volatile("invlpg (%0)" :: "r"(va) : "memory");
@@ -480,6 +488,7 @@ struct vcpu {
 	u8 *vmcb;
 	u8 *vmsa;			/* or NULL: a plain VM */
 	u8 *sh;				/* the shared page */
+	u64 c;				/* C-bit in the VMCB's address */
 	struct vmrun r;
 	u64 exits, lost;		/* lost: exits that changed the host's GS */
 };
@@ -540,6 +549,7 @@ void t_guest(void);
 void t_smp(void);
 void t_tlb(void);
 void t_erratum(void);
+void t_sme(void);
 void bench(void);
 void fuzz(u64 seed, u64 seconds);
 u64 tsc_khz(void);

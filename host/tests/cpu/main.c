@@ -657,6 +657,7 @@ static void bsp(void)
 	t_smp();
 	t_tlb();
 	t_erratum();
+	t_sme();
 	end();
 }
 

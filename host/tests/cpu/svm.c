@@ -394,7 +394,7 @@ u64 vcpu_run(struct vcpu *v)
 	u8 *h = cpu->hsave;
 	u64 e;
 
-	v->r.vmcb = (u64)v->vmcb;
+	v->r.vmcb = (u64)v->vmcb | v->c;
 	if (v->vm->es) {
 		/* type B: #VMEXIT loads these from the host save area */
 		for (u32 i = 1; i < 16; i++) {
@@ -410,9 +410,9 @@ u64 vcpu_run(struct vcpu *v)
 			v->lost++;
 		}
 	} else {
-		asm volatile("vmload" :: "a"(v->vmcb) : "memory");
+		asm volatile("vmload" :: "a"(v->r.vmcb) : "memory");
 		vmrun_asm(&v->r);
-		asm volatile("vmsave" :: "a"(v->vmcb) : "memory");
+		asm volatile("vmsave" :: "a"(v->r.vmcb) : "memory");
 		asm volatile("vmload" :: "a"(h) : "memory");
 		memcpy(v->r.in, v->r.out, sizeof(v->r.in));
 	}

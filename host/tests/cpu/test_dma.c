@@ -104,6 +104,36 @@ static void after_shutdown(u64 *in, u64 *page)
 	is(page[0], 0x3333, "the IOMMU checks again after SNP_INIT_EX");
 }
 
+/* A device's address has a C-bit as well (APM 2, 7.10). */
+static void with_cbit(u64 *page, u64 *out)
+{
+	u64 *pte = host_pte((u64)page), keep = *pte;
+
+	*pte |= cbit;
+	invlpg((u64)page);
+	fill(page, 0x3333);
+	dma_read((u8 *)page + cbit);
+	dma_write(out);
+	is(out[0], 0x3333, "read with C-bit of what was written with it");
+	dma_read(page);
+	dma_write(out);
+	ok(out[0] != 0x3333, "read without the C-bit: noise");
+	fill(out, 0x4444);
+	dma_read(out);
+	dma_write((u8 *)page + cbit);
+	is(page[0], 0x4444, "write with C-bit: read with it");
+	is(page[8], 0x3333, "beside it, the page keeps its content");
+	rmp_assign((u64)page, 0x4000, 5, false, false);
+	fill(out, 0x5555);
+	dma_read(out);
+	dma_write((u8 *)page + cbit);
+	is(page[0], 0x4444, "write with C-bit to an assigned page is refused");
+	rmp_shared((u64)page, false);
+	*pte = keep;
+	invlpg((u64)page);
+	ok(page[0] != 0x4444, "without the C-bit in the host's tables: noise");
+}
+
 /* a disk behind AHCI that takes its time: QEMU's throttle in front of zeros */
 #define AHCI_ID		0x29228086
 #define GHC		0x004
@@ -380,6 +410,7 @@ void t_dma(void)
 	   "write to what was the guest's page: seen as written");
 	flush_asids(CMD_SNP_DF_FLUSH);
 	after_shutdown(in, page);
+	with_cbit(page, out);
 	page_free(in);
 	page_free(page);
 	page_free(out);

@@ -23,8 +23,9 @@ void t_platform(void)
 	   "CPUID 8000000A EDX: NP, LBRV, NRIPS, FlushByAsid, DecodeAssists (found %#x)",
 	   c.d);
 	c = cpuid(0x8000001f, 0);
-	ok((c.a & 0x3a) == 0x3a,
-	   "CPUID 8000001F EAX: SEV, SEV-ES, SEV-SNP, VMPL (found %#x)", c.a);
+	ok((c.a & 0x3b) == 0x3b,
+	   "CPUID 8000001F EAX: SME, SEV, SEV-ES, SEV-SNP, VMPL (found %#x)",
+	   c.a);
 	v = c.b & 0x3f;
 	cbit = BIT(v);
 	ok(v >= 40 && v < 52,

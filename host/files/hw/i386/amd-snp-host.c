@@ -486,7 +486,7 @@ unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n)
     s = AMD_IOMMU_DEVICE(iommu);
     for (int i = 0; i < ARRAY_SIZE(regs); i++) {
         uint64_t reg = ldq_le_p(&s->mmior[regs[i]]);
-        hwaddr base = reg & MAKE_64BIT_MASK(12, 40);
+        hwaddr base = reg & MAKE_64BIT_MASK(12, 40) & ~AMD_SNP_CBIT;
         /* Logs: 16-byte entries, their number a power of two */
         hwaddr size = regs[i] == 0x20 ? 4 * KiB
                                       : 16ULL << extract64(reg, 56, 4);
@@ -500,11 +500,16 @@ unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n)
 
 bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 {
+    unsigned key = amd_snp_host_key(*pa);
     AmdRmpEntry e;
     bool changed;
 
+    *pa &= ~AMD_SNP_CBIT;
+    if (!amd_rmp_covers(h, *pa)) {
+        return true;
+    }
     if (!is_write) {
-        if (amd_snp_key(h, *pa) != AMD_SNP_KEY_NONE) {
+        if (amd_snp_key(h, *pa) != key) {
             *pa = CIPHERTEXT_ADDR | (*pa & 0xfff);
         }
         return true;
@@ -516,9 +521,9 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
                            *pa, e.lo);
         return false;
     }
-    if (amd_snp_key(h, *pa) != AMD_SNP_KEY_NONE) {
+    if (amd_snp_key(h, *pa) != key) {
         WITH_QEMU_LOCK_GUARD(&h->lock) {
-            changed = amd_snp_key_rewrite(h, *pa, AMD_SNP_KEY_NONE);
+            changed = amd_snp_key_rewrite(h, *pa, key);
         }
         if (changed) {
             amd_snp_host_flush_tlbs(h, NULL, NULL);

@@ -85,13 +85,14 @@ PspCall *psp_fw_fetch(AmdPspState *s, unsigned id, uint64_t addr)
     c->h = s->host;
     c->id = id;
     c->addr = addr & ~AMD_SNP_CBIT;
+    c->key = amd_snp_host_key(addr);
     for (unsigned i = 0; (cmd = psp_command_at(i)) && cmd->id != id; i++) {
         /* look on */
     }
     c->cmd = cmd;
     if (cmd && cmd->len) {
         QEMU_LOCK_GUARD(&c->h->lock);
-        c->readable = psp_read(c, c->addr, AMD_SNP_KEY_NONE, c->buf, cmd->len);
+        c->readable = psp_read(c, c->addr, c->key, c->buf, cmd->len);
     }
     return c;
 }

@@ -172,8 +172,9 @@ struct PspCall {
     unsigned id;
     /* NULL if there is no command of this number */
     const PspCommand *cmd;
-    /* Address of the command buffer, without C-bit */
+    /* Address of the command buffer, and the host's key for it */
     uint64_t addr;
+    unsigned key;
     /* The command buffer is in memory; @buf has its content */
     bool readable;
     uint8_t buf[PSP_BUF_MAX];
@@ -202,10 +203,15 @@ struct PspCall {
 /* The command buffer, as the structure that its command has */
 #define PSP_BUF(c, type) ((type *)(c)->buf)
 
-/* An address field of a structure. The C-bit means nothing to the firmware */
+/* An address field of a structure, and the host's key by its C-bit */
 static inline uint64_t psp_addr(uint64_t le)
 {
     return le64_to_cpu(le) & ~AMD_SNP_CBIT;
+}
+
+static inline unsigned psp_key(uint64_t le)
+{
+    return amd_snp_host_key(le64_to_cpu(le));
 }
 
 /**
@@ -350,16 +356,17 @@ PspStatus psp_check_page(PspCall *c, uint64_t pa, PspPageState want,
 
 /**
  * psp_write_status: write to a status page
+ * @le: its address, as it is in the buffer (little endian)
  *
  * While SNP is initialised, this is a Firmware page and becomes a Reclaim page.
  * Errors: INVALID_ADDRESS, INVALID_PAGE_STATE, INVALID_PAGE_SIZE.
  */
-PspStatus psp_write_status(PspCall *c, uint64_t pa, const void *buf,
+PspStatus psp_write_status(PspCall *c, uint64_t le, const void *buf,
                            size_t len);
 
 /**
  * psp_read, psp_write: access memory through a key
- * @key: AMD_SNP_KEY_NONE, an ASID, or PSP_KEY_FIRMWARE
+ * @key: AMD_SNP_KEY_NONE, AMD_SNP_KEY_SME, an ASID, or PSP_KEY_FIRMWARE
  *
  * Neither looks at RMP entries. Returns false if the range is not RAM; then
  * nothing was written.

@@ -126,7 +126,7 @@ bool psp_write(PspCall *c, uint64_t pa, unsigned key, const void *buf,
 
 void psp_write_buf(PspCall *c, unsigned offset, unsigned len)
 {
-    psp_write(c, c->addr + offset, AMD_SNP_KEY_NONE, c->buf + offset, len);
+    psp_write(c, c->addr + offset, c->key, c->buf + offset, len);
 }
 
 /* ---- Checks ---- */
@@ -203,9 +203,10 @@ PspStatus psp_check_page(PspCall *c, uint64_t pa, PspPageState want,
     return psp_check_page_size(c, pa, large, want_large);
 }
 
-PspStatus psp_write_status(PspCall *c, uint64_t pa, const void *buf,
+PspStatus psp_write_status(PspCall *c, uint64_t le, const void *buf,
                            size_t len)
 {
+    uint64_t pa = psp_addr(le);
     PspStatus status;
     AmdRmpEntry e;
     bool large;
@@ -225,7 +226,7 @@ PspStatus psp_write_status(PspCall *c, uint64_t pa, const void *buf,
         return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
                           "the status page is part of a 2 MB page");
     }
-    psp_write(c, pa, AMD_SNP_KEY_NONE, buf, len);
+    psp_write(c, pa, psp_key(le), buf, len);
     if (c->s->snp_init) {
         e.lo &= ~AMD_RMP_IMMUTABLE;
         amd_rmp_set(c->h, pa, e);

@@ -88,6 +88,7 @@ static PspStatus debug_piece(PspCall *c, PspGuest *g, bool decrypt)
     const SevCmdDbg *cmd = PSP_BUF(c, SevCmdDbg);
     uint64_t src = psp_addr(cmd->src_addr) + c->done;
     uint64_t dst = psp_addr(cmd->dst_addr) + c->done;
+    unsigned key = psp_key(decrypt ? cmd->dst_addr : cmd->src_addr);
     uint64_t left = le32_to_cpu(cmd->len) - c->done;
     uint64_t piece = MIN(left, PSP_PIECE);
     uint8_t page[PSP_PAGE];
@@ -97,8 +98,8 @@ static PspStatus debug_piece(PspCall *c, PspGuest *g, bool decrypt)
     for (uint64_t o = 0; !status && o < piece; o += PSP_PAGE) {
         uint32_t l = MIN(piece - o, PSP_PAGE);
 
-        psp_read(c, src + o, decrypt ? g->asid : AMD_SNP_KEY_NONE, page, l);
-        psp_write(c, dst + o, decrypt ? AMD_SNP_KEY_NONE : g->asid, page, l);
+        psp_read(c, src + o, decrypt ? g->asid : key, page, l);
+        psp_write(c, dst + o, decrypt ? key : g->asid, page, l);
     }
     c->done += piece;
     return status ? status : piece < left ? PSP_MORE : PSP_SUCCESS;

@@ -80,11 +80,12 @@ PspStatus psp_sev_launch_start(PspCall *c)
 }
 
 /*
- * Encrypt in place, and add to the digest. A page of which the range has only a
- * part may have been encrypted before, for another part: then its content is to
- * be read with the guest's key.
+ * Encrypt in place what is under @key, and add to the digest. A page of which
+ * the range has only a part may have been encrypted before, for another part:
+ * then its content is to be read with the guest's key.
  */
-static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
+static void encrypt_range(PspCall *c, PspGuest *g, unsigned key, uint64_t pa,
+                          uint64_t len)
 {
     uint8_t page[PSP_PAGE];
 
@@ -93,7 +94,7 @@ static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
         size_t l = MIN(len, PSP_PAGE - (pa - base));
         bool own = l < PSP_PAGE && amd_snp_key(c->h, base) == g->asid;
 
-        psp_read(c, base, own ? g->asid : AMD_SNP_KEY_NONE, page, PSP_PAGE);
+        psp_read(c, base, own ? g->asid : key, page, PSP_PAGE);
         g_checksum_update(g->digest, page + (pa - base), l);
         psp_write(c, base, g->asid, page, PSP_PAGE);
         pa += l;
@@ -102,8 +103,8 @@ static void encrypt_range(PspCall *c, PspGuest *g, uint64_t pa, uint64_t len)
 }
 
 /* What is left of LAUNCH_UPDATE_DATA, or a piece of it that ends with a page */
-static PspStatus encrypt_piece(PspCall *c, PspGuest *g, uint64_t pa,
-                               uint32_t len)
+static PspStatus encrypt_piece(PspCall *c, PspGuest *g, unsigned key,
+                               uint64_t pa, uint32_t len)
 {
     uint64_t left = len - c->done;
     uint64_t piece = MIN(left, PSP_PIECE - (pa + c->done) % PSP_PAGE);
@@ -113,7 +114,7 @@ static PspStatus encrypt_piece(PspCall *c, PspGuest *g, uint64_t pa,
     if (status) {
         return status;
     }
-    encrypt_range(c, g, pa + c->done, piece);
+    encrypt_range(c, g, key, pa + c->done, piece);
     c->done += piece;
     return piece < left ? PSP_MORE : PSP_SUCCESS;
 }
@@ -131,7 +132,7 @@ PspStatus psp_sev_launch_update_data(PspCall *c)
         return status;
     }
     if (c->done) {
-        return encrypt_piece(c, g, pa, len);
+        return encrypt_piece(c, g, psp_key(cmd->address), pa, len);
     }
     /* SEV API: length */
     if (!len || len % 16) {
@@ -148,7 +149,7 @@ PspStatus psp_sev_launch_update_data(PspCall *c)
     if (status) {
         return status;
     }
-    return encrypt_piece(c, g, pa, len);
+    return encrypt_piece(c, g, psp_key(cmd->address), pa, len);
 }
 
 /* LAUNCH_UPDATE_VMSA */
@@ -182,7 +183,7 @@ PspStatus psp_sev_launch_update_vmsa(PspCall *c)
     if (status) {
         return status;
     }
-    encrypt_range(c, g, pa, PSP_PAGE);
+    encrypt_range(c, g, psp_key(cmd->address), pa, PSP_PAGE);
     return PSP_SUCCESS;
 }
 
@@ -199,7 +200,8 @@ static void get_digest(PspGuest *g, uint8_t digest[32])
 /* LAUNCH_MEASURE (SEV API 6.5) */
 PspStatus psp_sev_launch_measure(PspCall *c)
 {
-    uint64_t addr = psp_addr(PSP_BUF(c, SevCmdLaunchMeasure)->address);
+    const SevCmdLaunchMeasure *cmd = PSP_BUF(c, SevCmdLaunchMeasure);
+    uint64_t addr = psp_addr(cmd->address);
     SevMeasurementInput in;
     SevMeasurement out;
     PspGuest *g;
@@ -227,7 +229,7 @@ PspStatus psp_sev_launch_measure(PspCall *c)
     memcpy(in.mnonce, out.mnonce, sizeof(in.mnonce));
     psp_hmac_sha256(g->tik, sizeof(g->tik), &in, sizeof(in), out.measure);
     memcpy(g->measure, out.measure, sizeof(g->measure));
-    psp_write(c, addr, AMD_SNP_KEY_NONE, &out, sizeof(out));
+    psp_write(c, addr, psp_key(cmd->address), &out, sizeof(out));
     PSP_WRITE_FIELD(c, SevCmdLaunchMeasure, len);
     g->state = SEV_GUEST_LSECRET;
     return PSP_SUCCESS;
@@ -275,10 +277,10 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
     buf = g_malloc(in_len);
     in = (SevSecretInput *)buf;
     data = buf + sizeof(*in);
-    if (!psp_read(c, psp_addr(cmd->hdr_address), AMD_SNP_KEY_NONE, &hdr,
-                  sizeof(hdr)) ||
-        !psp_read(c, psp_addr(cmd->trans_address), AMD_SNP_KEY_NONE, data,
-                  trans_len)) {
+    if (!psp_read(c, psp_addr(cmd->hdr_address), psp_key(cmd->hdr_address),
+                  &hdr, sizeof(hdr)) ||
+        !psp_read(c, psp_addr(cmd->trans_address), psp_key(cmd->trans_address),
+                  data, trans_len)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "header or secret is not in memory");
     }
@@ -350,7 +352,7 @@ PspStatus psp_sev_attestation_report(PspCall *c)
     if (!psp_sign(c->s->pek, &out, SEV_REPORT_SIGNED_LEN, out.sig1)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
-    psp_write(c, addr, AMD_SNP_KEY_NONE, &out, sizeof(out));
+    psp_write(c, addr, psp_key(cmd->address), &out, sizeof(out));
     PSP_WRITE_FIELD(c, SevCmdAttestationReport, len);
     return PSP_SUCCESS;
 }

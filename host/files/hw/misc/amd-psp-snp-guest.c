@@ -124,7 +124,7 @@ PspStatus psp_snp_guest_status(PspCall *c)
     out.policy = cpu_to_le64(g->policy);
     out.asid = cpu_to_le32(g->asid);
     out.state = g->state;
-    return psp_write_status(c, psp_addr(cmd->address), &out, sizeof(out));
+    return psp_write_status(c, cmd->address, &out, sizeof(out));
 }
 
 /* ---- Debugging ---- */
@@ -135,6 +135,7 @@ static PspStatus debug(PspCall *c, bool decrypt)
     const SnpCmdDbg *cmd = PSP_BUF(c, SnpCmdDbg);
     uint64_t src = psp_addr(cmd->src_addr), dst = psp_addr(cmd->dst_addr);
     uint64_t guest = decrypt ? src : dst, host = decrypt ? dst : src;
+    unsigned key = psp_key(decrypt ? cmd->dst_addr : cmd->src_addr);
     uint8_t page[PSP_PAGE];
     PspPageState state;
     AmdRmpEntry e;
@@ -189,8 +190,8 @@ static PspStatus debug(PspCall *c, bool decrypt)
             return status;
         }
     }
-    psp_read(c, src, decrypt ? g->asid : AMD_SNP_KEY_NONE, page, PSP_PAGE);
-    psp_write(c, dst, decrypt ? AMD_SNP_KEY_NONE : g->asid, page, PSP_PAGE);
+    psp_read(c, src, decrypt ? g->asid : key, page, PSP_PAGE);
+    psp_write(c, dst, decrypt ? key : g->asid, page, PSP_PAGE);
     return PSP_SUCCESS;
 }
 

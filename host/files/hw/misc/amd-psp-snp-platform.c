@@ -44,12 +44,14 @@ typedef struct RmpInit {
 } RmpInit;
 
 /* Read and check the list of ranges that are to be HV-Fixed */
-static PspStatus read_ranges(PspCall *c, uint64_t list, RmpInit *r)
+static PspStatus read_ranges(PspCall *c, uint64_t le, RmpInit *r)
 {
+    uint64_t list = psp_addr(le);
+    unsigned key = psp_key(le);
     SnpRangeList hdr;
 
     /* ABI: address of the list */
-    if (list % 8 || !psp_read(c, list, AMD_SNP_KEY_NONE, &hdr, sizeof(hdr))) {
+    if (list % 8 || !psp_read(c, list, key, &hdr, sizeof(hdr))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "no range list at 0x%" PRIx64, list);
     }
@@ -66,7 +68,7 @@ static PspStatus read_ranges(PspCall *c, uint64_t list, RmpInit *r)
 
         /* ABI: address of the list */
         if (!psp_read(c, list + sizeof(hdr) + i * sizeof(*range),
-                      AMD_SNP_KEY_NONE, range, sizeof(*range))) {
+                      key, range, sizeof(*range))) {
             return psp_refuse(c, PSP_INVALID_ADDRESS,
                               "the range list leaves memory");
         }
@@ -173,7 +175,7 @@ static PspStatus check_init(PspCall *c, bool rmp, const uint64_t *list)
 
 /*
  * SNP_INIT and SNP_INIT_EX. @rmp: initialise the RMP; @list: address of the
- * list of ranges to be HV-Fixed, NULL if there is none
+ * list of ranges to be HV-Fixed (little endian), NULL if there is none
  */
 static PspStatus snp_init(PspCall *c, bool rmp, const uint64_t *list)
 {
@@ -209,7 +211,7 @@ PspStatus psp_snp_init_ex(PspCall *c)
 {
     const SnpCmdInitEx *cmd = PSP_BUF(c, SnpCmdInitEx);
     uint32_t flags = le32_to_cpu(cmd->flags);
-    uint64_t list = psp_addr(cmd->list_paddr);
+    uint64_t list = cmd->list_paddr;
 
     /* ABI: a list of ranges only with INIT_RMP */
     if ((flags & SNP_INIT_LIST_PADDR_EN) && !(flags & SNP_INIT_RMP)) {
@@ -318,7 +320,7 @@ PspStatus psp_snp_platform_status(PspCall *c)
         .reported_tcb_version = cpu_to_le64(s->reported_tcb),
     };
 
-    return psp_write_status(c, psp_addr(cmd->status_paddr), &out, sizeof(out));
+    return psp_write_status(c, cmd->status_paddr, &out, sizeof(out));
 }
 
 /* SNP_FEATURE_INFO */
@@ -353,7 +355,7 @@ PspStatus psp_snp_feature_info(PspCall *c)
     /* ABI: address, page state */
     status = psp_check_output(c, "the features", pa, sizeof(out));
     if (!status) {
-        psp_write(c, pa, AMD_SNP_KEY_NONE, &out, sizeof(out));
+        psp_write(c, pa, psp_key(cmd->feature_info_paddr), &out, sizeof(out));
     }
     return status;
 }

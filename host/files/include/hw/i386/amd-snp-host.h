@@ -60,10 +60,12 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdSnpHost, AMD_SNP_HOST)
 
 /*
  * Key tags. The content of memory is not enciphered; instead each 4 KB page
- * has a tag, the key under which it was last written: none, or that of an ASID.
- * Reading it through another key gives bytes that tell nothing of the content.
+ * has a tag, the key under which it was last written: none, that of SME, which
+ * the host has for itself (APM 7.10), or that of an ASID. Reading it through
+ * another key gives bytes that tell nothing of the content.
  */
 #define AMD_SNP_KEY_NONE            0
+#define AMD_SNP_KEY_SME             0xfffd
 
 /*
  * SYSCFG (MSR C001_0010). The value at reset is what a BIOS leaves and public
@@ -360,7 +362,7 @@ bool amd_snp_key_destroy(AmdSnpHost *h, const unsigned long *asids,
 /**
  * amd_snp_read, amd_snp_write: access physical memory through a key
  * @pa: physical address, any alignment, without C-bit
- * @key: AMD_SNP_KEY_NONE or an ASID
+ * @key: AMD_SNP_KEY_NONE, AMD_SNP_KEY_SME or an ASID
  *
  * Pages under another key read as noise; writing re-keys the pages that it
  * touches. No RMP check is made: the firmware has checks of its own. Lock held.
@@ -424,12 +426,19 @@ bool amd_snp_host_in_use_2m(AmdSnpHost *h, hwaddr pa);
  */
 unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n);
 
+/* The host's key for an access to @pa, which has the C-bit or has not */
+static inline unsigned amd_snp_host_key(hwaddr pa)
+{
+    return pa & AMD_SNP_CBIT ? AMD_SNP_KEY_SME : AMD_SNP_KEY_NONE;
+}
+
 /**
  * amd_snp_host_dma: a device's access to the page at @pa, in and out
  *
- * Called by the IOMMU for every translation. Writes to assigned pages are
- * refused and counted, other writes leave the page under no key; reads of a
- * page that is under a key go to noise. Any thread, with or without the BQL.
+ * Called by the IOMMU for every translation. @pa may have the C-bit, and loses
+ * it. Writes to assigned pages are refused and counted, other writes leave the
+ * page under SME's key or under none, as the C-bit says; reads of a page that
+ * is under another key go to noise. Any thread, with or without the BQL.
  */
 bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write);
 

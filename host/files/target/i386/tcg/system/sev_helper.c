@@ -126,6 +126,7 @@ void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra)
         return;
     }
     /* APM 15.36.12: the page is Hypervisor-Owned */
+    addr &= ~host_cbit(env);
     if (amd_rmp_get(h, addr).lo & AMD_RMP_ASSIGNED) {
         amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "VMSAVE to 0x%" HWADDR_PRIx
                            ", an assigned page", addr);
@@ -294,6 +295,7 @@ static void check_hsave(CPUX86State *env, uint64_t pa, uintptr_t ra)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
 
+    pa &= ~host_cbit(env);
     if (snp_host_enabled(env) && (amd_rmp_get(h, pa).lo & AMD_RMP_ASSIGNED)) {
         amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "write of 0x%" PRIx64
                            " to VM_HSAVE_PA, an assigned page", pa);

@@ -51,13 +51,17 @@ static inline bool mem_encrypt_enabled(CPUX86State *env)
     return env->syscfg & AMD_SYSCFG_MEM_ENCRYPT;
 }
 
+/* The C-bit of the host: in its tables, VMCB pointers and the like; or 0 */
+static inline uint64_t host_cbit(CPUX86State *env)
+{
+    return mem_encrypt_enabled(env) ? AMD_SNP_CBIT : 0;
+}
+
 /* The C-bit in addresses of the page tables in use, or 0 */
 static inline uint64_t sev_cr3_cbit(CPUX86State *env)
 {
-    if (env->hflags & HF_GUEST_MASK) {
-        return env->sev_cbit;
-    }
-    return mem_encrypt_enabled(env) ? AMD_SNP_CBIT : 0;
+    /* Without nested paging, tables of a guest are the host's */
+    return env->hflags2 & HF2_NPT_MASK ? env->sev_cbit : host_cbit(env);
 }
 
 static inline bool snp_host_enabled(CPUX86State *env)
@@ -78,6 +82,8 @@ enum {
 typedef struct SnpAccess {
     MMUAccessType type;
     bool user;
+    /* The C-bit of the host's or the nested tables: SME's key */
+    bool encrypted;
     /* Bytes that the last entry of the walk maps, in this stage's tables */
     hwaddr page_size;
     /* Changed by the check: physical address, PAGE_* permissions */

@@ -206,24 +206,30 @@ static void forget_vmsa(CPUX86State *env)
 static bool check_pages(CPUX86State *env, AmdSnpHost *h, hwaddr vmcb,
                         bool *stale)
 {
+    /* APM 7.10: both pointers may have the C-bit */
+    unsigned vmcb_key = amd_snp_host_key(vmcb & host_cbit(env));
+    unsigned hsave_key = amd_snp_host_key(env->vm_hsave & host_cbit(env));
+    hwaddr hsave = env->vm_hsave & ~host_cbit(env);
+
+    vmcb &= ~host_cbit(env);
     /*
      * APM 15.36.12: both are Hypervisor-Owned, else #GP(0). For the host save
      * area, hardware checks this when VM_HSAVE_PA is written.
      */
     if (snp_host_enabled(env) &&
         ((amd_rmp_get(h, vmcb).lo & AMD_RMP_ASSIGNED) ||
-         (amd_rmp_get(h, env->vm_hsave).lo & AMD_RMP_ASSIGNED))) {
+         (amd_rmp_get(h, hsave).lo & AMD_RMP_ASSIGNED))) {
         refuse(env, "VMCB 0x%" HWADDR_PRIx " (RMP 0x%" PRIx64 ") or host save "
                "area 0x%" PRIx64 " (RMP 0x%" PRIx64 ") is an assigned page",
-               vmcb, amd_rmp_get(h, vmcb).lo, env->vm_hsave,
-               amd_rmp_get(h, env->vm_hsave).lo);
+               vmcb, amd_rmp_get(h, vmcb).lo, hsave,
+               amd_rmp_get(h, hsave).lo);
         return false;
     }
-    /* The CPU writes both, in parts, without a key */
-    *stale = amd_snp_key_rewrite(h, vmcb, AMD_SNP_KEY_NONE);
-    *stale |= amd_snp_key_rewrite(h, env->vm_hsave, AMD_SNP_KEY_NONE);
+    /* The CPU writes both, in parts, through these keys */
+    *stale = amd_snp_key_rewrite(h, vmcb, vmcb_key);
+    *stale |= amd_snp_key_rewrite(h, hsave, hsave_key);
     qatomic_set(&env->snp_in_use[SNP_IN_USE_VMCB], vmcb + 1);
-    qatomic_set(&env->snp_in_use[SNP_IN_USE_HSAVE], env->vm_hsave + 1);
+    qatomic_set(&env->snp_in_use[SNP_IN_USE_HSAVE], hsave + 1);
     return true;
 }
 

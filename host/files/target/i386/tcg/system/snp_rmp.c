@@ -31,6 +31,10 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
     if (likely(amd_snp_key(h, a->paddr) == key)) {
         return;
     }
+    /* Devices have no keys */
+    if (!amd_rmp_covers(h, a->paddr)) {
+        return;
+    }
     if (a->type != MMU_DATA_STORE || env->sev_walk) {
         /*
          * A walk asks for a table that can be written, and mostly does not
@@ -53,6 +57,12 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
     if (changed) {
         snp_tlb_flush_soon(env);
     }
+}
+
+/* APM 7.10: the C-bit of the host's tables and of nested tables */
+static unsigned host_key(const SnpAccess *a)
+{
+    return a->encrypted ? AMD_SNP_KEY_SME : AMD_SNP_KEY_NONE;
 }
 
 /* ---- Hypervisor-Owned: the host, other guests, shared memory ---- */
@@ -121,7 +131,7 @@ bool snp_check_host(CPUX86State *env, SnpAccess *a)
         (!check_hypervisor_owned(h, a) || !check_in_use_2m(h, a))) {
         return false;
     }
-    apply_key(env, AMD_SNP_KEY_NONE, a);
+    apply_key(env, host_key(a), a);
     return true;
 }
 
@@ -194,7 +204,8 @@ static bool check_private(CPUX86State *env, hwaddr gpa, SnpAccess *a)
 bool snp_check_guest(CPUX86State *env, hwaddr gpa, bool priv, SnpAccess *a)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
-    unsigned key = priv ? env->sev_asid : AMD_SNP_KEY_NONE;
+    /* APM 15.34.6: shared memory is as the nested tables say */
+    unsigned key = priv ? env->sev_asid : host_key(a);
 
     snp_tlb_note_page(env, a->paddr);
     /*
