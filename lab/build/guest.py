@@ -42,6 +42,23 @@ class Guest:
         return f"console=hvc0 quiet panic=-1{' ' + self.append if self.append else ''}"
 
 
+def copy_program(folder: Path, program: str, root: Path) -> None:
+    """Copies a program of the unpacked packages and the libraries that its loader lists; L1 needs nothing else of them."""
+    for name in ("usr/bin", "usr/lib64", LIBRARIES):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "lib64").symlink_to("usr/lib64")
+    shutil.copy(folder / program, root / "usr/bin")
+    shutil.copy(folder / LOADER, root / LOADER)
+    done = subprocess.run(loader_command(folder, "--list", folder / program).argv, capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
+        raise setup_error(f"expected all libraries of {program} in {tilde(folder)}, some are missing: {said[-1]}",
+                          "delete that folder: the next run fetches it again")
+    for path in LOADED.findall(done.stdout):
+        shutil.copy(path, root / LIBRARIES)
+
+
 class GuestImage:
     """The part of L1's initrd that launches L2."""
 
@@ -73,9 +90,12 @@ class GuestImage:
         # The tree, its archive, and a copy of the archive for each boot.
         need_space(run_dir, 400, "the image of a guest")
         root = run_dir / "guest"
-        for name in ("guest", "usr/bin", "usr/share/qemu", "usr/lib64", LIBRARIES, "tests"):
+        for name in ("guest", "usr/share/qemu", "tests"):
             (root / name).mkdir(parents=True)
-        self.copy_qemu(root)
+        folder = self.packages.qemu.path
+        copy_program(folder, QEMU, root)
+        for name in BLOBS:
+            shutil.copy(folder / "usr/share/qemu" / name, root / "usr/share/qemu")
         shutil.copy(LAB / "l1/snp_guest", root / "tests")
         shutil.copy(self.packages.firmware, root / "guest/firmware")
         shutil.copy(self.vmlinuz, root / "guest/vmlinuz")
@@ -84,23 +104,6 @@ class GuestImage:
         (root / "guest/append").write_text(self.guest.line, encoding="utf-8")
         self.path.write_bytes(image.archive(job, root, compressed=False))
         shutil.rmtree(root)
-
-    def copy_qemu(self, root: Path) -> None:
-        """Copies QEMU and the libraries that its loader lists; L1 needs nothing else of QEMU's 90 packages."""
-        folder = self.packages.qemu.path
-        (root / "lib64").symlink_to("usr/lib64")
-        shutil.copy(folder / QEMU, root / "usr/bin")
-        shutil.copy(folder / LOADER, root / LOADER)
-        done = subprocess.run(loader_command(folder, "--list", folder / QEMU).argv, capture_output=True, text=True,
-                              check=False)
-        if done.returncode:
-            said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
-            raise setup_error(f"expected all of QEMU's libraries in {tilde(folder)}, some are missing: {said[-1]}",
-                              "delete that folder: the next run fetches it again")
-        for path in LOADED.findall(done.stdout):
-            shutil.copy(path, root / LIBRARIES)
-        for name in BLOBS:
-            shutil.copy(folder / "usr/share/qemu" / name, root / "usr/share/qemu")
 
     def build_initrd(self, job: Job) -> None:
         """Makes L2's initrd."""

@@ -39,7 +39,7 @@ def _qemu_candidates(apt: Apt) -> list[tuple[str, str]]:
     return found
 
 
-def _get_closure(apt: Apt, package: str, version: str, folder: Path) -> None:
+def get_closure(apt: Apt, package: str, version: str, folder: Path) -> None:
     """Downloads a package and everything that it depends on from its own release, as if nothing were installed."""
     (folder / "archives/partial").mkdir(parents=True)
     (folder / "status").touch()
@@ -49,7 +49,7 @@ def _get_closure(apt: Apt, package: str, version: str, folder: Path) -> None:
                          "-y", "--download-only", "install", f"{package}={version}"))
 
 
-def _unpack_closure(job: Job, package: str, folder: Path) -> None:
+def unpack_closure(job: Job, package: str, folder: Path) -> None:
     src = folder / "src"
     # The same links as in the package base-files.
     for name in ("bin", "lib", "lib64"):
@@ -109,7 +109,7 @@ def kinds() -> tuple[Kind, Kind, Kind]:
     """QEMU, the firmware, the kernel. own_trees is empty: no option of snplab takes the user's own instead."""
     return (
         Kind("guest-qemu", "qemu-system-x86", "a Debian package qemu-system-x86, 10.0 or later,", 500, _qemu_candidates,
-             _get_closure, _unpack_closure, qemu_version, what=WHAT, own_trees=""),
+             get_closure, unpack_closure, qemu_version, what=WHAT, own_trees=""),
         Kind("guest-firmware", "ovmf-amdsev", "a Debian package ovmf-amdsev", 20,
              lambda apt: apt.candidates("^ovmf-amdsev$"), get_deb, _unpack_firmware, _firmware_version, what=WHAT,
              own_trees=""),
