@@ -91,14 +91,14 @@ class L1:
         with open(self.prepared.initrd, "ab") as initrd:
             initrd.write(part)
 
-    def boot(self, name: str, programs: str, limit: float = LIMIT, *, each: int = EACH,
-             stock: str | None = None) -> BootLogs:
+    def boot(self, name: str, programs: str, limit: float = LIMIT, *, each: int = EACH, stock: str | None = None,
+             append: str = "") -> BootLogs:
         """Boots and runs the programs, each for at most `each` seconds, all for at most `limit`. With `stock`, boots that
-        QEMU instead of the emulated host. The logs go to the folder NAME."""
+        QEMU instead of the emulated host. `append`: more words for the kernel. The logs go to the folder NAME."""
         machine = self.prepared.machine() if stock is None else Machine(stock, False)
         logs = self.folder / name
         boot = Boot(machine, self.prepared.kernel, self.prepared.initrd,
-                    f"snplab.tests={programs} snplab.timeout={each}", logs)
+                    f"snplab.tests={programs} snplab.timeout={each} {append}".rstrip(), logs)
         with KtapLog(logs) as log:
             ended = boot.run(self.session, limit, log.line)
         if ended.status not in (0, Exit.TIMEOUT):
