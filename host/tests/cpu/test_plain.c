@@ -155,10 +155,34 @@ static void refused(void)
 	rmp_assign((u64)v->vmcb, 0x1000, 5, false, false);
 	f = try(t_vmrun_asm, 0, 0, 0);
 	asm volatile("stgi");
-	ok(f.vec == VEC_GP || f.vec == VEC_PF,
-	   "VMRUN with its VMCB in an assigned page: a fault");
+	is_fault(f, VEC_GP, 0, 0,
+		 "VMRUN with its VMCB in an assigned page: #GP(0) (15.36.12)");
 	is(memcmp(before, v->vmcb, PAGE), 0, "and the page is not written");
 	rmp_shared((u64)v->vmcb, false);
+}
+
+/* SNP_INIT asks for VM_HSAVE_PA 0 on all CPUs, which KVM may not notice. */
+static void no_host_save_area(void)
+{
+	static u8 before[PAGE];
+	static void *volatile zero;
+	u64 hsave = rdmsr(MSR_HSAVE);
+	struct fault f;
+
+	memcpy(before, zero, PAGE);
+	vcpu_order(v, OP_NOP, 0, 0, 0);
+	put64(v->vmcb, VMCB_EXIT, 0x1234);
+	wrmsr(MSR_HSAVE, 0);
+	f = try(t_vmrun_asm, 0, 0, 0);
+	asm volatile("stgi");
+	wrmsr(MSR_HSAVE, hsave);
+	is_fault(f, VEC_GP, 0, 0,
+		 "VMRUN with VM_HSAVE_PA 0, SNP on: #GP(0) (15.36.12)");
+	is(memcmp(before, zero, PAGE), 0,
+	   "VMRUN with VM_HSAVE_PA 0: page 0 is not written");
+	is(get64(v->vmcb, VMCB_EXIT), 0x1234,
+	   "VMRUN with VM_HSAVE_PA 0: no #VMEXIT");
+	is(vcpu_run(v), EXIT_VMGEXIT, "with its host save area it runs");
 }
 
 void t_plain(void)
@@ -171,5 +195,6 @@ void t_plain(void)
 	rmp_and_plain();
 	assists();
 	refused();
+	no_host_save_area();
 	vm_destroy(vm);
 }

@@ -212,6 +212,11 @@ static bool check_pages(CPUX86State *env, AmdSnpHost *h, hwaddr vmcb,
     hwaddr hsave = env->vm_hsave & ~host_cbit(env);
 
     vmcb &= ~host_cbit(env);
+    /* APM 15.36.12, "Other checks": #GP(0) */
+    if (snp_host_enabled(env) && !hsave) {
+        refuse(env, "VM_HSAVE_PA is 0");
+        return false;
+    }
     /*
      * APM 15.36.12: both are Hypervisor-Owned, else #GP(0). For the host save
      * area, hardware checks this when VM_HSAVE_PA is written.
