@@ -335,7 +335,7 @@ def test_report_of_the_kernel(judge: Judge, good: list[str]) -> None:
 
 def refused(entry: str) -> list[str]:
     """A host.log after a refused VMRUN, with the RMP entry of its VMSA."""
-    return ["amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a validated 4 KB "
+    return ["amd-snp: vmrun: VMRUN on CPU 2: VMSA 0x27609000 for ASID 1: RMP entry is not that of a mutable 4 KB "
             f"VMSA page of that ASID ({entry})"]
 
 

@@ -84,7 +84,8 @@ def line_of(*words: str) -> list[str]:
 def test_cpu_run_with_snp() -> None:
     line = line_of("sh", "-d", "guest_errors")
     assert line[0] == "sh" and line[-4:] == ["-kernel", "kernel.elf", "-d", "guest_errors"]
-    assert "q35,amd-snp-host=on" in line and "amd-psp" in line and "amd-iommu" in line and "-fw_cfg" not in line
+    assert "q35,amd-snp-host=on" in line and "amd-psp" in line and "amd-iommu" in line
+    assert line[line.index("-fw_cfg") + 1] == "name=opt/snp-cpu/bytes,file=bytes" and line.count("-fw_cfg") == 1
     assert "+sev-snp" in line[line.index("-cpu") + 1]
 
 

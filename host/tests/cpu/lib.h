@@ -115,6 +115,8 @@ struct fault try(u64 (*fn)(u64, u64, u64), u64 a, u64 b, u64 c);
 u64 call_user(u64 fn, u64 a, u64 b);
 u64 compat_rmpupdate(u64 pa, u64 st, u64 c);
 
+u32 fw_cfg_find(const char *name, u32 *len);
+
 void on_cpu(u32 id, void (*fn)(void *), void *arg);
 void on_cpu_start(u32 id, void (*fn)(void *), void *arg);
 void on_cpu_wait(u32 id);
@@ -314,6 +316,7 @@ u64 rmp_assign(u64 pa, u64 gpa, u32 asid, bool large, bool immutable);
 u64 rmp_firmware(u64 pa);
 u64 rmp_shared(u64 pa, bool large);
 u64 psmash(u64 pa);
+void rmp_poke(u64 pa, u32 n, u8 value);	/* a byte of the entry, unchecked */
 
 /* psp.c */
 #define CMD_INIT		0x001

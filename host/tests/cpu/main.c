@@ -552,13 +552,10 @@ void cpu_restart(u32 id)
 void c_entry(u64 id);
 bool other_readings;
 
-/*
- * The program "run" chooses the mode by a fw_cfg file of decimal numbers.
- * Reads them; returns how many there are, 0 if there is no such file.
- */
-static u32 asked(const char *name, u64 *num, u32 max)
+/* The selector of a fw_cfg file, and its length; 0 if there is no such file. */
+u32 fw_cfg_find(const char *name, u32 *len)
 {
-	u32 n = 0, sel = 0, len = 0, got = 0, files, size;
+	u32 n = 0, sel = 0, files, size;
 	u8 b[64];
 
 	while (name[n])
@@ -573,9 +570,20 @@ static u32 asked(const char *name, u64 *num, u32 max)
 		size = b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
 		if (!memcmp(b + 8, name, n + 1)) {
 			sel = b[4] << 8 | b[5];
-			len = size;
+			*len = size;
 		}
 	}
+	return sel;
+}
+
+/*
+ * The program "run" chooses the mode by a fw_cfg file of decimal numbers.
+ * Reads them; returns how many there are, 0 if there is no such file.
+ */
+static u32 asked(const char *name, u64 *num, u32 max)
+{
+	u32 len = 0, got = 0, sel = fw_cfg_find(name, &len);
+
 	if (!sel)
 		return 0;
 	outw(0x510, sel);

@@ -45,6 +45,24 @@ static void refused(struct vcpu *v, u64 pa, const char *why)
 	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);
 }
 
+/* Bits of the VMSA's entry that no RMPUPDATE sets beside VMSA. */
+static void entry_bits(struct vcpu *v)
+{
+	u64 pa = (u64)v->vmsa, e = rmp(pa);
+
+	rmp_poke(pa, 0, RMP_ASSIGNED | RMP_IMMUTABLE);
+	is(rmp(pa), e | RMP_IMMUTABLE, "a VMSA's entry, made immutable");
+	refused(v, pa, "an immutable VMSA (15.36.12, Mutable)");
+	rmp_poke(pa, 0, RMP_ASSIGNED);
+	rmp_poke(pa, 7, RMP_VMSA >> 56);
+	is(rmp(pa), e & ~RMP_VALIDATED, "a VMSA's entry, made not validated");
+	put64(v->vmcb, VMCB_VMSA, pa);
+	is(vcpu_run(v), EXIT_VMGEXIT,
+	   "VMRUN of it: runs, Validated is no check of VMRUN (15.36.12)");
+	rmp_poke(pa, 7, (RMP_VMSA | RMP_VALIDATED) >> 56);
+	is(rmp(pa), e, "a VMSA's entry, as it was");
+}
+
 static void vmsa_checks(void)
 {
 	struct vm *vm = vm_new(1, POLICY_DEBUG), *other = vm_new(2, POLICY);
@@ -104,6 +122,7 @@ static void vmsa_checks(void)
 	refused(bad, (u64)bad->vmsa, "a VMSA with CR0.NW and not CD");
 
 	vm_finish(vm);
+	entry_bits(v);
 	paint(v->vmcb);
 	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);
 	put64(v->vmcb, VMCB_TLB, 1);

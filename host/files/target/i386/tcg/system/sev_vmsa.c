@@ -86,9 +86,10 @@ static bool vmsa_is_busy(CPUX86State *env, hwaddr vmsa)
 }
 
 /*
- * APM 15.36.12, the page of the VMSA of an SNP-active guest: RMP-Covered,
- * Guest-Owned, VMSA; not checked are Reverse-Map and Mutable. That the page is
- * validated and of 4 KB is checked, too: no other page can get VMSA set.
+ * APM 15.36.12, table "VMRUN Page Checks", the page of the VMSA of an
+ * SNP-active guest: RMP-Covered, Guest-Owned, Mutable, VMSA. Reverse-Map is
+ * left out: nothing in VMCB or VMSA tells which guest address to compare. That
+ * the page is of 4 KB is checked, too, as no other can get VMSA set.
  */
 static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
 {
@@ -96,10 +97,10 @@ static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
     AmdRmpEntry e = amd_rmp_get(h, vmsa);
 
     if (!(e.lo & AMD_RMP_ASSIGNED) || !(e.lo & AMD_RMP_VMSA) ||
-        !(e.lo & AMD_RMP_VALIDATED) || amd_rmp_asid(e.lo) != asid ||
+        (e.lo & AMD_RMP_IMMUTABLE) || amd_rmp_asid(e.lo) != asid ||
         amd_rmp_is_2m(h, vmsa)) {
         refuse(env, "VMSA 0x%" HWADDR_PRIx " for ASID %u: RMP entry is not "
-               "that of a validated 4 KB VMSA page of that ASID (0x%" PRIx64
+               "that of a mutable 4 KB VMSA page of that ASID (0x%" PRIx64
                ")", vmsa, asid, e.lo);
         return false;
     }
