@@ -388,6 +388,7 @@ void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 
 /* svm.c */
 #define EXIT_INVALID	((u64)-1)
+#define EXIT_BUSY	((u64)-2)
 #define EXIT_CPUID	0x72
 #define EXIT_PAUSE	0x77
 #define EXIT_HLT	0x78
@@ -550,6 +551,7 @@ void t_vmrun(void);
 void t_plain(void);
 void t_guest(void);
 void t_smp(void);
+void t_busy(void);
 void t_tlb(void);
 void t_erratum(void);
 void t_sme(void);

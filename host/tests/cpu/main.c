@@ -645,6 +645,7 @@ static void bsp(void)
 		other_readings = true;
 		snp_enable();
 		t_vmrun();
+		t_busy();
 		end();
 	}
 	if (asked("opt/snp-cpu/fuzz", arg, 2) == 2) {

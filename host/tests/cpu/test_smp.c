@@ -88,6 +88,20 @@ static void spin_until_running(struct vcpu *v)
 		pause();
 }
 
+/* VMRUN on CPU 0 of the VMSA that CPU 1 runs. */
+static u64 enter_twice(struct vcpu *v)
+{
+	struct vcpu twin = *v;
+	u64 e;
+
+	twin.vmcb = page_alloc();
+	memcpy(twin.vmcb, v->vmcb, PAGE);
+	put64(twin.vmcb, VMCB_EXIT, 0x1234);
+	e = vcpu_run(&twin);
+	page_free(twin.vmcb);
+	return e;
+}
+
 static void in_use(void)
 {
 	static const struct {
@@ -102,7 +116,7 @@ static void in_use(void)
 	const u64 MASK = PF_P | PF_RMP | NPF_FINAL | NPF_ENC | NPF_SIZEM |
 			 NPF_VMPL;
 	struct vm *vm = vm_ready(1, 2);
-	struct vcpu *v = &vm->vcpu[0], *w = &vm->vcpu[1], twin;
+	struct vcpu *v = &vm->vcpu[0], *w = &vm->vcpu[1];
 	u64 e, entry = rmp((u64)v->vmsa);
 
 	spin_until_running(v);
@@ -125,15 +139,8 @@ static void in_use(void)
 	}
 	is(vcpu_run(w), EXIT_NPF, "the same again: #NPF, as long as it runs");
 	is(rmp((u64)v->vmsa) & ~7ull, entry & ~7ull, "its entry is as it was");
-	twin = *v;
-	twin.vmcb = page_alloc();
-	memcpy(twin.vmcb, v->vmcb, PAGE);
-	put64(twin.vmcb, VMCB_EXIT, 0x1234);
-	e = vcpu_run(&twin);
-	ok((s64)e < 0,
-	   "VMRUN of a VMSA that another CPU runs: refused (exit %#lx)",
-	   e);
-	page_free(twin.vmcb);
+	is(enter_twice(v), EXIT_INVALID,
+	   "VMRUN of a VMSA that another CPU runs: VMEXIT_INVALID (15.36.10)");
 	put64(v->sh, SH_GO, 1);
 	on_cpu_wait(1);
 	is(exit_of[1], EXIT_VMGEXIT, "the running vCPU is not disturbed");
@@ -145,6 +152,22 @@ static void in_use(void)
 	is(vcpu_run(v), EXIT_INVALID, "which no VMRUN takes");
 	is(rmp_shared((u64)v->vmsa, false), 0,
 	   "RMPUPDATE of the VMSA after its exit");
+	vm_destroy(vm);
+}
+
+/* The host has vmsa-in-use-busy=on. */
+void t_busy(void)
+{
+	struct vm *vm = vm_ready(1, 1);
+	struct vcpu *v = &vm->vcpu[0];
+
+	section("a VMSA in use is VMEXIT_BUSY");
+	spin_until_running(v);
+	is(enter_twice(v), EXIT_BUSY,
+	   "VMRUN of a VMSA that another CPU runs: VMEXIT_BUSY");
+	put64(v->sh, SH_GO, 1);
+	on_cpu_wait(1);
+	is(exit_of[1], EXIT_VMGEXIT, "the running vCPU is not disturbed");
 	vm_destroy(vm);
 }
 

@@ -30,7 +30,7 @@
 /* Bit 31 of the error code of #PF */
 #define PG_ERROR_RMP_MASK           BIT(31)
 
-/* Exit code: VMSA in use by another CPU */
+/* Exit code: BUSY is set in the VMSA, APM table C-1 */
 #define SVM_EXIT_BUSY               (-2ULL)
 /* Error code of #VC, APM 15.36.10: the page is not validated */
 #define SVM_VC_NOT_VALIDATED        0x404

@@ -171,10 +171,14 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
                "assigned page", vmsa);
         return SEV_VMRUN_INVALID;
     }
-    /* A VMSA runs on one CPU at a time: VMEXIT_BUSY */
+    /*
+     * A VMSA runs on one CPU at a time. Its entry is in use then, with which
+     * any RMP check may fail (APM 15.36.10), and a check of the VMSA that fails
+     * is VMEXIT_INVALID. No document says so of this case.
+     */
     if (vmsa_is_busy(env, vmsa)) {
         refuse(env, "VMSA 0x%" HWADDR_PRIx " is in use by another CPU", vmsa);
-        return SEV_VMRUN_BUSY;
+        return h->vmsa_in_use_busy ? SEV_VMRUN_BUSY : SEV_VMRUN_INVALID;
     }
 
     env->sev_status = SEV_STATUS_SEV | SEV_STATUS_SEV_ES |
