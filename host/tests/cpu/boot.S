@@ -238,6 +238,37 @@ compat_rmpupdate:
 2:	ret
 
 	/*
+	 * void compat_vmrun(u64 vmcb): VMRUN in 32-bit code, which has no r8 to
+	 * r15; #VMEXIT of an SEV-ES guest loads all registers but rsp.
+	 */
+	.globl	compat_vmrun
+compat_vmrun:
+	push	%rbx
+	push	%rbp
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	clgi
+	pushq	$0x18
+	lea	1f(%rip), %rax
+	push	%rax
+	mov	%rdi, %rax
+	lretq
+	.code32
+1:	vmrun
+	ljmp	$0x08, $2f
+	.code64
+2:	stgi
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbp
+	pop	%rbx
+	ret
+
+	/*
 	 * void vmrun_asm(struct vmrun *r): loads the registers from r->in, runs
 	 * VMRUN with GIF clear, stores the registers into r->out.
 	 */

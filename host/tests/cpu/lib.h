@@ -114,6 +114,7 @@ struct fault try(u64 (*fn)(u64, u64, u64), u64 a, u64 b, u64 c);
 /* CPL 3, and 32-bit code */
 u64 call_user(u64 fn, u64 a, u64 b);
 u64 compat_rmpupdate(u64 pa, u64 st, u64 c);
+void compat_vmrun(u64 vmcb);
 
 u32 fw_cfg_find(const char *name, u32 *len);
 
@@ -419,6 +420,7 @@ void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 #define VMCB_INJ	0x0a8
 #define VMCB_INJ_ERR	0x0ac
 #define VMCB_NCR3	0x0b0
+#define VMCB_LBR	0x0b8
 #define VMCB_NRIP	0x0c8
 #define VMCB_VMSA	0x108
 #define VMCB_SAVE	0x400

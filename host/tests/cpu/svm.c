@@ -289,6 +289,7 @@ struct vcpu *vm_vcpu_bare(struct vm *vm)
 	intercept(v, EXIT_HLT, true);
 	if (vm->es) {
 		put64(v->vmcb, VMCB_MISC, 7);	/* NP, SEV, SEV-ES */
+		put64(v->vmcb, VMCB_LBR, 1);	/* SEV-ES needs it */
 		put64(v->vmcb, VMCB_GHCB, 0);
 	} else {
 		put64(v->vmcb, VMCB_MISC, vm->sev ? 3 : 1);

@@ -239,4 +239,10 @@ void t_off(void)
 	while (get64(vm->vcpu[0].sh, SH_R0) == 0xdead)
 		vcpu_run(&vm->vcpu[0]);
 	is(get64(vm->vcpu[0].sh, SH_R1), 0, "its registers are kept");
+	for (u64 bits = 2; bits <= 6; bits += 2) {
+		put64(vm->vcpu[0].vmcb, VMCB_MISC, 1 | bits);
+		is(vcpu_do(&vm->vcpu[0], OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
+		   "VMCB 90h: SEV bits %#lx are ignored, it runs (15.34.3)",
+		   bits);
+	}
 }

@@ -45,6 +45,20 @@ static void refused(struct vcpu *v, u64 pa, const char *why)
 	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);
 }
 
+/* What VMRUN asks of an SEV-ES guest whose VMSA is right. */
+static void controls(struct vcpu *v)
+{
+	put64(v->vmcb, VMCB_LBR, 0);
+	refused(v, (u64)v->vmsa,
+		"an SEV-ES guest without LBR virtualization (15.35.2)");
+	put64(v->vmcb, VMCB_LBR, 1);
+	put64(v->vmcb, VMCB_EXIT, 0x1234);
+	paint(v->vmcb);
+	compat_vmrun((u64)v->vmcb);
+	is(get64(v->vmcb, VMCB_EXIT), EXIT_INVALID,
+	   "VMRUN of an SEV guest in 32-bit code: VMEXIT_INVALID (15.34.3)");
+}
+
 /* Bits of the VMSA's entry that no RMPUPDATE sets beside VMSA. */
 static void entry_bits(struct vcpu *v)
 {
@@ -122,6 +136,7 @@ static void vmsa_checks(void)
 	refused(bad, (u64)bad->vmsa, "a VMSA with CR0.NW and not CD");
 
 	vm_finish(vm);
+	controls(v);
 	entry_bits(v);
 	paint(v->vmcb);
 	put64(v->vmcb, VMCB_VMSA, (u64)v->vmsa);

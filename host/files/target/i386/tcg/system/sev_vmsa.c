@@ -260,6 +260,47 @@ bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb)
     return ok;
 }
 
+/* The bits of SEV among the control bits that the CPU does not ignore */
+static uint64_t sev_controls(CPUX86State *env, uint64_t nested_ctl)
+{
+    uint32_t cpuid = env->features[FEAT_8000_001F_EAX];
+
+    /* APM 15.34.3; a machine without the platform has no SEV */
+    if (!env_archcpu(env)->amd_snp || !mem_encrypt_enabled(env)) {
+        return 0;
+    }
+    return nested_ctl &
+           ((cpuid & CPUID_8000_001F_EAX_SEV ? SVM_NESTED_CTL_SEV : 0) |
+            (cpuid & CPUID_8000_001F_EAX_SEV_ES ? SVM_NESTED_CTL_SEV_ES : 0));
+}
+
+/* Neither of a VMSA nor of an ASID */
+static bool check_controls(CPUX86State *env, uint64_t nested_ctl)
+{
+    uint64_t lbr_ctl = x86_ldq_phys(env_cpu(env), env->vm_vmcb +
+                                    offsetof(struct vmcb, control.lbr_ctl));
+
+    /* APM 15.35.2, 15.34.3: SEV-ES needs SEV, which needs nested paging */
+    if (!(nested_ctl & SVM_NESTED_CTL_SEV) || !(nested_ctl & SVM_NPT_ENABLED)) {
+        refuse(env, "SEV control bits 0x%" PRIx64 " need bits 0 (NPT) and 1 "
+               "(SEV)", nested_ctl);
+        return false;
+    }
+    /* APM 15.35.2: SEV-ES needs LBR virtualization */
+    if ((nested_ctl & SVM_NESTED_CTL_SEV_ES) &&
+        !(lbr_ctl & SVM_LBR_VIRT_ENABLED)) {
+        refuse(env, "SEV-ES guest without LBR virtualization (0x%" PRIx64 ")",
+               lbr_ctl);
+        return false;
+    }
+    /* APM 15.34.3: on a CPU with 64BitHost, as this one is */
+    if (!(env->hflags & HF_CS64_MASK)) {
+        refuse(env, "SEV guest, but the hypervisor is not in 64-bit mode");
+        return false;
+    }
+    return true;
+}
+
 SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
                            uint32_t asid)
 {
@@ -267,17 +308,12 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     SevVmrun result = SEV_VMRUN_OK;
 
-    if (!(nested_ctl & (SVM_NESTED_CTL_SEV | SVM_NESTED_CTL_SEV_ES))) {
+    if (!sev_controls(env, nested_ctl)) {
         return SEV_VMRUN_OK;
     }
-    if (!h) {
-        return SEV_VMRUN_INVALID;
-    }
-    /* APM 15.35.2, 15.34.3: SEV-ES needs SEV, which needs the other two */
-    if (!(nested_ctl & SVM_NESTED_CTL_SEV) || !(nested_ctl & SVM_NPT_ENABLED) ||
-        !mem_encrypt_enabled(env)) {
-        refuse(env, "SEV control bits 0x%" PRIx64 " need bits 0 (NPT) and 1 "
-               "(SEV), and SYSCFG.MemEncryptionModEn", nested_ctl);
+    nested_ctl = sev_controls(env, nested_ctl) |
+                 (nested_ctl & SVM_NPT_ENABLED);
+    if (!check_controls(env, nested_ctl)) {
         return SEV_VMRUN_INVALID;
     }
     /* APM 15.35.2: the highest ASID of SEV guests, as CPUID has it */
