@@ -458,6 +458,7 @@ void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 #define SA_PKRU		0x2e8
 #define SA_GPR		0x300		/* + 8 * (1 … 15): rcx … r15 */
 #define SA_FEATURES	0x3b0
+#define SA_PCPU_ID	0x3d8
 #define SA_XCR0		0x3e8
 #define SA_MXCSR	0x408
 #define SA_FCW		0x410

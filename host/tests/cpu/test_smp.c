@@ -171,6 +171,55 @@ void t_busy(void)
 	vm_destroy(vm);
 }
 
+static void read_there(struct vcpu *v, u32 cpu, u64 va)
+{
+	vcpu_order(v, OP_READ, va, 0, 0);
+	on_cpu(cpu, run_order, v);
+}
+
+/*
+ * The guest maps another page at an address. A CPU that has the old translation
+ * must not use it for a VMSA that comes from another CPU, or whose PCPU_ID is 0.
+ */
+static void moved(void)
+{
+	const u64 a = 0x600000, b = 0x800000, va = SHARED_VIEW + a;
+	const u64 pde = G_PDS + a / (2 * MB) * 8;
+	struct vm *vm = vm_ready(1, 2);
+	struct vcpu *v = &vm->vcpu[0], *w = &vm->vcpu[1];
+	u64 *pa = page_alloc(), *pb = page_alloc();
+
+	*pa = 0xaa;
+	*pb = 0xbb;
+	vm_keep(vm, pa);
+	vm_keep(vm, pb);
+	npt_map(vm, a, (u64)pa, NPT_RWX);
+	npt_map(vm, b, (u64)pb, NPT_RWX);
+	vcpu_do(w, OP_NOP, 0, 0, 0);
+	read_there(v, 0, va);
+	is(get64(v->sh, SH_R0), 0xaa, "a page, read on CPU 0");
+	ok(get64(vmsa_read(v), SA_PCPU_ID), "PCPU_ID is set (15.36.15)");
+	read_there(v, 1, va);
+	vcpu_order(v, OP_WRITE, pde, b | 0xe7, 0);
+	on_cpu(1, run_order, v);
+	vcpu_order(v, OP_INVLPG, va, 0, 0);
+	on_cpu(1, run_order, v);
+	read_there(v, 1, va);
+	is(get64(v->sh, SH_R0), 0xbb, "mapped anew, flushed, read on CPU 1");
+	read_there(v, 0, va);
+	is(get64(v->sh, SH_R0), 0xbb,
+	   "the VMSA moves to CPU 0: the CPU flushes its TLB (15.36.15)");
+
+	vcpu_do(w, OP_WRITE, pde, a | 0xe7, 0);
+	vcpu_do(w, OP_WRITE, G_VMSA + SA_PCPU_ID, 0, 0);
+	is(get64(vmsa_read(v), SA_PCPU_ID), 0, "PCPU_ID, cleared by the guest");
+	read_there(v, 0, va);
+	is(get64(v->sh, SH_R0), 0xaa,
+	   "VMRUN of a VMSA with PCPU_ID 0: the CPU flushes its TLB");
+	ok(get64(vmsa_read(v), SA_PCPU_ID), "and sets PCPU_ID");
+	vm_destroy(vm);
+}
+
 /* CPU 1 runs a guest that keeps writing to a page; CPU 0 changes its RMP entry. */
 static void noticed(void)
 {
@@ -581,6 +630,7 @@ void t_smp(void)
 	memory_map_changes();
 	parallel();
 	in_use();
+	moved();
 	noticed();
 	smashed();
 	injected();

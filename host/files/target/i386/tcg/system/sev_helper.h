@@ -130,6 +130,11 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
                            uint32_t asid);
 /* VMRUN: VMCB and host save area are hypervisor-owned; if not, #GP(0) */
 bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb);
+/*
+ * VMRUN of an SNP-active guest, APM 15.36.15: a VMSA that another CPU has run,
+ * or whose PCPU_ID software has cleared, finds no TLB entry of the guest.
+ */
+void sev_vmrun_track_cpu(CPUX86State *env);
 /* EVENTINJ of VMRUN may be injected into a guest with SEV-ES */
 bool sev_es_event_allowed(uint32_t event_inj);
 /* State that is in a VMSA and not in the save area of a VMCB */

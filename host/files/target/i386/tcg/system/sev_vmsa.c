@@ -25,6 +25,7 @@
 #define VMSA_PKRU           0x2e8
 #define VMSA_GPRS           0x308
 #define VMSA_SEV_FEATURES   0x3b0
+#define VMSA_PCPU_ID        0x3d8
 #define VMSA_XCR0           0x3e8
 #define VMSA_X87            0x400
 #define VMSA_X87_DP         0x400
@@ -352,6 +353,18 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
     env->sev_asid = asid;
     amd_snp_host_count(h, AMD_SNP_STAT_VMRUN_SEV);
     return SEV_VMRUN_OK;
+}
+
+void sev_vmrun_track_cpu(CPUX86State *env)
+{
+    CPUState *cs = env_cpu(env);
+    hwaddr at = env->vm_save + offsetof(struct vmcb, save) + VMSA_PCPU_ID;
+    uint64_t id = cs->cpu_index + 1;
+
+    if (snp_active(env) && x86_ldq_phys(cs, at) != id) {
+        tlb_flush_by_mmuidx(cs, MMU_GUEST_IDXMAP);
+        x86_stq_phys(cs, at, id);
+    }
 }
 
 bool sev_es_event_allowed(uint32_t event_inj)
