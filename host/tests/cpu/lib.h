@@ -457,7 +457,12 @@ void flush_asids(u32 cmd);		/* DF_FLUSH of either interface */
 #define SA_PAT		0x268
 #define SA_PKRU		0x2e8
 #define SA_GPR		0x300		/* + 8 * (1 … 15): rcx … r15 */
+#define SA_EXIT_INFO1	0x390
+#define SA_EXIT_INFO2	0x398
+#define SA_EXIT_INTINFO	0x3a0
+#define SA_NRIP		0x3a8
 #define SA_FEATURES	0x3b0
+#define SA_EXIT_CODE	0x3c0
 #define SA_PCPU_ID	0x3d8
 #define SA_XCR0		0x3e8
 #define SA_MXCSR	0x408

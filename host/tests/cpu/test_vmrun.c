@@ -267,6 +267,23 @@ static void host_state(void)
 
 /* ---- exits ------------------------------------------------------------- */
 
+/* An automatic exit leaves in the VMSA what it leaves in the VMCB (15.36.9). */
+static void exit_in_vmsa(struct vcpu *v, const char *name)
+{
+	const u8 *sa = vmsa_read(v);
+
+	is(get64(sa, SA_EXIT_CODE), get64(v->vmcb, VMCB_EXIT),
+	   "%s: GUEST_EXITCODE in the VMSA (15.36.9)", name);
+	is(get64(sa, SA_EXIT_INFO1), get64(v->vmcb, VMCB_INFO1),
+	   "%s: GUEST_EXITINFO1", name);
+	is(get64(sa, SA_EXIT_INFO2), get64(v->vmcb, VMCB_INFO2),
+	   "%s: GUEST_EXITINFO2", name);
+	is(get64(sa, SA_EXIT_INTINFO), get64(v->vmcb, VMCB_INTINFO),
+	   "%s: GUEST_EXITINTINFO", name);
+	is(get64(sa, SA_NRIP), get64(v->vmcb, VMCB_NRIP), "%s: GUEST_NRIP",
+	   name);
+}
+
 static void automatic_exits(struct vcpu *v)
 {
 	u64 e, cr0, cr4;
@@ -287,6 +304,7 @@ static void automatic_exits(struct vcpu *v)
 
 	e = vcpu_do(v, OP_HLT, 0, 0, 0);
 	is(e, EXIT_HLT, "HLT, intercepted: exit 78h, automatic (15.35.4)");
+	exit_in_vmsa(v, "HLT");
 	vcpu_run(v);
 	is(get64(v->sh, SH_R0), 0x417, "HLT: the guest goes on after it");
 	intercept(v, EXIT_PAUSE, true);
@@ -623,6 +641,7 @@ static void interrupted_delivery(struct vcpu *v)
 	is(e, EXIT_NPF, "delivery: #NPF on the guest's stack");
 	is(get32(v->vmcb, VMCB_INTINFO), BIT(31) | 0x44,
 	   "delivery: EXITINTINFO is the event (15.20)");
+	exit_in_vmsa(v, "#NPF in a delivery");
 	is(get64(v->sh, SH_INTS), n, "delivery: the guest has not seen it");
 	npt_map(v->vm, G_STACKS, stack, NPT_RWX);
 	put32(v->vmcb, VMCB_INJ, get32(v->vmcb, VMCB_INTINFO));

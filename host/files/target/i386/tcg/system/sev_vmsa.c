@@ -24,7 +24,12 @@
 #define VMSA_XSS            0x140
 #define VMSA_PKRU           0x2e8
 #define VMSA_GPRS           0x308
+#define VMSA_EXIT_INFO_1    0x390
+#define VMSA_EXIT_INFO_2    0x398
+#define VMSA_EXIT_INT_INFO  0x3a0
+#define VMSA_NRIP           0x3a8
 #define VMSA_SEV_FEATURES   0x3b0
+#define VMSA_EXIT_CODE      0x3c0
 #define VMSA_PCPU_ID        0x3d8
 #define VMSA_XCR0           0x3e8
 #define VMSA_X87            0x400
@@ -513,6 +518,26 @@ void sev_es_load_guest(CPUX86State *env)
     }
 }
 
+/*
+ * APM 15.36.9: an automatic exit leaves in the VMSA what it leaves in the VMCB.
+ * EXITINTINFO is yet to be made of EVENTINJ there.
+ */
+static void save_exit(CPUX86State *env, uint8_t *vmsa)
+{
+    uint8_t c[offsetof(struct vmcb, control.next_rip) + 8];
+
+    address_space_read(env_cpu(env)->as, env->vm_vmcb, MEMTXATTRS_UNSPECIFIED,
+                       c, sizeof(c));
+#define COPY(at, field) \
+    memcpy(vmsa + (at), c + offsetof(struct vmcb, control.field), 8)
+    COPY(VMSA_EXIT_CODE, exit_code);
+    COPY(VMSA_EXIT_INFO_1, exit_info_1);
+    COPY(VMSA_EXIT_INFO_2, exit_info_2);
+    COPY(VMSA_EXIT_INT_INFO, event_inj);
+    COPY(VMSA_NRIP, next_rip);
+#undef COPY
+}
+
 void sev_es_save_guest(CPUX86State *env)
 {
     CPUState *cs = env_cpu(env);
@@ -541,6 +566,9 @@ void sev_es_save_guest(CPUX86State *env)
         if (gpr_at[i] >= 0) {
             stq_le_p(b + VMSA_GPRS + i * 8, env->regs[gpr_at[i]]);
         }
+    }
+    if (snp_active(env)) {
+        save_exit(env, b);
     }
     stq_le_p(b + VMSA_XCR0, env->xcr0);
     update_mxcsr_from_sse_status(env);
