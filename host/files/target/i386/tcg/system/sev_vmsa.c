@@ -598,7 +598,9 @@ void sev_es_save_guest(CPUX86State *env)
 
 void sev_es_load_host(CPUX86State *env)
 {
-    hwaddr save = env->vm_hsave + offsetof(struct vmcb, save);
+    /* Without the C-bit, which x86_ldq_phys() takes off by itself */
+    hwaddr save = (env->vm_hsave & ~host_cbit(env)) +
+                  offsetof(struct vmcb, save);
     uint8_t b[VMSA_X87];
 
     /* Type B: the hypervisor saved them itself before VMRUN (APM 15.35.8) */
