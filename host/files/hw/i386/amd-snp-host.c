@@ -716,7 +716,6 @@ static void amd_snp_host_class_init(ObjectClass *oc, void *data)
     dc->user_creatable = false;
     dc->desc = "AMD SEV-SNP host platform: RMP, key tags, error counters";
     rc->phases.hold = amd_snp_host_reset_hold;
-    device_class_set_props(dc, amd_snp_host_properties);
 }
 
 static const TypeInfo amd_snp_host_info = {
