@@ -134,6 +134,22 @@ static void vmsa_checks(void)
 	put64(img, SA_CR0, (get64(img, SA_CR0) | BIT(29)) & ~BIT(30));
 	bad->vmsa = vm_page(vm, G_TEST + 3 * PAGE, img, TYPE_VMSA, 0);
 	refused(bad, (u64)bad->vmsa, "a VMSA with CR0.NW and not CD");
+	vm_vmsa_image(bad, img);
+	put8(img, SA_PAT, 2);
+	bad->vmsa = vm_page(vm, G_TEST + 4 * PAGE, img, TYPE_VMSA, 0);
+	refused(bad, (u64)bad->vmsa,
+		"a VMSA with a memory type in PAT that is none (15.25.4)");
+	vm_vmsa_image(bad, img);
+	put64(img, SA_XSS, BIT(1));
+	bad->vmsa = vm_page(vm, G_TEST + 5 * PAGE, img, TYPE_VMSA, 0);
+	if (other_readings) {
+		put64(bad->vmcb, VMCB_VMSA, (u64)bad->vmsa);
+		is(vcpu_run(bad), EXIT_VMGEXIT,
+		   "VMRUN of a VMSA with a reserved bit in XSS: runs");
+	} else {
+		refused(bad, (u64)bad->vmsa,
+			"a VMSA with a reserved bit in XSS");
+	}
 
 	vm_finish(vm);
 	controls(v);

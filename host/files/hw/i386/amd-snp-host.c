@@ -699,6 +699,7 @@ static const Property amd_snp_host_properties[] = {
                      false),
     DEFINE_PROP_BOOL("es-vmsave-exits", AmdSnpHost, es_vmsave_exits, true),
     DEFINE_PROP_BOOL("trap-clts-lmsw", AmdSnpHost, trap_clts_lmsw, true),
+    DEFINE_PROP_BOOL("vmsa-checks-xss", AmdSnpHost, vmsa_checks_xss, true),
     DEFINE_PROP_BOOL("vmsa-in-use-busy", AmdSnpHost, vmsa_in_use_busy, false),
     /* As on most machines, neither start nor end is a multiple of 2 MB */
     DEFINE_PROP_SIZE("rmp-offset", AmdSnpHost, rmp_offset, 1 * MiB),

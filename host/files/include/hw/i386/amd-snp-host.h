@@ -164,6 +164,8 @@ struct AmdSnpHost {
     bool es_vmsave_exits;
     /* trap-clts-lmsw: CLTS and LMSW raise the write trap of CR0, as MOV does */
     bool trap_clts_lmsw;
+    /* vmsa-checks-xss: VMRUN refuses a VMSA whose XSS WRMSR would refuse */
+    bool vmsa_checks_xss;
     /* vmsa-in-use-busy: VMRUN of a VMSA in use ends with VMEXIT_BUSY */
     bool vmsa_in_use_busy;
     /* At most this many records of TLB contents for each CPU; 0: as fit */

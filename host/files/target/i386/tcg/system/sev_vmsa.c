@@ -113,11 +113,48 @@ static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
     return true;
 }
 
+/* Each byte of PAT is a memory type: not 2, 3, nor above 7 */
+static bool is_valid_pat(uint64_t pat)
+{
+    for (int i = 0; i < 8; i++) {
+        uint8_t type = extract64(pat, i * 8, 8);
+
+        if (type > 7 || type == 2 || type == 3) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The part of the VMSA up to SEV_FEATURES; other state is checked later */
+static bool check_vmsa_state(CPUX86State *env, const uint8_t *b)
+{
+    uint64_t pat = ldq_le_p(b + offsetof(struct vmcb, save.g_pat) -
+                            offsetof(struct vmcb, save));
+    uint64_t xss = ldq_le_p(b + VMSA_XSS);
+    uint64_t known = ((uint64_t)env->features[FEAT_XSAVE_XSS_HI] << 32) |
+                     env->features[FEAT_XSAVE_XSS_LO];
+
+    /* APM 15.25.4 */
+    if (!is_valid_pat(pat)) {
+        refuse(env, "PAT 0x%" PRIx64 " in the VMSA has a type that does not "
+               "exist", pat);
+        return false;
+    }
+    /* Not in the APM: WRMSR would be #GP, so that the state is illegal */
+    if ((xss & ~known) && env_archcpu(env)->amd_snp->vmsa_checks_xss) {
+        refuse(env, "XSS 0x%" PRIx64 " in the VMSA: only 0x%" PRIx64
+               " is there", xss, known);
+        return false;
+    }
+    return true;
+}
+
 /* Lock held: @vmsa is read before, as the VMCB may be in MMIO */
 static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
-    uint8_t features_buf[8];
+    uint8_t b[VMSA_SEV_FEATURES + 8];
     uint64_t features;
     uint8_t vmpl;
 
@@ -143,13 +180,12 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
                "(key tag %u)", vmsa, asid, amd_snp_key(h, vmsa));
         return SEV_VMRUN_INVALID;
     }
-    if (!amd_snp_read(h, vmsa + VMSA_SEV_FEATURES, asid, features_buf,
-                      sizeof(features_buf)) ||
-        !amd_snp_read(h, vmsa + VMSA_VMPL, asid, &vmpl, 1)) {
+    if (!amd_snp_read(h, vmsa, asid, b, sizeof(b))) {
         refuse(env, "VMSA 0x%" HWADDR_PRIx " is not in memory", vmsa);
         return SEV_VMRUN_INVALID;
     }
-    features = ldq_le_p(features_buf);
+    features = ldq_le_p(b + VMSA_SEV_FEATURES);
+    vmpl = b[VMSA_VMPL];
     /* No guest has a feature that CPUID does not advertise */
     if (features & ~VMSA_FEATURES_KNOWN) {
         refuse(env, "SEV_FEATURES 0x%" PRIx64 ": only 0x%" PRIx64 " is there",
@@ -175,6 +211,9 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
         /* APM 15.36.12: the VMSA of other guests is Hypervisor-Owned */
         refuse(env, "VMSA 0x%" HWADDR_PRIx " of a guest without SNP is an "
                "assigned page", vmsa);
+        return SEV_VMRUN_INVALID;
+    }
+    if (!check_vmsa_state(env, b)) {
         return SEV_VMRUN_INVALID;
     }
     /*
