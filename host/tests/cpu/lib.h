@@ -557,6 +557,7 @@ void t_dma(void);
 void t_fw(void);
 void t_vmrun(void);
 void t_plain(void);
+void t_svm(u64 first);		/* from this group on */
 void t_guest(void);
 void t_smp(void);
 void t_busy(void);

@@ -648,12 +648,17 @@ static void bsp(void)
 		t_busy();
 		end();
 	}
+	if (asked("opt/snp-cpu/stock", arg, 1)) {
+		t_svm(arg[0]);
+		end();
+	}
 	if (asked("opt/snp-cpu/fuzz", arg, 2) == 2) {
 		fuzz(arg[0], arg[1]);
 		end();
 	}
 	t_platform();
 	t_msr();
+	t_svm(0);
 	t_enable();
 	t_msr_snp();
 	t_rmp();

@@ -366,7 +366,7 @@ void vm_destroy(struct vm *vm)
 	for (u32 i = 0; i < vm->npages; i++) {
 		u64 pa = vm->pages[i] & ~0xfffull;
 		bool large = vm->pages[i] & 1;
-		u64 e = rmp(pa);
+		u64 e = rmp_base ? rmp(pa) : 0;
 
 		if (e & RMP_IMMUTABLE) {
 			rc = fw_reclaim(pa, e & RMP_2MB);
