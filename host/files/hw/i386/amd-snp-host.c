@@ -36,9 +36,11 @@
 
 /*
  * The RMP goes here, or to the middle of smaller memory; rmp-offset, which is a
- * multiple of RMP_ALIGN, comes on top
+ * multiple of RMP_ALIGN, comes on top. Not at 512 MB: Linux maps memory from
+ * the top down, in steps that are multiples of this, and removes the mapping of
+ * what the RMP leaves of 2 MB there, with a warning.
  */
-#define RMP_BASE_MAX        (512 * MiB)
+#define RMP_BASE_MAX        (256 * MiB)
 #define RMP_RAM_MIN         (256 * MiB)
 #define RMP_ALIGN           (1 * MiB)
 
