@@ -32,7 +32,9 @@ static void start(struct vcpu *v, u64 vmcb)
 	v->vmcb = (u8 *)vmcb;
 	vcpu_order(v, OP_BENCH, 40000000, G_DATA, PAGE);
 	on_cpu_start(1, run_until_done, v);
-	delay(100000000);
+	/* RMPUPDATE of a page in use fails with 3: VMRUN has begun */
+	while (runs() && rmp_shared(vmcb, false) != 3)
+		pause();
 }
 
 static void is_rmp_fault(u64 a, const char *name)
