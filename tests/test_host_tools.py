@@ -3,13 +3,14 @@
 
 host/tests/cpu/run reads the TAP of a kernel that may crash at any line, and host/tests/soak counts flakes in hundreds of
 boots that nobody watches: nobody would find an error that they overlook. tests/support/tap.py reads the TAP of C tests for
-`check`.
+`check`, and tests/support/host_steps.py the lines of a boot with several kernels.
 """
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,9 +20,10 @@ import pytest
 
 from lab.judge.logs import BootLogs
 from tests.support.front import TOP
+from tests.support.host_steps import Expected, Line, faults, is_trouble, kernels_of
 from tests.support.tap import TapCase, TapRun, run_tap
 
-ABOUT = "host/tests/cpu/run, host/tests/soak and the TAP reader notice each kind of failure"
+ABOUT = "host/tests/cpu/run, host/tests/soak and the readers of TAP and of kernels notice each kind of failure"
 LANE = "fast"
 NEEDS = ()
 TAKES = 4
@@ -242,3 +244,61 @@ def test_tap_time_out(tmp_path: Path) -> None:
 def test_tap_environment() -> None:
     words = [sys.executable, "-c", PRELUDE + "print('ok 1', os.environ['WORD'])"]
     assert run_tap(words, env={"WORD": "there"}).cases == [TapCase("there", True)]
+
+
+# --- Boots with several kernels -------------------------------------------------------------------
+
+LOG = ("SeaBIOS", "[    0.000000] Linux version 6.12.1", "[    1.0] SNP is up", "[    2.0] Starting new kernel",
+       "[    0.000000] Linux version 6.12.1", "[    1.0] SNP is up again")
+SAID = ("KTAP version 1", "# == launch", "# ok 1 vCPU", "# == launch: 0", "# == kexec", "KTAP version 1", "# == launch",
+        "# == launch: 0")
+UP = Line("SNP is up", "it is an SNP host")
+BOTH = (Expected({"launch": 0}, [UP]), Expected({"launch": 0}, [UP]))
+
+
+def judged(log: tuple[str, ...] = LOG, said: tuple[str, ...] = SAID, expected: tuple[Expected, ...] = BOTH) -> list[str]:
+    """The faults, without the lines of the logs."""
+    return [fault for fault in faults(kernels_of(log, said), expected) if "  | " not in fault]
+
+
+def test_kernels_as_expected() -> None:
+    first, second = kernels_of(LOG, SAID)
+    assert judged() == [] and len(first.log) == 3 and first.said[-1] == "== kexec"
+    assert second.step("launch") == ["== launch: 0"] and first.step("launch") == ["ok 1 vCPU", "== launch: 0"]
+
+
+@pytest.mark.parametrize("said, fault", [
+    (SAID[:-1], "kernel 2: expected of the steps {'launch': 0}, found {}"),
+    ((*SAID[:-1], "# == launch: 1"), "kernel 2: expected of the steps {'launch': 0}, found {'launch': 1}"),
+    ((*SAID, "# == cpus: 0"), "kernel 2: expected of the steps {'launch': 0}, found {'launch': 0, 'cpus': 0}"),
+    (SAID[:5], "kernel 2: expected of the steps {'launch': 0}, found {}")],
+    ids=["a step does not end", "a step fails", "a step too many", "the second kernel does not reach its init"])
+def test_kernels_steps(said: tuple[str, ...], fault: str) -> None:
+    assert judged(said=said) == [fault]
+
+
+def test_kernels_number() -> None:
+    assert judged(LOG[:4], SAID[:5]) == ["expected 2 kernels, found 1"]
+    assert judged(expected=BOTH[:1]) == ["expected 1 kernels, found 2"]
+
+
+def test_kernels_line_is_missing() -> None:
+    fault, = judged((*LOG[:5], "[ 1.0] no"))
+    assert fault.startswith("kernel 2: expected a line like 'SNP is up' (it is an SNP host)")
+
+
+TROUBLE = ("[ 1.0] BUG: a report", "[    1.0] WARNING: CPU: 0 PID: 1 at f+0x1/0x2", "[ 1.0] Kernel panic - not syncing: x",
+           "[ 1.0] AMD-Vi: Completion-Wait loop timed out", "[ 1.0] Oops: 0000 [#1]",
+           "[ 1.0] kvm_amd: SEV-SNP disabled (ASIDs 0 - 0)",
+           "[ 1.0] ccp 0000:00:02.0: SEV-SNP: failed to INIT rc -5, error 0x3",
+           "[ 1.0] SEV-SNP: RMPUPDATE failed for PFN 1, pg_level: 1, ret: 2")
+
+
+@pytest.mark.parametrize("line", TROUBLE)
+def test_kernels_trouble(line: str) -> None:
+    """A line that tells of trouble is a fault in the kernel that prints it, unless it is expected there."""
+    log = (*LOG[:3], line, *LOG[3:])
+    assert is_trouble(line) and judged(log) == [f"kernel 1: unexpected: {line}"]
+    pattern = [Line(re.escape(line), "a test")]
+    assert judged(log, expected=(Expected({"launch": 0}, may_say=pattern), BOTH[1])) == []
+    assert judged(log, expected=(Expected({"launch": 0}, may_say=pattern, never=pattern), BOTH[1])) != []

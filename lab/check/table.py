@@ -12,7 +12,7 @@ from pathlib import Path
 CONSTANTS = ("ABOUT", "LANE", "NEEDS", "TAKES")
 # The order for the lane boot: tests whose kernels and hosts later tests use come first, tests with an empty cache last.
 BOOT_ORDER = ("run", "host", "host-qtest", "host-cpu", "host-kernels", "guest", "guest-ends", "hw-boot",
-              "fault-walk", "series", "mutants", "dry-run-steps")
+              "host-admin", "fault-walk", "series", "mutants", "dry-run-steps")
 
 
 class Lane(enum.Enum):
