@@ -208,7 +208,7 @@ static void plain_guest(void)
 	struct vm *vm = vm_new_plain(300);
 	struct vcpu *v;
 	u64 *page = page_alloc();
-	u64 *npt;
+	u64 *npt, *save;
 
 	vm_memory(vm);
 	v = vm_vcpu(vm, 0);
@@ -216,11 +216,13 @@ static void plain_guest(void)
 	encrypt_vmcb(v, true);
 	is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
 	   "VMRUN, VMLOAD, VMSAVE take addresses with C-bit");
-	wrmsr(MSR_HSAVE, (u64)this_cpu()->hsave | cbit);
-	is(rdmsr(MSR_HSAVE), (u64)this_cpu()->hsave | cbit,
-	   "so does VM_HSAVE_PA");
+	/* not the page that vcpu_run() has the host's VMSAVE state in */
+	save = page_alloc();
+	vm_keep(vm, save);
+	wrmsr(MSR_HSAVE, (u64)save | cbit);
+	is(rdmsr(MSR_HSAVE), (u64)save | cbit, "so does VM_HSAVE_PA");
 	is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_VMGEXIT, "and VMRUN uses it");
-	svm_cpu_init(NULL);
+	wrmsr(MSR_HSAVE, (u64)this_cpu()->hsave);
 
 	vm_keep(vm, page);
 	fill(page, SECRET);
@@ -255,12 +257,25 @@ static void plain_guest(void)
 	put64(v->vmcb, VMCB_IOPM, (u64)iopm | cbit);
 	is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
 	   "the permission maps' addresses may have the C-bit");
+	/* not by vcpu_run(), which writes to the VMCB afterwards */
 	v->c = 0;
-	vcpu_run(v);
+	v->r.vmcb = (u64)v->vmcb;
+	vmrun_asm(&v->r);
 	map(v->vmcb, v->vmcb, false);
 	is(get64(v->vmcb, VMCB_EXIT), EXIT_INVALID,
 	   "VMRUN of a VMCB through another key: invalid");
 	vm_destroy(vm);
+}
+
+/* A copy of this CPU's host save area, under the key. */
+static u8 *encrypted_hsave(struct vm *vm)
+{
+	u8 *h = page_alloc();
+
+	vm_keep(vm, h);
+	map(h, h, true);
+	memcpy(h, this_cpu()->hsave, PAGE);
+	return h;
 }
 
 static void snp_guest(void)
@@ -269,6 +284,7 @@ static void snp_guest(void)
 	u64 *page = page_alloc(), pa = (u64)page;
 	static u64 copy[512] __aligned(4096);
 	struct vcpu *v;
+	u8 *hsave;
 
 	vm_keep(vm, page);
 	map(page, page, true);
@@ -289,6 +305,16 @@ static void snp_guest(void)
 	vcpu_do(v, OP_READ, G_TEST + 8, 0, 0);
 	is(get64(v->sh, SH_R0), SECRET + 1,
 	   "its private memory: the C-bit of the nested tables means nothing");
+
+	hsave = this_cpu()->hsave;
+	this_cpu()->hsave = encrypted_hsave(vm);
+	wrmsr(MSR_HSAVE, (u64)this_cpu()->hsave | cbit);
+	vcpu_do(v, OP_NOP, 0, 0, 0);
+	map(this_cpu()->hsave, this_cpu()->hsave, false);
+	this_cpu()->hsave = hsave;
+	wrmsr(MSR_HSAVE, (u64)hsave);
+	is(v->r.out[3], v->r.in[3],
+	   "#VMEXIT: RBX is the host save area's, under SME's key (type B)");
 
 	/* shared memory: the key that the nested tables say (15.34.6) */
 	map(v->sh, v->sh, true);
