@@ -302,6 +302,8 @@ static void snp_guest(void)
 	encrypt_vmcb(v, true);
 	npt_map(vm, G_TEST, pa | cbit, NPT_RWX);
 	is(vcpu_run(v), EXIT_VMGEXIT, "an SNP guest runs, its VMCB under SME's key");
+	is(get64(vmsa_read(v), SA_EXIT_CODE), EXIT_VMGEXIT,
+	   "the exit in its VMSA is that of the VMCB (15.36.9)");
 	vcpu_do(v, OP_READ, G_TEST + 8, 0, 0);
 	is(get64(v->sh, SH_R0), SECRET + 1,
 	   "its private memory: the C-bit of the nested tables means nothing");

@@ -565,8 +565,8 @@ static void save_exit(CPUX86State *env, uint8_t *vmsa)
 {
     uint8_t c[offsetof(struct vmcb, control.next_rip) + 8];
 
-    address_space_read(env_cpu(env)->as, env->vm_vmcb, MEMTXATTRS_UNSPECIFIED,
-                       c, sizeof(c));
+    address_space_read(env_cpu(env)->as, env->vm_vmcb & ~host_cbit(env),
+                       MEMTXATTRS_UNSPECIFIED, c, sizeof(c));
 #define COPY(at, field) \
     memcpy(vmsa + (at), c + offsetof(struct vmcb, control.field), 8)
     COPY(VMSA_EXIT_CODE, exit_code);
