@@ -26,11 +26,11 @@ typedef int64_t s64;
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define BIT(n)		(1ull << (n))
 
-/* memory: run gives QEMU 1 GB; the RMP lies at 513 MB, as RMP_BASE says */
+/* memory: run gives QEMU 1 GB; the RMP lies at 257 MB, as RMP_BASE says */
 #define POOL4K		0x04000000ul	/* mapped by 4 KB pages */
 #define POOL4K_END	0x0c000000ul
 #define POOL2M		0x0c000000ul	/* mapped by 2 MB pages */
-#define POOL2M_END	0x14000000ul
+#define POOL2M_END	0x10000000ul
 #define RAM_END		0x40000000ul
 #define MAX_CPUS	4
 
