@@ -241,10 +241,10 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
     bool author = le32_to_cpu(cmd->flags) & SNP_LAUNCH_FINISH_AUTH_KEY_EN;
 
     /* ABI: addresses */
-    if (!psp_read(c, psp_addr(cmd->id_block_paddr), psp_key(cmd->id_block_paddr),
-                  &block, sizeof(block)) ||
-        !psp_read(c, psp_addr(cmd->id_auth_paddr), psp_key(cmd->id_auth_paddr),
-                  auth, sizeof(*auth))) {
+    if (!psp_read(c, psp_addr(cmd->id_block_paddr),
+                  psp_key(cmd->id_block_paddr), &block, sizeof(block)) ||
+        !psp_read(c, psp_addr(cmd->id_auth_paddr),
+                  psp_key(cmd->id_auth_paddr), auth, sizeof(*auth))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "ID block or its authentication is not in memory");
     }
