@@ -186,7 +186,7 @@ typedef struct CpuidCase {
     uint32_t want[4];
 } CpuidCase;
 
-/* The CPU model is EPYC-Milan as TCG has it: AVX, no AVX-512, no TSC deadline */
+/* The CPU model is EPYC-Milan in TCG: AVX, no AVX-512, no TSC deadline */
 static const CpuidCase cpuid_cases[] = {
     /* Not AMD's: all zero (QEMU's x-vendor-cpuid-only) */
     { 2, 0, 0, { 1, 0, 0x4d, 0x2c307d }, { 0 } },
