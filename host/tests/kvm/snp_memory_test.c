@@ -12,8 +12,8 @@
 #define SLOT		10
 #define GPA		BIT_ULL(32)
 /* What the kernel keeps, to go on running: a sixteenth, or so many bytes if that is more. */
-#define LEAST_KEPT	(48ull * SZ_1M)
-#define AT_ONCE		(4ull * SZ_1M)
+#define LEAST_KEPT	((u64)48 * SZ_1M)
+#define AT_ONCE		((u64)4 * SZ_1M)
 #define SECONDS		600
 
 static void guest_code(void)
