@@ -38,13 +38,14 @@ def checked(logs: BootLogs, *programs: str) -> BootLogs:
 
 @pytest.fixture(scope="module")
 def l1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[L1]:
-    with prepared_l1(tmp_path_factory.mktemp("6.12.y"), "6.12.y", [LAUNCH, PARALLEL]) as built:
+    with prepared_l1(tmp_path_factory.mktemp("6.12.y"), "6.12.y", [PARALLEL]) as built:
         add_snphost(built.session, built.folder, built.prepared.initrd)
         yield built
 
 
 def test_snphost_and_launches_under_sme(l1: L1) -> None:
-    logs = checked(l1.boot("sme", f"{SNPHOST},{LAUNCH},{PARALLEL}", append="mem_encrypt=on"), SNPHOST, LAUNCH, PARALLEL)
+    """Not with the launch test, of which two cases are known to fail on 6.12.y: test_mainline has it."""
+    logs = checked(l1.boot("sme", f"{SNPHOST},{PARALLEL}", append="mem_encrypt=on"), SNPHOST, PARALLEL)
     assert any(ACTIVE in line for line in logs.kernel.lines)
 
 
