@@ -39,8 +39,9 @@ def walks_of(tree: str) -> dict[str, Walk]:
     """The boots of a tree, and what each must leave."""
     return {
         ALL: Walk("", 0, ()),
-        # The guest's context cannot be released: the kernel warns once per boot, and leaks the pages.
-        WARNED: Walk(":-w", 0, ("snp_decommission_context", "leak", "leak")),
+        # The guest's context cannot be released: the kernel warns once per boot, and leaks the pages. The guest keeps its
+        # ASID, so that the firmware refuses SNP_SHUTDOWN_EX when L1 powers off.
+        WARNED: Walk(":-w", 1, ("snp_decommission_context", "leak", "leak")),
         # A known fault of both trees: the VMSA's page gets on the list of leaked pages, and again when the vCPU is freed.
         VMSA: Walk(":-d:vmsa_0", 1, ("not-reclaimed", "snp_page_reclaim", "leak", "leak",
                                      "__list_add_valid_or_report")),
