@@ -193,7 +193,7 @@ EXPECTED = [
     Expected("no secure processor", "no-psp", "everything", 4,
              ("^missing  psp: ", "hint: .*it found no secure processor", "^SKIP: .*the first: psp;")),
     Expected("the firmware refuses", "refuses", "everything", 4,
-             ("^missing  firmware: .*SNP_INIT_EX failed", "hint: the firmware refused")),
+             ("^missing  firmware: .*SNP_INIT_EX failed", r"hint: INVALID_CONFIG \(0x3\): SNP is not on on every CPU")),
     Expected("kvm_amd.sev_snp=0 on the command line", "option", "everything", 4,
              ("^missing  cmdline: .*kvm_amd.sev_snp=0",
               r"hint: the kernel command line \(kvm_amd.sev_snp=0\) turns it off")),
