@@ -119,6 +119,25 @@ boot_pd:	.skip	4 * 4096
 	.skip	16384
 boot_stack_top:
 
+	/* the registers that a C function keeps for its caller, but for rsp */
+	.macro	push_saved
+	push	%rbx
+	push	%rbp
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	.endm
+
+	.macro	pop_saved
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbp
+	pop	%rbx
+	.endm
+
 	.section .text
 	/*
 	 * u64 try_call(u64 (*fn)(u64, u64, u64), u64 a, u64 b, u64 c): an
@@ -127,12 +146,7 @@ boot_stack_top:
 	 */
 	.globl	try_call
 try_call:
-	push	%rbx
-	push	%rbp
-	push	%r12
-	push	%r13
-	push	%r14
-	push	%r15
+	push_saved
 	pushfq
 	pushq	%gs:CPU_TRY
 	sub	$8, %rsp
@@ -147,12 +161,7 @@ try_resume:
 	add	$8, %rsp
 	popq	%gs:CPU_TRY
 	popfq
-	pop	%r15
-	pop	%r14
-	pop	%r13
-	pop	%r12
-	pop	%rbp
-	pop	%rbx
+	pop_saved
 	ret
 
 	/* one stub of 16 bytes per vector */
@@ -243,12 +252,7 @@ compat_rmpupdate:
 	 */
 	.globl	compat_vmrun
 compat_vmrun:
-	push	%rbx
-	push	%rbp
-	push	%r12
-	push	%r13
-	push	%r14
-	push	%r15
+	push_saved
 	clgi
 	pushq	$0x18
 	lea	1f(%rip), %rax
@@ -260,12 +264,7 @@ compat_vmrun:
 	ljmp	$0x08, $2f
 	.code64
 2:	stgi
-	pop	%r15
-	pop	%r14
-	pop	%r13
-	pop	%r12
-	pop	%rbp
-	pop	%rbx
+	pop_saved
 	ret
 
 	/*
@@ -274,12 +273,7 @@ compat_vmrun:
 	 */
 	.globl	vmrun_asm
 vmrun_asm:
-	push	%rbx
-	push	%rbp
-	push	%r12
-	push	%r13
-	push	%r14
-	push	%r15
+	push_saved
 	push	%rdi
 	clgi
 	mov	0(%rdi), %rax
@@ -319,12 +313,7 @@ vmrun_asm:
 	movups	%xmm0, VR_XMM0(%rdi)
 	stgi
 	pop	%rdi
-	pop	%r15
-	pop	%r14
-	pop	%r13
-	pop	%r12
-	pop	%rbp
-	pop	%rbx
+	pop_saved
 	ret
 
 	.section .note.GNU-stack, "", @progbits
