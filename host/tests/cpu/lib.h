@@ -538,6 +538,7 @@ void npt_map(struct vm *vm, u64 gpa, u64 spa, u64 flags);
 void npt_map_large(struct vm *vm, u64 gpa, u64 spa, u64 flags);
 #define NPT_RWX 7ull
 u64 vcpu_run(struct vcpu *v);		/* one VMRUN; the exit code */
+void vcpu_refused(struct vcpu *v);	/* VMRUN of a VMCB whose EFER it refuses */
 void vcpu_order(struct vcpu *v, u32 op, u64 a, u64 b, u64 c);
 u64 vcpu_do(struct vcpu *v, u32 op, u64 a, u64 b, u64 c);
 void vcpu_abort(struct vcpu *v);	/* #GP ends the guest's order */

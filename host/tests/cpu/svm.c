@@ -389,6 +389,26 @@ void vm_destroy(struct vm *vm)
 
 /* ---- running ----------------------------------------------------------- */
 
+void vcpu_refused(struct vcpu *v)
+{
+	static u8 before[PAGE];
+	u8 *s = v->vmcb + VMCB_SAVE;
+	u64 efer = get64(s, SA_EFER);
+
+	put64(s, SA_EFER, efer & ~(u64)EFER_SVME);
+	memcpy(before, s, PAGE - VMCB_SAVE);
+	vcpu_order(v, OP_NOP, 0, 0, 0);
+	/* no VMSAVE here: it would write to the VMCB itself */
+	v->r.vmcb = (u64)v->vmcb;
+	vmrun_asm(&v->r);
+	is(get64(v->vmcb, VMCB_EXIT), EXIT_INVALID,
+	   "VMRUN with EFER.SVME clear: VMEXIT_INVALID (15.5.1)");
+	is(memcmp(before, s, PAGE - VMCB_SAVE), 0,
+	   "a refused VMRUN leaves the save area as it was");
+	memcpy(s, before, PAGE - VMCB_SAVE);
+	put64(s, SA_EFER, efer);
+}
+
 u64 vcpu_run(struct vcpu *v)
 {
 	struct cpu *cpu = this_cpu();

@@ -132,23 +132,10 @@ static u64 t_vmrun_asm(u64 a, u64 b, u64 c)
 static void refused(void)
 {
 	static u8 before[PAGE];
-	u8 *s = v->vmcb + VMCB_SAVE;
-	u64 efer = get64(s, SA_EFER), e;
 	struct fault f;
 
-	put64(s, SA_EFER, efer & ~(u64)EFER_SVME);
-	memcpy(before, s, PAGE - VMCB_SAVE);
-	vcpu_order(v, OP_NOP, 0, 0, 0);
-	/* no VMSAVE here: it would write to the VMCB itself */
-	v->r.vmcb = (u64)v->vmcb;
-	vmrun_asm(&v->r);
-	is(get64(v->vmcb, VMCB_EXIT), EXIT_INVALID,
-	   "VMRUN with EFER.SVME clear: VMEXIT_INVALID");
-	is(memcmp(before, s, PAGE - VMCB_SAVE), 0,
-	   "a refused VMRUN leaves the save area as it was");
-	put64(s, SA_EFER, efer);
-	e = vcpu_run(v);
-	is(e, EXIT_VMGEXIT, "the guest runs");
+	vcpu_refused(v);
+	is(vcpu_run(v), EXIT_VMGEXIT, "the guest runs");
 
 	/* the VMCB must be a hypervisor page */
 	memcpy(before, v->vmcb, PAGE);

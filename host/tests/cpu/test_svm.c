@@ -166,24 +166,8 @@ static void virq(void)
 
 static void vmrun_fails(void)
 {
-	static u8 before[PAGE];
-	u8 *s;
-	u64 efer;
-
 	start();
-	s = v->vmcb + VMCB_SAVE;
-	efer = get64(s, SA_EFER);
-	put64(s, SA_EFER, efer & ~(u64)EFER_SVME);
-	memcpy(before, s, PAGE - VMCB_SAVE);
-	vcpu_order(v, OP_NOP, 0, 0, 0);
-	v->r.vmcb = (u64)v->vmcb;
-	vmrun_asm(&v->r);
-	is(get64(v->vmcb, VMCB_EXIT), EXIT_INVALID,
-	   "VMRUN with EFER.SVME clear: VMEXIT_INVALID (15.5.1)");
-	is(memcmp(before, s, PAGE - VMCB_SAVE), 0,
-	   "a refused VMRUN leaves the save area as it was");
-	memcpy(s, before, PAGE - VMCB_SAVE);
-	put64(s, SA_EFER, efer);
+	vcpu_refused(v);
 	is(vcpu_run(v), EXIT_VMGEXIT, "it runs with the field corrected");
 }
 
