@@ -129,6 +129,7 @@ void *page_alloc(void);			/* 4 KB, zeroed, from POOL4K */
 void page_free(void *p);
 u8 *huge_alloc(void);			/* 2 MB in POOL4K */
 u64 *host_pte(u64 va);			/* the PTE of an address in POOL4K */
+u64 *host_pde(u64 va);			/* the PDE of an address below 4 GB */
 
 /* view.c: the first address that is mapped by a test's own table */
 #define VIEW		(POOL2M + 4 * MB)

@@ -392,6 +392,11 @@ u64 *host_pte(u64 va)
 	return &pts[(va - POOL4K) / (2 * MB)][(va >> 12) & 511];
 }
 
+u64 *host_pde(u64 va)
+{
+	return &pd[va / GB][va / (2 * MB) % 512];
+}
+
 /* Everything is mapped for user code too: SMEP and SMAP stay off. */
 static void paging(void)
 {

@@ -106,16 +106,9 @@ static void large_mapping(void)
 static void page_walk(void)
 {
 	u64 *pt = page_alloc(), va = POOL2M + 4 * MB;
-	u64 *target = page_alloc(), *pde, keep;
-	u64 cr3;
+	u64 *target = page_alloc(), *pde = host_pde(va), keep = *pde;
 	struct fault f;
 
-	asm volatile("mov %%cr3, %0" : "=r"(cr3));
-	/* pml4 -> pdpt -> pd, all below 4 GB and mapped one to one */
-	pde = (u64 *)(*(u64 *)cr3 & ~0xfffull);
-	pde = (u64 *)(pde[0] & ~0xfffull);
-	pde = &pde[va / (2 * MB)];
-	keep = *pde;
 	pt[0] = (u64)target | 0x7;
 	*pde = (u64)pt | 0x67;
 	invlpg(va);

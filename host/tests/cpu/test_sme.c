@@ -71,7 +71,7 @@ static void content(void)
 static void code_and_large(void)
 {
 	u64 *page = page_alloc(), va = POOL2M + 6 * MB;
-	u64 *pd = (u64 *)rdcr3(), keep;
+	u64 *pde = host_pde(va), keep = *pde;
 
 	map(page, page, true);
 	fill(page, 0);
@@ -81,18 +81,13 @@ static void code_and_large(void)
 	map(page, page, false);
 	page_free(page);
 
-	/* pml4 -> pdpt -> pd, all without C-bit */
-	pd = (u64 *)(pd[0] & ~0xfffull);
-	pd = (u64 *)(pd[0] & ~0xfffull);
-	pd = &pd[va / (2 * MB)];
-	keep = *pd;
 	fill((u64 *)(va + 5 * PAGE), SECRET);
-	*pd = keep | cbit;
+	*pde = keep | cbit;
 	on_all(flush_va, (void *)va);
 	is(same((u64 *)(va + 5 * PAGE), SECRET), 0, "2 MB mapping with C-bit: noise");
 	fill((u64 *)(va + 5 * PAGE), SECRET);
 	is(same((u64 *)(va + 5 * PAGE), SECRET), 512, "written and read with it");
-	*pd = keep;
+	*pde = keep;
 	on_all(flush_va, (void *)va);
 	is(same((u64 *)(va + 5 * PAGE), SECRET), 0, "without it again: noise");
 	memset((void *)(va + 5 * PAGE), 0, PAGE);
@@ -130,14 +125,10 @@ static void other_cpus(void)
 static void walks(void)
 {
 	u64 *pt = page_alloc(), *target = page_alloc(), *top = page_alloc();
-	u64 va = POOL2M + 8 * MB, cr3 = rdcr3(), keep, *pde;
+	u64 va = POOL2M + 8 * MB, cr3 = rdcr3(), *pde = host_pde(va), keep = *pde;
 	struct fault f;
 
 	target[0] = SECRET;
-	pde = (u64 *)(*(u64 *)cr3 & ~0xfffull);
-	pde = (u64 *)(pde[0] & ~0xfffull);
-	pde = &pde[va / (2 * MB)];
-	keep = *pde;
 	map(pt, pt, true);
 	memset(pt, 0, PAGE);
 	pt[0] = (u64)target | 0x67;

@@ -788,7 +788,7 @@ static void foreign_tables(struct vcpu *v)
 {
 	const u64 t = G_TEST + PAGE, own = G_TEST + 2 * PAGE;
 	const u64 nested = 0xa00000, walked = 0xc00000;
-	u64 *pd = v->vm->npt, *host, *pde, keep, cr3, e, bad = 0;
+	u64 *pd = v->vm->npt, *pde, keep, cr3, e, bad = 0;
 	u8 *table = page_alloc(), *p = page_alloc();
 	const u32 idx[] = { 0, 1, 2, 77, 255, 256, 510, 511 };
 
@@ -819,9 +819,8 @@ static void foreign_tables(struct vcpu *v)
 	   "walk: nested table under a guest's key: nothing changes");
 
 	/* likewise to a table of the host */
-	asm volatile("mov %%cr3, %0" : "=r"(cr3));
-	host = (u64 *)(*(u64 *)cr3 & ~0xfffull);
-	pde = (u64 *)(host[0] & ~0xfffull) + (POOL2M + 6 * MB) / (2 * MB);
+	cr3 = rdcr3();
+	pde = host_pde(POOL2M + 6 * MB);
 	keep = *pde;
 	*pde = (u64)table | 0x67;
 	bad = 0;

@@ -2,19 +2,9 @@
 /* 2 MB of addresses that a test maps by a table of its own, on all CPUs. */
 #include "lib.h"
 
-static u64 *pde(void)
-{
-	u64 cr3, *t;
-
-	asm volatile("mov %%cr3, %0" : "=r"(cr3));
-	/* pml4 -> pdpt -> pd, all below 4 GB and mapped one to one */
-	t = (u64 *)(*(u64 *)(cr3 & ~0xfffull) & ~0xfffull);
-	return (u64 *)(t[0] & ~0xfffull) + VIEW / (2 * MB);
-}
-
 u64 view_put(u64 *pt)
 {
-	u64 *e = pde(), was = *e;
+	u64 *e = host_pde(VIEW), was = *e;
 
 	*e = (u64)pt | 0x67;
 	invlpg(VIEW);
@@ -23,7 +13,7 @@ u64 view_put(u64 *pt)
 
 void view_restore(u64 was)
 {
-	*pde() = was;
+	*host_pde(VIEW) = was;
 	invlpg(VIEW);
 }
 
