@@ -376,6 +376,13 @@ bool psp_write(PspCall *c, uint64_t pa, unsigned key, const void *buf,
                size_t len);
 
 /**
+ * psp_read_at, psp_write_at: the same where a field of a structure says
+ * @le: the field (little endian): an address, and the host's key by its C-bit
+ */
+bool psp_read_at(PspCall *c, uint64_t le, void *buf, size_t len);
+bool psp_write_at(PspCall *c, uint64_t le, const void *buf, size_t len);
+
+/**
  * psp_write_buf: write a part of @c->buf back to the command buffer in memory
  */
 void psp_write_buf(PspCall *c, unsigned offset, unsigned len);

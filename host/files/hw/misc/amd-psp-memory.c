@@ -124,6 +124,16 @@ bool psp_write(PspCall *c, uint64_t pa, unsigned key, const void *buf,
     return amd_snp_write(c->h, pa, key, buf, len);
 }
 
+bool psp_read_at(PspCall *c, uint64_t le, void *buf, size_t len)
+{
+    return psp_read(c, psp_addr(le), psp_key(le), buf, len);
+}
+
+bool psp_write_at(PspCall *c, uint64_t le, const void *buf, size_t len)
+{
+    return psp_write(c, psp_addr(le), psp_key(le), buf, len);
+}
+
 void psp_write_buf(PspCall *c, unsigned offset, unsigned len)
 {
     psp_write(c, c->addr + offset, c->key, c->buf + offset, len);
@@ -226,7 +236,7 @@ PspStatus psp_write_status(PspCall *c, uint64_t le, const void *buf,
         return psp_refuse(c, PSP_INVALID_PAGE_SIZE,
                           "the status page is part of a 2 MB page");
     }
-    psp_write(c, pa, psp_key(le), buf, len);
+    psp_write_at(c, le, buf, len);
     if (c->s->snp_init) {
         e.lo &= ~AMD_RMP_IMMUTABLE;
         amd_rmp_set(c->h, pa, e);

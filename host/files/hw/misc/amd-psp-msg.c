@@ -268,7 +268,7 @@ PspStatus psp_snp_guest_request(PspCall *c)
     }
     /* ABI: the request's address */
     if (req_pa % PSP_PAGE ||
-        !psp_read(c, req_pa, psp_key(cmd->req_paddr), req, PSP_PAGE)) {
+        !psp_read_at(c, cmd->req_paddr, req, PSP_PAGE)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "request 0x%" PRIx64 " is no page of memory", req_pa);
     }
@@ -333,6 +333,6 @@ PspStatus psp_snp_guest_request(PspCall *c)
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "sealing failed");
     }
     g->msg_count[vmpck] += 2;
-    psp_write(c, rsp_pa, psp_key(cmd->res_paddr), rsp, PSP_PAGE);
+    psp_write_at(c, cmd->res_paddr, rsp, PSP_PAGE);
     return PSP_SUCCESS;
 }

@@ -128,8 +128,7 @@ PspStatus psp_sev_pek_csr(PspCall *c)
                    &cert)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "no key to certify");
     }
-    psp_write(c, addr, psp_key(PSP_BUF(c, SevCmdPekCsr)->address), &cert,
-              sizeof(cert));
+    psp_write_at(c, PSP_BUF(c, SevCmdPekCsr)->address, &cert, sizeof(cert));
     PSP_WRITE_FIELD(c, SevCmdPekCsr, len);
     return PSP_SUCCESS;
 }
@@ -160,10 +159,8 @@ PspStatus psp_sev_pek_cert_import(PspCall *c)
                           le32_to_cpu(cmd->oca_cert_len), sizeof(SevCert));
     }
     /* SEV API: addresses of the certificates */
-    if (!psp_read(c, psp_addr(cmd->pek_cert_address),
-                  psp_key(cmd->pek_cert_address), pek, sizeof(*pek)) ||
-        !psp_read(c, psp_addr(cmd->oca_cert_address),
-                  psp_key(cmd->oca_cert_address), oca, sizeof(*oca))) {
+    if (!psp_read_at(c, cmd->pek_cert_address, pek, sizeof(*pek)) ||
+        !psp_read_at(c, cmd->oca_cert_address, oca, sizeof(*oca))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "a certificate is not in memory");
     }
@@ -246,9 +243,8 @@ PspStatus psp_sev_pdh_cert_export(PspCall *c)
                    SEV_CERT_USAGE_CEK)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
-    psp_write(c, pdh_addr, psp_key(cmd->pdh_cert_address), pdh, sizeof(*pdh));
-    psp_write(c, chain_addr, psp_key(cmd->cert_chain_address), chain,
-              sizeof(*chain));
+    psp_write_at(c, cmd->pdh_cert_address, pdh, sizeof(*pdh));
+    psp_write_at(c, cmd->cert_chain_address, chain, sizeof(*chain));
     psp_write_buf(c, 0, c->cmd->len);
     return PSP_SUCCESS;
 }

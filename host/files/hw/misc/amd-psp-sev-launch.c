@@ -229,7 +229,7 @@ PspStatus psp_sev_launch_measure(PspCall *c)
     memcpy(in.mnonce, out.mnonce, sizeof(in.mnonce));
     psp_hmac_sha256(g->tik, sizeof(g->tik), &in, sizeof(in), out.measure);
     memcpy(g->measure, out.measure, sizeof(g->measure));
-    psp_write(c, addr, psp_key(cmd->address), &out, sizeof(out));
+    psp_write_at(c, cmd->address, &out, sizeof(out));
     PSP_WRITE_FIELD(c, SevCmdLaunchMeasure, len);
     g->state = SEV_GUEST_LSECRET;
     return PSP_SUCCESS;
@@ -277,10 +277,8 @@ PspStatus psp_sev_launch_update_secret(PspCall *c)
     buf = g_malloc(in_len);
     in = (SevSecretInput *)buf;
     data = buf + sizeof(*in);
-    if (!psp_read(c, psp_addr(cmd->hdr_address), psp_key(cmd->hdr_address),
-                  &hdr, sizeof(hdr)) ||
-        !psp_read(c, psp_addr(cmd->trans_address), psp_key(cmd->trans_address),
-                  data, trans_len)) {
+    if (!psp_read_at(c, cmd->hdr_address, &hdr, sizeof(hdr)) ||
+        !psp_read_at(c, cmd->trans_address, data, trans_len)) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "header or secret is not in memory");
     }
@@ -352,7 +350,7 @@ PspStatus psp_sev_attestation_report(PspCall *c)
     if (!psp_sign(c->s->pek, &out, SEV_REPORT_SIGNED_LEN, out.sig1)) {
         return psp_refuse(c, PSP_HWERROR_PLATFORM, "signing failed");
     }
-    psp_write(c, addr, psp_key(cmd->address), &out, sizeof(out));
+    psp_write_at(c, cmd->address, &out, sizeof(out));
     PSP_WRITE_FIELD(c, SevCmdAttestationReport, len);
     return PSP_SUCCESS;
 }

@@ -153,8 +153,8 @@ PspStatus psp_sev_get_id(PspCall *c)
     if (status) {
         return status;
     }
-    psp_write(c, addr, psp_key(PSP_BUF(c, SevCmdGetId)->address),
-              c->s->chip_id, SEV_ID_LEN);
+    psp_write_at(c, PSP_BUF(c, SevCmdGetId)->address, c->s->chip_id,
+                 SEV_ID_LEN);
     PSP_WRITE_FIELD(c, SevCmdGetId, len);
     return PSP_SUCCESS;
 }

@@ -211,7 +211,7 @@ PspStatus psp_snp_launch_update(PspCall *c)
         }
         if (type == SNP_PAGE_TYPE_CPUID && !psp_cpuid_check(c, page)) {
             /* ABI 8.17.2.6: the host gets the page back, with the correction */
-            psp_write(c, pa, psp_key(cmd->address), page, PSP_PAGE);
+            psp_write_at(c, cmd->address, page, PSP_PAGE);
             return PSP_INVALID_PARAM;
         }
         measure(g, type, perms, (e.lo & AMD_RMP_GPA_MASK) + o, page);
@@ -241,10 +241,8 @@ static PspStatus check_id_block(PspCall *c, PspGuest *g)
     bool author = le32_to_cpu(cmd->flags) & SNP_LAUNCH_FINISH_AUTH_KEY_EN;
 
     /* ABI: addresses */
-    if (!psp_read(c, psp_addr(cmd->id_block_paddr),
-                  psp_key(cmd->id_block_paddr), &block, sizeof(block)) ||
-        !psp_read(c, psp_addr(cmd->id_auth_paddr),
-                  psp_key(cmd->id_auth_paddr), auth, sizeof(*auth))) {
+    if (!psp_read_at(c, cmd->id_block_paddr, &block, sizeof(block)) ||
+        !psp_read_at(c, cmd->id_auth_paddr, auth, sizeof(*auth))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "ID block or its authentication is not in memory");
     }

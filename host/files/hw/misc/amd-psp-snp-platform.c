@@ -51,7 +51,7 @@ static PspStatus read_ranges(PspCall *c, uint64_t le, RmpInit *r)
     SnpRangeList hdr;
 
     /* ABI: address of the list */
-    if (list % 8 || !psp_read(c, list, key, &hdr, sizeof(hdr))) {
+    if (list % 8 || !psp_read_at(c, le, &hdr, sizeof(hdr))) {
         return psp_refuse(c, PSP_INVALID_ADDRESS,
                           "no range list at 0x%" PRIx64, list);
     }
@@ -355,7 +355,7 @@ PspStatus psp_snp_feature_info(PspCall *c)
     /* ABI: address, page state */
     status = psp_check_output(c, "the features", pa, sizeof(out));
     if (!status) {
-        psp_write(c, pa, psp_key(cmd->feature_info_paddr), &out, sizeof(out));
+        psp_write_at(c, cmd->feature_info_paddr, &out, sizeof(out));
     }
     return status;
 }
