@@ -118,19 +118,29 @@ void helper_clts_trap(CPUX86State *env)
     }
 }
 
-void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra)
+static G_NORETURN void raise_gp(CPUX86State *env, uintptr_t ra)
+{
+    raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+}
+
+/* APM 15.36.12: the page that @insn names is Hypervisor-Owned, else #GP(0) */
+static void check_insn_page(CPUX86State *env, const char *insn, hwaddr pa,
+                            uintptr_t ra)
 {
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
 
-    if (!h || !snp_host_enabled(env) || (env->hflags & HF_GUEST_MASK)) {
-        return;
+    pa &= ~host_cbit(env);
+    if (snp_host_enabled(env) && (amd_rmp_get(h, pa).lo & AMD_RMP_ASSIGNED)) {
+        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "%s: 0x%" HWADDR_PRIx
+                           " is an assigned page", insn, pa);
+        raise_gp(env, ra);
     }
-    /* APM 15.36.12: the page is Hypervisor-Owned */
-    addr &= ~host_cbit(env);
-    if (amd_rmp_get(h, addr).lo & AMD_RMP_ASSIGNED) {
-        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "VMSAVE to 0x%" HWADDR_PRIx
-                           ", an assigned page", addr);
-        raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
+}
+
+void sev_check_vmsave(CPUX86State *env, hwaddr addr, uintptr_t ra)
+{
+    if (env_archcpu(env)->amd_snp && !(env->hflags & HF_GUEST_MASK)) {
+        check_insn_page(env, "VMSAVE", addr, ra);
     }
 }
 
@@ -157,11 +167,6 @@ bool sev_msr_not_intercepted(CPUX86State *env, uint32_t msr, bool write)
     /* APM 15.34.10; the GHCB MSR is the guest's own as well */
     return (msr == MSR_AMD64_SEV_STATUS && !write && env->sev_status) ||
            (msr == MSR_AMD64_SEV_ES_GHCB && sev_es_active(env));
-}
-
-static G_NORETURN void raise_gp(CPUX86State *env, uintptr_t ra)
-{
-    raise_exception_err_ra(env, EXCP0D_GPF, 0, ra);
 }
 
 /*
@@ -257,15 +262,21 @@ static void write_hwcr(CPUX86State *env, uint64_t value, uintptr_t ra)
     env->msr_hwcr = value | AMD_HWCR_SMM_LOCK | AMD_HWCR_TSC_FREQ_SEL;
 }
 
+static G_NORETURN void refuse_locked(CPUX86State *env, uint32_t msr,
+                                     uint64_t value, uintptr_t ra)
+{
+    amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_HOST_INSN,
+                       "write of 0x%" PRIx64 " to MSR 0x%x, which is locked",
+                       value, msr);
+    raise_gp(env, ra);
+}
+
 /* APM 15.36.2: MSRs that raise #GP(0) when written under SNP */
 static void check_snp_locked(CPUX86State *env, uint32_t msr, uint64_t value,
                              uintptr_t ra)
 {
     if (snp_host_enabled(env)) {
-        amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_HOST_INSN,
-                           "write of 0x%" PRIx64 " to MSR 0x%x, which is "
-                           "locked", value, msr);
-        raise_gp(env, ra);
+        refuse_locked(env, msr, value, ra);
     }
 }
 
@@ -286,19 +297,6 @@ static void vm_page_flush(CPUX86State *env, uint64_t value, uintptr_t ra)
         !(value & ~TARGET_PAGE_MASK) ||
         (probe_access_flags(env, value & TARGET_PAGE_MASK, 1, MMU_DATA_LOAD,
                             mmu_idx, true, &host, ra) & TLB_INVALID_MASK)) {
-        raise_gp(env, ra);
-    }
-}
-
-/* APM 15.36.12: the host save area is Hypervisor-Owned */
-static void check_hsave(CPUX86State *env, uint64_t pa, uintptr_t ra)
-{
-    AmdSnpHost *h = env_archcpu(env)->amd_snp;
-
-    pa &= ~host_cbit(env);
-    if (snp_host_enabled(env) && (amd_rmp_get(h, pa).lo & AMD_RMP_ASSIGNED)) {
-        amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN, "write of 0x%" PRIx64
-                           " to VM_HSAVE_PA, an assigned page", pa);
         raise_gp(env, ra);
     }
 }
@@ -339,7 +337,7 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
         write_hwcr(env, value, ra);
         return true;
     case MSR_VM_HSAVE_PA:
-        check_hsave(env, value, ra);
+        check_insn_page(env, "WRMSR of VM_HSAVE_PA", value, ra);
         return false;
     case MSR_AMD64_VM_PAGE_FLUSH:
         vm_page_flush(env, value, ra);
@@ -353,10 +351,7 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, uintptr_t ra)
         /* The machine has set and locked them, in the place of a BIOS */
         if (value != (msr == MSR_AMD64_RMP_BASE ? h->rmp_base : h->rmp_end) ||
             snp_host_enabled(env)) {
-            amd_snp_host_error(h, AMD_SNP_ERR_HOST_INSN,
-                               "write of 0x%" PRIx64 " to MSR 0x%x, which is "
-                               "locked", value, msr);
-            raise_gp(env, ra);
+            refuse_locked(env, msr, value, ra);
         }
         return true;
     case MSR_AMD64_SEV_STATUS:

@@ -113,19 +113,6 @@ static bool check_vmsa_entry(CPUX86State *env, hwaddr vmsa, uint32_t asid)
     return true;
 }
 
-/* Each byte of PAT is a memory type: not 2, 3, nor above 7 */
-static bool is_valid_pat(uint64_t pat)
-{
-    for (int i = 0; i < 8; i++) {
-        uint8_t type = extract64(pat, i * 8, 8);
-
-        if (type > 7 || type == 2 || type == 3) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The part of the VMSA up to SEV_FEATURES; other state is checked later */
 static bool check_vmsa_state(CPUX86State *env, const uint8_t *b)
 {
@@ -136,7 +123,7 @@ static bool check_vmsa_state(CPUX86State *env, const uint8_t *b)
                      env->features[FEAT_XSAVE_XSS_LO];
 
     /* APM 15.25.4 */
-    if (!is_valid_pat(pat)) {
+    if (!svm_pat_valid(pat)) {
         refuse(env, "PAT 0x%" PRIx64 " in the VMSA has a type that does not "
                "exist", pat);
         return false;
@@ -352,12 +339,12 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
     CPUState *cs = env_cpu(env);
     AmdSnpHost *h = env_archcpu(env)->amd_snp;
     SevVmrun result = SEV_VMRUN_OK;
+    uint64_t sev = sev_controls(env, nested_ctl);
 
-    if (!sev_controls(env, nested_ctl)) {
+    if (!sev) {
         return SEV_VMRUN_OK;
     }
-    nested_ctl = sev_controls(env, nested_ctl) |
-                 (nested_ctl & SVM_NPT_ENABLED);
+    nested_ctl = sev | (nested_ctl & SVM_NPT_ENABLED);
     if (!check_controls(env, nested_ctl)) {
         return SEV_VMRUN_INVALID;
     }
