@@ -158,8 +158,8 @@ version_at_least() { # FOUND MAJOR MINOR
 	[ "$v_major" -gt "$2" ] || { [ "$v_major" -eq "$2" ] && [ "${v_minor:-0}" -ge "$3" ]; }
 }
 
-# firmware_says: prints the last line in which a kernel says that the firmware did not start SEV or SNP. ccp has worded it
-# anew several times: "SEV: failed to INIT" until 6.17, "SEV-SNP: failed to INIT rc" from 6.11 to about 6.14.
+# firmware_says: prints the last line in which a kernel says that the firmware did not start SEV or SNP. The words change:
+# 6.1 says "SEV: failed to INIT", 6.12 "SEV-SNP: failed to INIT rc", 7.3 "SEV-SNP: SNP_INIT_EX failed rc".
 firmware_says() {
 	said 'SEV(-SNP)?: failed to INIT|SEV(-SNP)?: (SNP_INIT|SNP_INIT_EX|SNP_DF_FLUSH|INIT|INIT_EX|DF_FLUSH) failed|SNP init failed: not all CPUs online|SEV firmware .*(failed|timed out)|sev command .* timed out'
 }
@@ -383,12 +383,12 @@ check_modules() {
 		[ -n "$set_by" ] || set_by=$(grep -lE "^[[:space:]]*options[[:space:]]+kvm[_-]amd[[:space:]](.*[[:space:]])?$parameter=[0nN]" \
 			"$root"/etc/modprobe.d/*.conf "$root"/usr/lib/modprobe.d/*.conf 2>/dev/null | sed "s,^$root,," | head -n 1)
 		line=$(said 'kvm_amd: SEV-SNP (disabled|unusable)')
-		[ -n "$line" ] || line=$(firmware_says)
+		[ -n "$line" ] || line=$firmware_line
 		if [ -n "$set_by" ]; then
 			hint="$set_by turns it off: take that away, and load kvm_amd again"
 		elif [ ! -d "$root/sys/module/kvm_amd" ]; then
 			hint='load kvm_amd first'
-		elif [ -n "$(firmware_says)" ]; then
+		elif [ -n "$firmware_line" ]; then
 			hint='mend what firmware says below, and load kvm_amd again'
 		else
 			hint="kvm_amd found something missing when it was loaded, or was loaded with $parameter=0: mend what is missing above, and load kvm_amd again"
@@ -408,13 +408,12 @@ check_modules() {
 
 check_firmware() {
 	want='SNP firmware, API 1.51 or later'
-	line=$(firmware_says)
 	api=$(said 'SEV(-SNP)? API:[0-9]+\.[0-9]+' | sed -n 's/.* API:\([0-9.]*\) *\(build:[0-9]*\).*/\1 \2/p')
 	if [ -n "$api" ] && ! version_at_least "$api" 1 51; then
 		missing firmware "$want" "API $api" \
 			'update it: the linux-firmware package has amd/amd_sev_fam*.sbin, which ccp loads at boot (rebuild the initrd); or a BIOS update'
-	elif [ -n "$line" ] && [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" != Y ]; then
-		missing firmware "$want" "$in_log $line" "$(firmware_hint "$line")"
+	elif [ -n "$firmware_line" ] && [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" != Y ]; then
+		missing firmware "$want" "$in_log $firmware_line" "$(firmware_hint "$firmware_line")"
 	elif [ -n "$api" ]; then
 		ok firmware "$want" "API $api"
 	elif [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" = Y ]; then
@@ -480,6 +479,8 @@ check_room() {
 log_readable=1
 boot_log || true
 [ -s "$tmp/boot" ] || log_readable=''
+
+firmware_line=$(firmware_says)
 
 check_cpu
 check_features
