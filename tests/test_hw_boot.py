@@ -16,19 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.boot.boot import Boot, KtapLog
+from lab.boot.boot import Boot
 from lab.boot.line import PSP, Machine
-from lab.build import image
 from lab.build.prepare import Preparation
-from lab.build.sources import scratch_folder
 from lab.build.target import Target
-from lab.core.errors import Exit
 from lab.core.places import LAB
 from lab.core.session import Session
-from lab.core.steps import Job, Plan
+from lab.core.steps import Plan
 from lab.judge.logs import BootLogs
 from tests.support.front import TOP
-from tests.support.l1 import lab_session, run_plan, why_no_end
+from tests.support.l1 import boot_to_end, initrd_part, lab_session, run_plan, why_no_end
 
 ABOUT = "lab/hw.sh in L1 names each missing part of the emulated host and of L1"
 LANE = "boot"
@@ -97,15 +94,10 @@ def prepare(session: Session, folder: Path) -> Preparation:
     prepared.add_steps(plan)
     run_plan(plan)
     assert prepared.emulated
-    with scratch_folder(".root.", folder) as scratch:
-        # Its mode becomes that of L1's "/", and a scratch folder's mode admits only root.
-        root = scratch / "root"
-        (root / "tests").mkdir(parents=True)
-        root.chmod(0o755)
+    with initrd_part(session, folder, prepared.initrd) as root:
+        (root / "tests").mkdir()
         shutil.copy2(LAB / "hw.sh", root / "tests/hw.sh")
         shutil.copy2(TOP / "tests/hw/in-l1.sh", root / "tests" / SCRIPT)
-        with open(prepared.initrd, "ab") as initrd:
-            initrd.write(image.archive(Job(session, folder / "files.log"), root))
     return prepared
 
 
@@ -115,11 +107,7 @@ def boot(session: Session, prepared: Preparation, name: str) -> BootLogs:
     machine = Edited(prepared.host.binary, True, psp=it.psp, edit=it.edit)
     one = Boot(machine, prepared.kernel, prepared.initrd,
                f"snplab.tests={SCRIPT}:{LAUNCH_TEST}:{it.tries} snplab.timeout={EACH}{it.append}", prepared.out / name)
-    with KtapLog(one.logs) as log:
-        ended = one.run(session, LIMIT, log.line)
-    if ended.status not in (0, Exit.TIMEOUT):
-        (one.logs / "not-booted").write_text(f"{ended.why}\n", encoding="utf-8")
-    return BootLogs.read(one.logs)
+    return boot_to_end(session, one, LIMIT)
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.boot.boot import Boot, KtapLog
+from lab.boot.boot import Boot
 from lab.build import image
 from lab.build.kernel import KEXEC, TESTED
 from lab.build.prepare import Preparation
-from lab.build.sources import scratch_folder
 from lab.build.target import Target
-from lab.core.errors import Exit
 from lab.core.places import LAB
 from lab.core.session import Session
 from lab.core.steps import Job, Plan
 from lab.judge.kernel_log import PANIC, REPORT
 from lab.judge.logs import BootLogs
 from tests.support.front import TOP
-from tests.support.l1 import SHOWN, lab_session, run_plan, why_no_end
+from tests.support.l1 import SHOWN, boot_to_end, initrd_part, lab_session, run_plan, why_no_end
 
 SCRIPT = "steps"
 PROGRAMS = ("snp_smp_test", "snp_stay")
@@ -185,16 +183,10 @@ class Host:
 
     def add(self, files: Mapping[str, Path]) -> None:
         """Adds files to the initrd; their keys are paths in L1."""
-        with scratch_folder(".root.", self.folder) as scratch:
-            # Its mode becomes that of L1's "/", and a scratch folder's mode admits only root.
-            root = scratch / "root"
+        with initrd_part(self.session, self.folder, self.prepared.initrd) as root:
             for name, path in files.items():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, root / name)
-            root.chmod(0o755)
-            part = image.archive(Job(self.session, self.folder / "files.log"), root)
-        with open(self.prepared.initrd, "ab") as initrd:
-            initrd.write(part)
 
     def add_script(self) -> None:
         """Adds the script, and the program that starts a kernel."""
@@ -214,11 +206,7 @@ class Host:
         then = f"snplab.next={SCRIPT}:{it.next} " if it.next else ""
         one = Boot(self.prepared.machine(), self.prepared.kernel, self.prepared.initrd,
                    f"snplab.tests={SCRIPT}:{it.steps} {then}snplab.timeout={EACH} {QUIET} {it.append}", self.folder / name)
-        with KtapLog(one.logs) as log:
-            ended = one.run(self.session, LIMIT, log.line)
-        if ended.status not in (0, Exit.TIMEOUT):
-            (one.logs / "not-booted").write_text(f"{ended.why}\n", encoding="utf-8")
-        return BootLogs.read(one.logs)
+        return boot_to_end(self.session, one, LIMIT)
 
     def boot_all(self, them: Mapping[str, Situation]) -> dict[str, BootLogs]:
         """Boots in each situation, two at a time."""

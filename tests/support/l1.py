@@ -67,6 +67,30 @@ def upstream_selftests(session: Session, folder: Path) -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted((source.path / KVM / "x86").glob("*.c"))}
 
 
+@contextmanager
+def initrd_part(session: Session, folder: Path, initrd: Path) -> Iterator[Path]:
+    """A folder whose content is added to an initrd at the end; paths below it are paths in L1."""
+    with scratch_folder(".root.", folder) as scratch:
+        # Its mode becomes that of L1's "/", and a scratch folder's mode admits only root.
+        root = scratch / "root"
+        root.mkdir()
+        root.chmod(0o755)
+        yield root
+        part = image.archive(Job(session, folder / "files.log"), root)
+    with open(initrd, "ab") as out:
+        out.write(part)
+
+
+def boot_to_end(session: Session, boot: Boot, limit: float) -> BootLogs:
+    """Boots, and waits for the end of L1 or for the limit."""
+    with KtapLog(boot.logs) as log:
+        ended = boot.run(session, limit, log.line)
+    if ended.status not in (0, Exit.TIMEOUT):
+        said = " ".join(last_lines(boot.logs / "qemu.err", 3))
+        (boot.logs / "not-booted").write_text(f"QEMU ended with status {ended.status}: {said}\n", encoding="utf-8")
+    return BootLogs.read(boot.logs)
+
+
 class L1:
     """A kernel, an initrd and an emulated host in a folder, ready to boot."""
 
@@ -82,29 +106,19 @@ class L1:
 
     def add_files(self, files: Mapping[str, str]) -> None:
         """Adds files to L1's initrd; their keys are paths in L1."""
-        job = Job(self.session, self.folder / "files.log")
-        with scratch_folder(".root.", self.folder) as root:
+        with initrd_part(self.session, self.folder, self.prepared.initrd) as root:
             for name, text in files.items():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text, encoding="utf-8")
-            part = image.archive(job, root)
-        with open(self.prepared.initrd, "ab") as initrd:
-            initrd.write(part)
 
     def boot(self, name: str, programs: str, limit: float = LIMIT, *, each: int = EACH, stock: str | None = None,
              append: str = "") -> BootLogs:
         """Boots and runs the programs, each for at most `each` seconds, all for at most `limit`. With `stock`, boots that
         QEMU instead of the emulated host. `append`: more words for the kernel. The logs go to the folder NAME."""
         machine = self.prepared.machine() if stock is None else Machine(stock, False)
-        logs = self.folder / name
-        boot = Boot(machine, self.prepared.kernel, self.prepared.initrd,
-                    f"snplab.tests={programs} snplab.timeout={each} {append}".rstrip(), logs)
-        with KtapLog(logs) as log:
-            ended = boot.run(self.session, limit, log.line)
-        if ended.status not in (0, Exit.TIMEOUT):
-            said = " ".join(last_lines(logs / "qemu.err", 3))
-            (logs / "not-booted").write_text(f"QEMU ended with status {ended.status}: {said}\n", encoding="utf-8")
-        return BootLogs.read(logs)
+        return boot_to_end(self.session, Boot(machine, self.prepared.kernel, self.prepared.initrd,
+                                              f"snplab.tests={programs} snplab.timeout={each} {append}".rstrip(),
+                                              self.folder / name), limit)
 
     def drop(self) -> None:
         """Deletes what was built for the boots, which is large. The logs stay."""

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.build import image
 from lab.build.guest import copy_program
 from lab.build.packages import get_closure, unpack_closure
-from lab.build.sources import Kind, Source, scratch_folder
+from lab.build.sources import Kind, Source
 from lab.core.session import Session
 from lab.core.steps import Job
+from tests.support.l1 import initrd_part
 
 PROGRAM = "usr/bin/snphost"
 # A line of `snphost ok`: [ PASS ] - NAME, or [ PASS ] - NAME: TEXT.
@@ -33,16 +33,10 @@ def add_snphost(session: Session, folder: Path, initrd: Path) -> None:
     job = Job(session, folder / "snphost.log")
     source = Source(session, KIND)
     source.fetch(job)
-    with scratch_folder(".root.", folder) as scratch:
-        # Its mode becomes that of L1's "/", and a scratch folder's mode admits only root.
-        root = scratch / "root"
-        (root / "tests").mkdir(parents=True)
-        root.chmod(0o755)
+    with initrd_part(session, folder, initrd) as root:
+        (root / "tests").mkdir()
         copy_program(source.path, PROGRAM, root)
         shutil.move(root / PROGRAM, root / "tests/snphost")
-        part = image.archive(job, root)
-    with open(initrd, "ab") as out:
-        out.write(part)
 
 
 def results_of(lines: Sequence[str]) -> dict[str, str]:
