@@ -202,8 +202,8 @@ static void vmruns(void *p)
 static u64 key_page, straddles, lost;
 
 /*
- * A store from a device's page into a page that is under the guest's key. That
- * key is its last: only this CPU uses the page.
+ * A store from a device's page into a page that is under the guest's key, as no
+ * CPU but this one uses the page.
  */
 static void straddle(struct vcpu *v)
 {

@@ -276,7 +276,10 @@ static inline void amd_rmp_set(AmdSnpHost *h, hwaddr pa, AmdRmpEntry e)
  */
 void amd_rmp_clear(AmdSnpHost *h, uint64_t page, uint64_t n);
 
-/* The same for entries that software has written by itself, before SNP_INIT */
+/*
+ * True if an entry of the 2 MB region of @pa has Assigned set, whoever has
+ * written it: before SNP_INIT, software can write entries by itself.
+ */
 bool amd_rmp_region_written(AmdSnpHost *h, hwaddr pa);
 
 /* True if any page of the 2 MB region of @pa is assigned */

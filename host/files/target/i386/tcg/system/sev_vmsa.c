@@ -546,7 +546,7 @@ void sev_es_load_guest(CPUX86State *env)
 
 /*
  * APM 15.36.9: an automatic exit leaves in the VMSA what it leaves in the VMCB.
- * EXITINTINFO is yet to be made of EVENTINJ there.
+ * The VMCB's EXITINTINFO is set after this, to its EVENTINJ.
  */
 static void save_exit(CPUX86State *env, uint8_t *vmsa)
 {

@@ -31,7 +31,7 @@ static void apply_key(CPUX86State *env, unsigned key, SnpAccess *a)
     if (likely(amd_snp_key(h, a->paddr) == key)) {
         return;
     }
-    /* Devices have no keys */
+    /* Registers of devices are under no key */
     if (!amd_rmp_covers(h, a->paddr)) {
         return;
     }
