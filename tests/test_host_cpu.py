@@ -25,7 +25,9 @@ TAKES = 60
 RUN = TOP / "host" / "tests" / "cpu" / "run"
 # host/README.md, "Where the manual leaves room".
 OTHER_READINGS = ("es-always-intercepts=on", "es-vmsave-exits=off", "trap-clts-lmsw=off", "vmsa-checks-xss=off",
-                  "vmsa-in-use-busy=on")
+                  "vmsa-in-use-busy=on", "es-any-asid=on")
+# Events that VMRUN of a guest with SEV-ES refuses (APM 15.35.8).
+REFUSED_EVENTS = {"#BP": 0x80000303, "#OF": 0x80000304, "a software interrupt": 0x80000480}
 LEAST_RATIO = 0.9
 # On a busy machine even the median of several runs may be too low: measure again.
 TRIES = 3
@@ -41,8 +43,14 @@ def test_built(qemu: Path) -> None:
     assert os.access(qemu, os.X_OK)
 
 
-def test_with_snp(tap: Tap, qemu: Path) -> None:
-    tap.program("the test kernel ran to its end", RUN, qemu)
+def test_with_snp(tap: Tap, qemu: Path, tmp_path: Path) -> None:
+    """What VMRUN refuses is logged, also where any processor refuses it and SEV has no part."""
+    log = tmp_path / "guest-errors"
+    tap.program("the test kernel ran to its end", RUN, qemu, "-d", "guest_errors", "-D", log)
+    said = log.read_text(errors="replace")
+    for name, event in REFUSED_EVENTS.items():
+        assert re.search(rf": VMRUN on CPU \d+: state or event .*EVENTINJ {event:#x}$", said, re.M), \
+            f"expected a line of the log that VMRUN refused {name}, EVENTINJ {event:#x}; found none"
 
 
 def test_other_readings(tap: Tap, qemu: Path) -> None:

@@ -54,6 +54,8 @@ typedef int64_t s64;
 #define SYSCFG_VMPL_EN	BIT(25)
 
 #define VEC_DB		1
+#define VEC_BP		3
+#define VEC_OF		4
 #define VEC_UD		6
 #define VEC_GP		13
 #define VEC_PF		14

@@ -705,13 +705,25 @@ static void physical(struct vcpu *v)
 
 static void bad_event(void)
 {
+	static const struct {
+		u32 event;
+		const char *name;
+	} bad[] = {
+		{ 3 << 8 | 0xf5, "an exception with vector 0xf5" },
+		{ 3 << 8 | VEC_BP, "#BP (15.35.8)" },
+		{ 3 << 8 | VEC_OF, "#OF (15.35.8)" },
+		{ 4 << 8 | 0x80, "a software interrupt (15.35.8)" },
+		{ 1 << 8 | 0x80, "an event of type 1" },
+	};
 	struct vm *vm = vm_ready(1, 1);
 	struct vcpu *v = &vm->vcpu[0];
 	u64 e;
 
-	put32(v->vmcb, VMCB_INJ, BIT(31) | 3 << 8 | 0xf5);
-	e = vcpu_do(v, OP_NOP, 0, 0, 0);
-	is(e, EXIT_INVALID, "EVENTINJ: an exception with vector 0xf5: refused");
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		put32(v->vmcb, VMCB_INJ, BIT(31) | bad[i].event);
+		e = vcpu_do(v, OP_NOP, 0, 0, 0);
+		is(e, EXIT_INVALID, "EVENTINJ: %s: refused", bad[i].name);
+	}
 	is(vcpu_do(v, OP_NOP, 0, 0, 0), EXIT_VMGEXIT,
 	   "a refused VMRUN leaves the VMSA as it was: the guest runs");
 	vm_destroy(vm);
@@ -884,6 +896,20 @@ static void sev_guest(void)
 	vm_destroy(vm);
 }
 
+/* The host has es-any-asid=on. */
+static void es_any_asid(void)
+{
+	u32 asid = cpuid(0x8000001f, 0).d + 2;
+	struct vm *vm = vm_new_sev(asid, true);
+	struct vcpu *v;
+
+	vm_memory(vm);
+	v = vm_vcpu(vm, 0);
+	is(vcpu_run(v), EXIT_VMGEXIT,
+	   "es-any-asid: VMRUN of SEV-ES with plain SEV's ASID: the guest runs");
+	vm_destroy(vm);
+}
+
 /* An SEV-ES guest beside SNP: its VMSA is no RMP-checked page, but has a key. */
 static void es_guest(void)
 {
@@ -953,6 +979,8 @@ static void es_guest(void)
 	rmp_shared((u64)v->vmsa, false);
 	vm_destroy(vm);
 	sev_guest();
+	if (other_readings)
+		es_any_asid();
 	is(fw_legacy(CMD_SHUTDOWN, w, 1, 0), ST_OK, "SEV: SHUTDOWN");
 	fw_reclaim(tmr, true);
 	rmp_shared(tmr, true);

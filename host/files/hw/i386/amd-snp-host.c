@@ -472,6 +472,11 @@ bool amd_snp_host_in_use_2m(AmdSnpHost *h, hwaddr pa)
            amd_snp_host_in_use(h, QEMU_ALIGN_DOWN(pa, 2 * MiB), 4 * KiB);
 }
 
+unsigned amd_snp_host_max_es_asid(AmdSnpHost *h)
+{
+    return h->es_any_asid ? AMD_SNP_MAX_ASID : AMD_SNP_MIN_SEV_ASID - 1;
+}
+
 /* ---- IOMMU ---- */
 
 unsigned amd_snp_host_iommu_pages(AmdSnpHost *h, hwaddr *pages, unsigned n)
@@ -703,6 +708,7 @@ static const Property amd_snp_host_properties[] = {
     DEFINE_PROP_BOOL("trap-clts-lmsw", AmdSnpHost, trap_clts_lmsw, true),
     DEFINE_PROP_BOOL("vmsa-checks-xss", AmdSnpHost, vmsa_checks_xss, true),
     DEFINE_PROP_BOOL("vmsa-in-use-busy", AmdSnpHost, vmsa_in_use_busy, false),
+    DEFINE_PROP_BOOL("es-any-asid", AmdSnpHost, es_any_asid, false),
     /* As on most machines, neither start nor end is a multiple of 2 MB */
     DEFINE_PROP_SIZE("rmp-offset", AmdSnpHost, rmp_offset, 1 * MiB),
     DEFINE_PROP_ON_OFF_AUTO("erratum-2m", AmdSnpHost, erratum_2m,

@@ -43,7 +43,8 @@ PspStatus psp_sev_activate(PspCall *c)
     es = g->policy & SEV_POLICY_ES;
     return psp_asid_bind(c, g, le32_to_cpu(PSP_BUF(c, SevCmdActivate)->asid),
                          es ? 1 : AMD_SNP_MIN_SEV_ASID,
-                         es ? AMD_SNP_MIN_SEV_ASID - 1 : AMD_SNP_MAX_ASID);
+                         es ? amd_snp_host_max_es_asid(c->h)
+                            : AMD_SNP_MAX_ASID);
 }
 
 /* DEACTIVATE */

@@ -107,7 +107,7 @@ PspStatus psp_snp_activate(PspCall *c)
     }
     /* ABI: the ASID; SNP guests have those of SEV-ES */
     return psp_asid_bind(c, g, le32_to_cpu(cmd->asid), 1,
-                         AMD_SNP_MIN_SEV_ASID - 1);
+                         amd_snp_host_max_es_asid(c->h));
 }
 
 /* SNP_GUEST_STATUS */

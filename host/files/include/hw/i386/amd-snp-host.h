@@ -168,6 +168,8 @@ struct AmdSnpHost {
     bool vmsa_checks_xss;
     /* vmsa-in-use-busy: VMRUN of a VMSA in use ends with VMEXIT_BUSY */
     bool vmsa_in_use_busy;
+    /* es-any-asid: guests with SEV-ES may have the ASIDs of plain SEV, too */
+    bool es_any_asid;
     /* At most this many records of TLB contents for each CPU; 0: as fit */
     uint64_t tlb_records;
 
@@ -182,8 +184,9 @@ struct AmdSnpHost {
 
     /*
      * Serialises changes of RMP entries and key tags. Taken with or without
-     * the BQL held; under it, only the page locks of TCG are taken, in
-     * changing the content of memory.
+     * the BQL held; under it, only locks of TCG are taken: those of pages, in
+     * changing the content of memory, and those of TLBs and of work queued for
+     * a CPU, in flushing.
      */
     QemuMutex lock;
 
@@ -417,6 +420,9 @@ bool amd_snp_host_wbinvd_done(AmdSnpHost *h);
 
 /* A CPU runs with a page of the range as VMSA, VMCB or host save area */
 bool amd_snp_host_in_use(AmdSnpHost *h, hwaddr pa, hwaddr size);
+
+/* The highest ASID that a guest with SEV-ES may have */
+unsigned amd_snp_host_max_es_asid(AmdSnpHost *h);
 
 /*
  * The CPU takes all of the 2 MB of @pa for in use: it has the erratum, and the

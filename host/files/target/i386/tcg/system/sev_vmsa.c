@@ -11,6 +11,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
+#include "qemu/units.h"
 #include "cpu.h"
 #include "exec/address-spaces.h"
 #include "exec/cputlb.h"
@@ -74,6 +75,39 @@ static void G_GNUC_PRINTF(2, 3) refuse(CPUX86State *env, const char *fmt, ...)
     va_end(ap);
     amd_snp_host_error(env_archcpu(env)->amd_snp, AMD_SNP_ERR_VMRUN,
                        "VMRUN on CPU %d: %s", env_cpu(env)->cpu_index, text);
+}
+
+void sev_vmrun_refused(CPUX86State *env)
+{
+    CPUState *cs = env_cpu(env);
+    hwaddr save = env->vm_save + offsetof(struct vmcb, save);
+
+    /* A guest without SEV, or prepare has said why */
+    if (!env->sev_asid) {
+        return;
+    }
+    refuse(env, "state or event of the guest with ASID %u that no processor "
+           "takes: CR0 0x%" PRIx64 ", CR3 0x%" PRIx64 ", CR4 0x%" PRIx64
+           ", EFER 0x%" PRIx64 ", EVENTINJ 0x%" PRIx32, env->sev_asid,
+           x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, cr0)),
+           x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, cr3)),
+           x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, cr4)),
+           x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, efer)),
+           x86_ldl_phys(cs, env->vm_vmcb +
+                        offsetof(struct vmcb, control.event_inj)));
+}
+
+/*
+ * Lock held. With the erratum, TLBs may have entries of 2 MB for writes that
+ * must fault from now on.
+ */
+static void set_in_use(CPUX86State *env, unsigned what, hwaddr pa)
+{
+    qatomic_set(&env->snp_in_use[what], pa + 1);
+    if (QEMU_IS_ALIGNED(pa, 2 * MiB) &&
+        amd_snp_host_in_use_2m(env_archcpu(env)->amd_snp, pa)) {
+        snp_tlb_flush_soon(env);
+    }
 }
 
 /* Lock held */
@@ -145,10 +179,10 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
     uint64_t features;
     uint8_t vmpl;
 
-    /* Not in the APM: hardware lets SEV-ES have any ASID of SEV (15.35.2) */
-    if (asid >= AMD_SNP_MIN_SEV_ASID) {
-        refuse(env, "ASID %u is not one for SEV-ES guests (1 to %d)", asid,
-               AMD_SNP_MIN_SEV_ASID - 1);
+    /* What firmware setups say of "SEV-ES ASID Space Limit"; not in the APM */
+    if (asid > amd_snp_host_max_es_asid(h)) {
+        refuse(env, "ASID %u is not one for SEV-ES guests (1 to %u)", asid,
+               amd_snp_host_max_es_asid(h));
         return SEV_VMRUN_INVALID;
     }
     vmsa &= ~AMD_SNP_CBIT;
@@ -218,7 +252,7 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
     env->sev_vmpl = features & VMSA_FEATURE_SNP ? vmpl : 0;
     env->sev_host_pat = env->pat;
     env->vm_save = vmsa - offsetof(struct vmcb, save);
-    qatomic_set(&env->snp_in_use[SNP_IN_USE_VMSA], vmsa + 1);
+    set_in_use(env, SNP_IN_USE_VMSA, vmsa);
     return SEV_VMRUN_OK;
 }
 
@@ -270,8 +304,8 @@ static bool check_pages(CPUX86State *env, AmdSnpHost *h, hwaddr vmcb,
     /* The CPU writes both, in parts, through these keys */
     *stale = amd_snp_key_rewrite(h, vmcb, vmcb_key);
     *stale |= amd_snp_key_rewrite(h, hsave, hsave_key);
-    qatomic_set(&env->snp_in_use[SNP_IN_USE_VMCB], vmcb + 1);
-    qatomic_set(&env->snp_in_use[SNP_IN_USE_HSAVE], hsave + 1);
+    set_in_use(env, SNP_IN_USE_VMCB, vmcb);
+    set_in_use(env, SNP_IN_USE_HSAVE, hsave);
     return true;
 }
 

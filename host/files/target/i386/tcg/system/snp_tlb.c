@@ -75,15 +75,19 @@ typedef struct SnpTlb {
 static SnpTlb *new_records(AmdSnpHost *h)
 {
     uint64_t n = RECORDS_SIZE / sizeof(SnpSeen) / current_machine->smp.max_cpus;
-    SnpTlb *t;
+    SnpTlb *t = NULL;
 
     n = MIN(pow2floor(n), pow2ceil(h->rmp_pages));
     if (h->tlb_records) {
         n = MIN(n, pow2ceil(h->tlb_records));
     }
-    /* Any number of records will do */
-    while (!(t = g_try_malloc0(sizeof(*t) + n * sizeof(*t->seen)))) {
+    /* Any number of records will do, from 1 on */
+    while (n > 1 && !(t = g_try_malloc0(sizeof(*t) + n * sizeof(*t->seen)))) {
         n /= 2;
+    }
+    if (!t) {
+        n = 1;
+        t = g_malloc0(sizeof(*t) + sizeof(*t->seen));
     }
     t->mask = n - 1;
     return t;
