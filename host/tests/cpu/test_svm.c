@@ -30,7 +30,27 @@
 #define MSR_DEBUGCTL		0x1d9
 #define MSR_BR_FROM		0x1db
 #define MSR_BR_TO		0x1dc
-#define IOMMU			0xfed80000ul
+
+/* the IOMMU's registers, where QEMU has them */
+#define IOMMU			((u8 *)0xfed80000ul)
+#define CMD_BASE		0x08
+#define EVT_BASE		0x10
+#define CONTROL			0x18
+#define EXCL_BASE		0x20
+#define CMD_TAIL		0x2008
+#define EVT_HEAD		0x2010
+#define EVT_TAIL		0x2018
+#define STATUS			0x2020
+#define IOMMU_EN		BIT(0)
+#define EVT_EN			BIT(2)
+#define CMD_EN			BIT(12)
+#define ENTRIES_256		(8ull << 56)
+#define EVT_OVERFLOW		BIT(0)
+#define EVT_INT			BIT(1)
+#define WAIT_INT		BIT(2)
+#define CMD_WAIT		1ull
+#define CMD_NONE		15ull	/* no command */
+#define EVT_ILLEGAL_CMD		5u
 
 static struct vm *vm;
 static struct vcpu *v;
@@ -375,12 +395,96 @@ static void rdtscp(void)
 
 static void exclusion_base(void)
 {
-	u64 old = get64((void *)IOMMU, 0x20);
+	u64 old = get64(IOMMU, EXCL_BASE);
 
-	put64((void *)IOMMU, 0x20, 0x12345000);
-	is(get64((void *)IOMMU, 0x20), 0x12345000,
+	put64(IOMMU, EXCL_BASE, 0x12345000);
+	is(get64(IOMMU, EXCL_BASE), 0x12345000,
 	   "the IOMMU's exclusion base reads as written (48882, MMIO 0020h)");
-	put64((void *)IOMMU, 0x20, old);
+	put64(IOMMU, EXCL_BASE, old);
+}
+
+static u64 *cmds, *events;
+
+static void iommu_start(void)
+{
+	cmds = page_alloc();
+	events = page_alloc();
+	for (u32 i = 0; i < 512; i++)
+		events[i] = 0;
+	put64(IOMMU, CMD_BASE, (u64)cmds | ENTRIES_256);
+	put64(IOMMU, EVT_BASE, (u64)events | ENTRIES_256);
+	put64(IOMMU, CONTROL, IOMMU_EN | EVT_EN | CMD_EN);
+}
+
+static void iommu_stop(void)
+{
+	put64(IOMMU, CONTROL, 0);
+	put64(IOMMU, CMD_BASE, 0);
+	put64(IOMMU, EVT_BASE, 0);
+	put64(IOMMU, STATUS, EVT_OVERFLOW | EVT_INT | WAIT_INT);
+	page_free(cmds);
+	page_free(events);
+}
+
+/* The n-th command, of this code. */
+static void command(u32 n, u64 code, u64 low)
+{
+	cmds[2 * n] = code << 60 | low;
+	cmds[2 * n + 1] = 0;
+	put64(IOMMU, CMD_TAIL, 16 * (n + 1));
+}
+
+static void event_address(void)
+{
+	iommu_start();
+	command(0, CMD_WAIT, 0);
+	command(1, CMD_NONE, 0);
+	is(events[1], &cmds[2],
+	   "an illegal command's event has the command's address (48882, 2.5)");
+	iommu_stop();
+}
+
+static void status_bits(void)
+{
+	iommu_start();
+	command(0, CMD_WAIT, BIT(1));
+	is(get64(IOMMU, STATUS) & WAIT_INT, WAIT_INT,
+	   "a completion wait with I sets ComWaitInt (48882, MMIO 2020h)");
+	put32(IOMMU, STATUS, EVT_INT);
+	is(get64(IOMMU, STATUS) & WAIT_INT, WAIT_INT,
+	   "a write of 0 leaves it, in 32 bits");
+	put64(IOMMU, STATUS, EVT_INT);
+	is(get64(IOMMU, STATUS) & WAIT_INT, WAIT_INT, "in 64 bits");
+	put64(IOMMU, STATUS, WAIT_INT);
+	is(get64(IOMMU, STATUS) & WAIT_INT, 0, "a write of 1 clears it");
+	iommu_stop();
+}
+
+static void log_events(void)
+{
+	iommu_start();
+	is(get64(IOMMU, STATUS) & EVT_INT, 0, "no event, no EventLogInt");
+	command(0, CMD_NONE, 0);
+	is(events[0] >> 60, EVT_ILLEGAL_CMD,
+	   "an illegal command is an event of the log (48882, 2.5)");
+	is(get64(IOMMU, EVT_TAIL), 16, "the tail is behind it");
+	is(get64(IOMMU, STATUS) & (EVT_INT | WAIT_INT), EVT_INT,
+	   "EventLogInt is set, and ComWaitInt is not");
+	for (u32 i = 1; i < 255; i++)
+		command(i, CMD_NONE, 0);
+	is(get64(IOMMU, EVT_TAIL), 255 * 16, "255 events: the log is full");
+	is(get64(IOMMU, STATUS) & EVT_OVERFLOW, 0, "without overflow");
+	put64(IOMMU, EVT_HEAD, 16);
+	put64(IOMMU, CMD_TAIL, 0);
+	is(get64(IOMMU, EVT_TAIL), 0, "one is read: the next one wraps");
+	command(0, CMD_NONE, 0);
+	is(get64(IOMMU, STATUS) & EVT_OVERFLOW, EVT_OVERFLOW,
+	   "one more: EventOverflow");
+	is(get64(IOMMU, EVT_TAIL), 0, "it is not logged");
+	put64(IOMMU, EVT_BASE, (u64)events | ENTRIES_256);
+	is(get64(IOMMU, EVT_HEAD) | get64(IOMMU, EVT_TAIL), 0,
+	   "a write of the log's base clears head and tail");
+	iommu_stop();
 }
 
 static u64 t_wrcr3(u64 a, u64 b, u64 c)
@@ -550,6 +654,11 @@ static const struct {
 	{ "target-i386-rdtscp-has-an-intercept-of-its-own", rdtscp },
 	{ "hw-i386-amd-iommu-store-writes-to-the-exclusion-base",
 	  exclusion_base },
+	{ "hw-i386-amd-iommu-no-shift-by-64-for-an-event-s-address",
+	  event_address },
+	{ "hw-i386-amd-iommu-clear-a-status-bit-where-a-1-is-written",
+	  status_bits },
+	{ "hw-i386-amd-iommu-log-events", log_events },
 	{ "target-i386-gp-for-reserved-bits-of-cr3-and-cr4", reserved_bits },
 	{ "target-i386-gp-for-reserved-bits-of-cr3-and-cr4",
 	  reserved_bits_of_cr3 },
