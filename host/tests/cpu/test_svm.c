@@ -627,6 +627,32 @@ static void npt_checks(void)
 	   "without nested paging neither is looked at");
 }
 
+static void pat(void)
+{
+	const u64 own = 0x0007040600070406ull, other = 0x0007040600070506ull;
+	u64 old = rdmsr(MSR_PAT);
+	u8 *s;
+
+	start();
+	s = v->vmcb + VMCB_SAVE;
+	put64(s, SA_PAT, own);
+	wrmsr(MSR_PAT, 0x0606060606060606ull);
+	vcpu_do(v, OP_RDMSR, MSR_PAT, 0, 0);
+	is(get64(v->sh, SH_R0), own,
+	   "with nested paging, the guest's PAT is G_PAT (15.25.4)");
+	vcpu_do(v, OP_WRMSR, MSR_PAT, other, 0);
+	is(get64(s, SA_PAT), other, "what it writes is in G_PAT after #VMEXIT");
+	is(rdmsr(MSR_PAT), 0x0606060606060606ull,
+	   "and not in the hypervisor's PAT");
+	vm_destroy(vm);
+	start_without_npt();
+	put64(v->vmcb + VMCB_SAVE, SA_PAT, own);
+	vcpu_do(v, OP_RDMSR, MSR_PAT, 0, 0);
+	is(get64(v->sh, SH_R0), 0x0606060606060606ull,
+	   "without it, the guest has the hypervisor's");
+	wrmsr(MSR_PAT, old);
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(void);
@@ -669,6 +695,7 @@ static const struct {
 	{ "target-i386-vmrun-checks-cr3-against-the-guest-s-mode",
 	  cr3_of_vmrun },
 	{ "target-i386-vmrun-checks-g-pat-and-ncr3", npt_checks },
+	{ "target-i386-with-nested-paging-a-guest-has-a-pat-of-its-own", pat },
 };
 
 void t_svm(u64 first)

@@ -250,7 +250,6 @@ static SevVmrun prepare_es(CPUX86State *env, uint32_t asid, hwaddr vmsa)
     env->sev_status = SEV_STATUS_SEV | SEV_STATUS_SEV_ES |
                       features << SEV_STATUS_FEATURES_SHIFT;
     env->sev_vmpl = features & VMSA_FEATURE_SNP ? vmpl : 0;
-    env->sev_host_pat = env->pat;
     env->vm_save = vmsa - offsetof(struct vmcb, save);
     set_in_use(env, SNP_IN_USE_VMSA, vmsa);
     return SEV_VMRUN_OK;
@@ -510,7 +509,6 @@ static void save_vmload_state(CPUX86State *env, hwaddr base)
     SAVE(sysenter_cs, sysenter_cs);
     SAVE(sysenter_esp, sysenter_esp);
     SAVE(sysenter_eip, sysenter_eip);
-    SAVE(pat, g_pat);
 #undef SAVE
 }
 
@@ -551,8 +549,6 @@ void sev_es_load_guest(CPUX86State *env)
     set_xcr0(env, ldq_le_p(b + VMSA_XCR0));
     env->xss = ldq_le_p(b + VMSA_XSS);
     env->pkru = ldl_le_p(b + VMSA_PKRU);
-    env->pat = ldq_le_p(b + offsetof(struct vmcb, save.g_pat) -
-                        offsetof(struct vmcb, save));
 
     cpu_set_mxcsr(env, ldl_le_p(b + VMSA_MXCSR));
     fsw = lduw_le_p(b + VMSA_X87_FSW);
@@ -671,7 +667,6 @@ void sev_es_load_host(CPUX86State *env)
     set_xcr0(env, ldq_le_p(b + VMSA_XCR0));
     env->xss = ldq_le_p(b + VMSA_XSS);
     env->pkru = ldl_le_p(b + VMSA_PKRU);
-    env->pat = env->sev_host_pat;
 
     /* Type C: reset values (APM 15.35.9) */
     env->fpstt = 0;
