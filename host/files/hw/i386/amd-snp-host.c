@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
@@ -542,9 +543,34 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 /* ---- The object ---- */
 
 /*
+ * How many pages of the 2 MB from @page on are assigned, to guests or not. The
+ * RMP's own pages are left out, as they are the firmware's until the next reset
+ * in any case.
+ */
+static unsigned count_assigned(AmdSnpHost *h, uint64_t page, bool of_guests)
+{
+    const uint64_t *p = h->rmp + page * 2;
+    unsigned n = 0;
+
+    /* So of most memory, and several times as fast as entry by entry */
+    if (buffer_is_zero(p, 512 * AMD_RMP_ENTRY_SIZE)) {
+        return 0;
+    }
+    for (int i = 0; i < 512; i++) {
+        uint64_t lo = le64_to_cpu(p[i * 2]);
+        hwaddr pa = (page + i) << 12;
+
+        if ((lo & AMD_RMP_ASSIGNED) && !!amd_rmp_asid(lo) == of_guests &&
+            (pa < h->rmp_base || pa > h->rmp_end)) {
+            n++;
+        }
+    }
+    return n;
+}
+
+/*
  * Counts the pages that are assigned now, in the RMP itself: a counter kept
- * beside it could not show what a run has left behind. The RMP's own pages are
- * left out, as they are the firmware's until the next reset in any case.
+ * beside it could not show what a run has left behind.
  */
 static void amd_snp_host_get_rmp(Object *obj, Visitor *v, const char *name,
                                  void *opaque, Error **errp)
@@ -554,15 +580,8 @@ static void amd_snp_host_get_rmp(Object *obj, Visitor *v, const char *name,
     uint64_t n = 0;
 
     WITH_QEMU_LOCK_GUARD(&h->lock) {
-        for (uint64_t i = 0; i < h->rmp_pages; i++) {
-            hwaddr pa = i << 12;
-            AmdRmpEntry e = amd_rmp_get(h, pa);
-
-            if ((e.lo & AMD_RMP_ASSIGNED) &&
-                !!amd_rmp_asid(e.lo) == of_guests &&
-                (pa < h->rmp_base || pa > h->rmp_end)) {
-                n++;
-            }
+        for (uint64_t page = 0; page < h->rmp_pages; page += 512) {
+            n += count_assigned(h, page, of_guests);
         }
     }
     visit_type_uint64(v, name, &n, errp);

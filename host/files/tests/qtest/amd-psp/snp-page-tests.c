@@ -18,6 +18,11 @@
 #define GPA_2M          0x800000ULL
 #define LAST            (LARGE + PSP_2M - PSP_PAGE)
 #define LAST_GPA        (GPA_2M + PSP_2M - PSP_PAGE)
+/* 2 GB of it below the hole that ends at 4 GB; no memory until it is touched */
+#define MUCH_MEMORY     " -m 64G -machine memory-backend=much" \
+                        " -object memory-backend-ram,id=much,size=64G," \
+                        "reserve=off"
+#define MUCH_END        (66ULL << 30)
 
 static void check_reclaim_2m(Psp *p)
 {
@@ -141,6 +146,32 @@ static void test_snp_owned(void)
     psp_stop(p);
 }
 
+/* In microseconds */
+static gint64 time_of_count(Psp *p, unsigned guests)
+{
+    gint64 least = G_MAXINT64;
+
+    /* The least of some: another program may have had the processor */
+    for (int i = 0; i < 5; i++) {
+        gint64 begin = g_get_monotonic_time();
+
+        g_assert_cmpuint(psp_host_get(p, "stat-rmp-assigned"), ==, guests);
+        least = MIN(least, g_get_monotonic_time() - begin);
+    }
+    return least;
+}
+
+/* Much memory: the machine waits while its RMP is walked */
+static void test_snp_owned_much(void)
+{
+    Psp *p = psp_start(SYSCFG_SNP, MUCH_MEMORY);
+
+    psp_rmp_write(p, 0, RMP_GUEST(1, 0x7000));
+    psp_rmp_write(p, MUCH_END - PSP_PAGE, RMP_GUEST(99, 0x8000));
+    g_assert_cmpint(time_of_count(p, 2), <, 100 * 1000);
+    psp_stop(p);
+}
+
 static void test_snp_unsmash(void)
 {
     Psp *p = start_snp(NULL);
@@ -157,7 +188,10 @@ static void test_snp_unsmash(void)
     psp_rmp_write(p, LAST, RMP_GUEST(4, LAST_GPA));
     EXPECT(p, BAD_PAGE_STATE, SNP_PAGE_UNSMASH, LARGE);
     psp_rmp_write(p, LAST, RMP_GUEST(3, LAST_GPA));
-    /* Bit 0 is the page size */
+    /* Bit 0 is the page size; the other low bits are none of an address */
+    EXPECT(p, BAD_ADDRESS, SNP_PAGE_UNSMASH, LARGE | 2);
+    EXPECT(p, BAD_ADDRESS, SNP_PAGE_UNSMASH, LARGE | 3);
+    g_assert_cmphex(psp_rmp_read(p, LARGE), ==, RMP_GUEST(3, GPA_2M));
     EXPECT(p, OK, SNP_PAGE_UNSMASH, LARGE | 1);
     g_assert_cmphex(psp_rmp_read(p, LARGE), ==,
                     RMP_GUEST(3, GPA_2M) | RMP_2M);
@@ -169,5 +203,6 @@ void add_snp_page_tests(void)
 {
     qtest_add_func("amd-psp/snp/reclaim", test_snp_reclaim);
     qtest_add_func("amd-psp/snp/owned", test_snp_owned);
+    qtest_add_func("amd-psp/snp/owned-much", test_snp_owned_much);
     qtest_add_func("amd-psp/snp/unsmash", test_snp_unsmash);
 }
