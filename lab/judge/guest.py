@@ -22,7 +22,7 @@ from lab.judge.verdict import BootQuestion, Status, Verdict, judge
 CASES = [f"guest.{name}" for name in
          ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")]
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
-# The CPU that lab/l1/snp_guest gives L2.
+# The CPU that lab/l1/snp_guest gives L2 by default.
 CPU_MODEL = "EPYC-Milan-v2"
 # Each event in LOGS/times, with the phase that it ends.
 STEPS = (("init", "L1's firmware and kernel"), ("modules", "L1's modules: the RMP, SNP's initialization"),
@@ -45,12 +45,13 @@ class Launch:
     kernel: Path
     initrd: Path
     append: str
+    model: str = CPU_MODEL
 
     def digest(self) -> bytes:
         """The measurement that L2's report must have. Raises launch_digest.Unusable."""
         kernel = launch_digest.measured_kernel(self.kernel, self.initrd, self.append)
         return launch_digest.launch_digest(launch_digest.LaunchInput(
-            launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(CPU_MODEL), kernel))
+            launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(self.model), kernel))
 
 
 @dataclass

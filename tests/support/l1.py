@@ -95,11 +95,12 @@ class L1:
     """A kernel, an initrd and an emulated host in a folder, ready to boot."""
 
     def __init__(self, session: Session, folder: Path, tree: str, programs: Sequence[str],
-                 extra: Sequence[Path] = ()) -> None:
+                 extra: Sequence[Path] = (), shell: bool = False) -> None:
         self.session = session
         self.folder = folder
         folder.mkdir()
-        self.prepared = Preparation(session, Target(tree), extra=extra, programs=programs, folder=folder)
+        self.prepared = Preparation(session, Target(tree), extra=extra, programs=programs, folder=folder,
+                                    shell=shell)
         plan = Plan(session, logs=folder / "steps")
         self.prepared.add_steps(plan)
         run_plan(plan)
@@ -112,10 +113,12 @@ class L1:
                 (root / name).write_text(text, encoding="utf-8")
 
     def boot(self, name: str, programs: str, limit: float = LIMIT, *, each: int = EACH, stock: str | None = None,
-             append: str = "") -> BootLogs:
+             append: str = "", memory: int = 1024, psp: str = "") -> BootLogs:
         """Boots and runs the programs, each for at most `each` seconds, all for at most `limit`. With `stock`, boots that
-        QEMU instead of the emulated host. `append`: more words for the kernel. The logs go to the folder NAME."""
-        machine = self.prepared.machine() if stock is None else Machine(stock, False)
+        QEMU instead of the emulated host. `append`: more words for the kernel. `memory`: in MiB. `psp`: properties of the
+        PSP device. The logs go to the folder NAME."""
+        machine = self.prepared.machine(f"{memory}M") if stock is None else Machine(stock, False)
+        machine.psp = psp
         return boot_to_end(self.session, Boot(machine, self.prepared.kernel, self.prepared.initrd,
                                               f"snplab.tests={programs} snplab.timeout={each} {append}".rstrip(),
                                               self.folder / name), limit)
@@ -128,10 +131,11 @@ class L1:
 
 
 @contextmanager
-def prepared_l1(folder: Path, tree: str, programs: Sequence[str], extra: Sequence[Path] = ()) -> Iterator[L1]:
-    """An L1 in a session of its own. At the end it is deleted, except for its logs."""
+def prepared_l1(folder: Path, tree: str, programs: Sequence[str], extra: Sequence[Path] = (),
+                shell: bool = False) -> Iterator[L1]:
+    """An L1 in a session of its own, with busybox if it is to run scripts. At the end it is deleted, except for its logs."""
     with lab_session(folder) as session:
-        l1 = L1(session, folder / "l1", tree, programs, extra)
+        l1 = L1(session, folder / "l1", tree, programs, extra, shell)
         try:
             yield l1
         finally:
