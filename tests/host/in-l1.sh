@@ -13,6 +13,7 @@
 #   reload=N      removes kvm_amd, ccp and the other modules and loads them again, with a launch after that; N times
 #   kexec, panic  loads /next/bzImage and /next/initrd, and starts them or panics. The next kernel runs the tests that
 #                 snplab.next= on this one's command line names
+#   panic-timer   the same, on CPU 1; the crash kernel checks that its timer works, as kernels on hardware do
 #   vmcore        in a crash kernel: reads the crashed kernel's whole memory
 /bin/busybox --install -s /bin
 PATH=/bin:/tests
@@ -61,11 +62,15 @@ reload() { # TIMES
 	done
 }
 
-load() { # load|crash WORD...
+load() { # load|crash WITHOUT WORD...
 	how=$1
-	shift
-	line=$(sed 's/snplab.tests=[^ ]* *//; s/crashkernel=[^ ]* *//; s/snplab.next=/snplab.tests=/' /proc/cmdline)
+	line=$(sed "s/snplab.tests=[^ ]* *//; s/crashkernel=[^ ]* *//; s/snplab.next=/snplab.tests=/; s/$2//" /proc/cmdline)
+	shift 2
 	kexec "$how" /next/bzImage /next/initrd "$line $*"
+}
+
+crash() { # WITHOUT
+	load crash "$1" nr_cpus=1 reset_devices && echo c >/proc/sysrq-trigger
 }
 
 for step; do
@@ -78,8 +83,9 @@ for step; do
 	guest-runs) guest_runs ;;
 	offline) offline ;;
 	reload) reload "${step#*=}" ;;
-	kexec) load load && kexec now ;;
-	panic) load crash nr_cpus=1 reset_devices && echo c >/proc/sysrq-trigger ;;
+	kexec) load load '' && kexec now ;;
+	panic) crash '' ;;
+	panic-timer) taskset -p 2 $$ && crash no_timer_check ;;
 	vmcore) dd if=/proc/vmcore of=/dev/null bs=1M ;;
 	*) echo "no such step"; false ;;
 	esac
