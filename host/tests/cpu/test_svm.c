@@ -627,6 +627,25 @@ static void npt_checks(void)
 	   "without nested paging neither is looked at");
 }
 
+static void pat_types(void)
+{
+	static const u64 bad[] = {
+		0x0007040600070402ull, 0x0307040600070406ull,
+		0x0007040600080406ull,
+	};
+	u64 old = rdmsr(MSR_PAT);
+
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		is_fault(try(t_wrmsr, MSR_PAT, bad[i], 0), VEC_GP, 0, 0,
+			 "WRMSR of PAT, %#lx: #GP (7.8.2)", bad[i]);
+		is(rdmsr(MSR_PAT), old, "which leaves it as it was");
+		wrmsr(MSR_PAT, old);
+	}
+	is_fault(try(t_wrmsr, MSR_PAT, 0x0001040500070406ull, 0), NO_FAULT, 0,
+		 0, "WRMSR of PAT with types that it has: allowed");
+	wrmsr(MSR_PAT, old);
+}
+
 static void pat(void)
 {
 	const u64 own = 0x0007040600070406ull, other = 0x0007040600070506ull;
@@ -695,6 +714,7 @@ static const struct {
 	{ "target-i386-vmrun-checks-cr3-against-the-guest-s-mode",
 	  cr3_of_vmrun },
 	{ "target-i386-vmrun-checks-g-pat-and-ncr3", npt_checks },
+	{ "target-i386-gp-for-a-memory-type-that-pat-cannot-have", pat_types },
 	{ "target-i386-with-nested-paging-a-guest-has-a-pat-of-its-own", pat },
 };
 
