@@ -55,3 +55,13 @@ bool amd_snp_host_dma(AmdSnpHost *h, hwaddr *pa, bool is_write)
 {
     g_assert_not_reached();
 }
+
+unsigned amd_snp_host_max_es_asid(AmdSnpHost *h)
+{
+    g_assert_not_reached();
+}
+
+bool amd_rmp_region_written(AmdSnpHost *h, hwaddr pa)
+{
+    g_assert_not_reached();
+}

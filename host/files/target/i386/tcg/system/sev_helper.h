@@ -130,8 +130,6 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
                            uint32_t asid);
 /* VMRUN ends with VMEXIT_INVALID: record it, if it has passed prepare */
 void sev_vmrun_refused(CPUX86State *env);
-/* Each byte of PAT is a memory type that exists; of svm_helper.c */
-bool svm_pat_valid(uint64_t pat);
 /* VMRUN: VMCB and host save area are hypervisor-owned; if not, #GP(0) */
 bool sev_vmrun_check_pages(CPUX86State *env, hwaddr vmcb);
 /*

@@ -88,11 +88,16 @@ void sev_vmrun_refused(CPUX86State *env)
     }
     refuse(env, "state or event of the guest with ASID %u that no processor "
            "takes: CR0 0x%" PRIx64 ", CR3 0x%" PRIx64 ", CR4 0x%" PRIx64
-           ", EFER 0x%" PRIx64 ", EVENTINJ 0x%" PRIx32, env->sev_asid,
+           ", EFER 0x%" PRIx64 ", DR6 0x%" PRIx64 ", DR7 0x%" PRIx64
+           ", nCR3 0x%" PRIx64 ", EVENTINJ 0x%" PRIx32, env->sev_asid,
            x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, cr0)),
            x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, cr3)),
            x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, cr4)),
            x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, efer)),
+           x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, dr6)),
+           x86_ldq_phys(cs, save + offsetof(struct vmcb_save_area, dr7)),
+           x86_ldq_phys(cs, env->vm_vmcb +
+                        offsetof(struct vmcb, control.nested_cr3)),
            x86_ldl_phys(cs, env->vm_vmcb +
                         offsetof(struct vmcb, control.event_inj)));
 }
