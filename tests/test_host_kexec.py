@@ -59,7 +59,7 @@ def panics_with_guest(tree: str) -> Situation:
     first = Expected({"guest": 0}, [UP, PANIC, NOT_DOWN])
     if tree == "6.12.y":
         return Situation("guest:panic-timer", [first, Expected({}, LOCKED)], CRASH, "vmcore", {**REFUSED, **IGNORED[tree]},
-                         LOCKED[1].reason, LEFT)
+                         LOCKED[1].reason, leaves=LEFT)
     dump = Expected({"vmcore": 0}, [OFF, *UNASKED], never=[DOWN])
     return Situation("guest:panic", [first, dump], CRASH, "vmcore", {"firmware": 3, **IGNORED[tree]}, leaves=LEFT)
 
@@ -72,7 +72,7 @@ def situations(tree: str) -> dict[str, Situation]:
         "kexec-ended": Situation("guest:guest-runs:kexec", [Expected({"guest": 0, "guest-runs": 0}, [UP, STARTS]), again],
                                  CRASH, "launch:cpus"),
         "kexec-guest": Situation("guest:kexec", [Expected({"guest": 0}, [UP, NOT_DOWN, STARTS])], CRASH, "launch:cpus",
-                                 {**REFUSED, "host-access": 1}, WRITES, LEFT),
+                                 {**REFUSED, "host-access": 1}, WRITES, ["host-access"], LEFT),
         "panic": Situation("launch:panic", [Expected({"launch": 0}, [UP, PANIC]), DUMP], CRASH, "vmcore"),
         "panic-guest": panics_with_guest(tree),
         "reload": Situation(f"reload={RELOADS}", [Expected({f"reload={RELOADS}": 0}, [UP])])}

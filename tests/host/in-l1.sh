@@ -64,7 +64,7 @@ reload() { # TIMES
 
 load() { # load|crash WITHOUT WORD...
 	how=$1
-	line=$(sed "s/snplab.tests=[^ ]* *//; s/crashkernel=[^ ]* *//; s/snplab.next=/snplab.tests=/; s/$2//" /proc/cmdline)
+	line=$(sed "s/snplab.tests=[^ ]* *//; s/crashkernel=[^ ]* *//; s/snplab.next=/snplab.tests=/; s/${2:-$^}//" /proc/cmdline)
 	shift 2
 	kexec "$how" /next/bzImage /next/initrd "$line $*"
 }
