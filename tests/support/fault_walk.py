@@ -95,7 +95,8 @@ def walked(tree: str, folder: Path) -> Iterator[dict[str, Walked]]:
 
     def boot(l1: L1, *names: str) -> None:
         for name in names:
-            found[name] = Walked(walks[name], l1.boot(name, walks[name].word))
+            # The next owner of the page that is freed may take an RMP fault: end then, and do not hang until the limit.
+            found[name] = Walked(walks[name], l1.boot(name, walks[name].word, append="oops=panic" if name == PAGE else ""))
     with prepared_l1(folder, tree, [PROGRAM]) as l1:
         # The first walk takes as long as all others together.
         side_by_side(lambda: boot(l1, ALL), lambda: boot(l1, WARNED, VMSA, PAGE))
