@@ -74,6 +74,7 @@ class Machine:
                 *serial, *repeats, *self.more]
 
 
-def quoted_property(path: Path) -> str:
-    """A path as the value of a device's property, with commas doubled for QEMU."""
-    return str(path).replace(",", ",,")
+def exported_key(path: Path) -> str:
+    """The property of the PSP device by which the platform writes its public key to that file. QEMU wants commas doubled."""
+    doubled = str(path).replace(",", ",,")
+    return f",vcek-file={doubled}"

@@ -24,6 +24,8 @@ LOADED = re.compile(r" => (/.*) \(0x")
 BLOBS = ("kvmvapic.bin", "linuxboot_dma.bin")
 # sev-guest encrypts its messages to the firmware with gcm, and requests that module by name. L2 has no modprobe to find it.
 L2_MODULES = ("ghash-generic", "gcm", "sev-guest")
+# A guest whose vCPU threads are blocked for so many seconds hangs.
+STUCK = 10
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class Guest:
     append: str = ""
     # The user's own kernel; None: Debian's.
     kernel: Path | None = None
+    # The CPU model; "": the one that lab/l1/snp_guest gives it.
+    model: str = ""
+
+    @property
+    def l1_memory(self) -> int:
+        """MiB that L1 needs for itself and this guest."""
+        return self.memory + 1024
+
+    def settings(self, nonce: str, limit: int) -> Sequence[str]:
+        """The settings for lab/l1/snp_guest in a boot of at most `limit` seconds."""
+        return (f"smp={self.smp}", f"memory={self.memory}", f"nonce={nonce}", f"limit={limit - 20}", f"stuck={STUCK}",
+                *([f"model={self.model}"] if self.model else []))
 
     @property
     def line(self) -> str:

@@ -7,13 +7,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.boot.boot import Boot, fail_if_qemu_did, on_terminal
 from lab.boot.debug import APPEND, Debugger
-from lab.boot.line import is_snp_host, quoted_property
+from lab.boot.line import exported_key, is_snp_host
 from lab.build import image
 from lab.build.deps import install_step
 from lab.build.guest import Guest, GuestImage
@@ -38,8 +38,6 @@ LIMIT = 600
 DEBIAN = "debian"
 # The time limit, in seconds, for a user at the guest's console: practically none.
 NO_LIMIT = 1000000
-# A guest whose vCPU threads are blocked for so many seconds hangs.
-STUCK = 10
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"),
@@ -190,17 +188,12 @@ class GuestRun:
 
     def boot_of(self, logs: Path, tests: str, limit: int) -> Boot:
         """A boot of L1 that launches L2. KUnit is off: `run` has its tests, which take longer than the guest."""
-        machine = self.prepared.machine(f"{self.asked.guest.memory + 1024}M",
+        machine = self.prepared.machine(f"{self.asked.guest.l1_memory}M",
                                         [*(self.debugger.arguments() if self.debugger else ()), *self.rest])
-        machine.psp = f",vcek-file={quoted_property(logs / 'vcek.pem')}"
+        machine.psp = exported_key(logs / "vcek.pem")
         words = ["kunit.enable=0", f"snplab.tests={tests}", f"snplab.timeout={limit}", *([APPEND] if self.debugger else [])]
         return Boot(machine, self.prepared.kernel, logs / "initrd.all", " ".join(words), logs,
                     self.debugger.on_start if self.debugger else None)
-
-    def settings(self, nonce: str, limit: int) -> Sequence[str]:
-        """The settings for lab/l1/snp_guest."""
-        guest = self.asked.guest
-        return (f"smp={guest.smp}", f"memory={guest.memory}", f"nonce={nonce}", f"limit={limit - 20}", f"stuck={STUCK}")
 
     def head(self, text: str) -> str:
         """The start of the last step's line."""
@@ -209,7 +202,7 @@ class GuestRun:
     def make_initrd(self, logs: Path, nonce: str, limit: int) -> None:
         """Makes the initrd of one boot."""
         self.image.add_settings(Job(self.session, logs / "image.log"), self.prepared.initrd, logs / "initrd.all",
-                                self.settings(nonce, limit))
+                                self.asked.guest.settings(nonce, limit))
 
     def boot_once(self, number: int, keep_json: bool) -> int:
         """Boots and judges once. Returns the exit status."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.boot.line import quoted_property
+from lab.boot.line import exported_key
 from lab.build.deps import install_step
 from lab.build.guest import Guest, GuestImage
 from lab.build.packages import GuestPackages
@@ -23,17 +23,15 @@ NONCE = "5c" * 32
 
 @dataclass(frozen=True)
 class GuestInL1:
-    """A guest that an L1 can launch, of this CPU model."""
+    """A guest that an L1 can launch."""
 
     l1: L1
-    packages: GuestPackages
     image: GuestImage
-    model: str
 
     def boot(self, name: str, programs: str, append: str = "", each: int = EACH) -> BootLogs:
         """Boots L1 with memory for the guest, and with a platform that exports its key."""
-        return self.l1.boot(name, programs, each=each, append=append, memory=MEMORY + 1024,
-                            psp=f",vcek-file={quoted_property(self.key(name))}")
+        return self.l1.boot(name, programs, each=each, append=append, memory=self.image.guest.l1_memory,
+                            psp=exported_key(self.key(name)))
 
     def key(self, name: str) -> Path:
         """The public key of the platform in that boot."""
@@ -41,8 +39,9 @@ class GuestInL1:
 
     def attested(self, name: str, logs: BootLogs) -> Attested:
         """The checks of the report that the guest got in that boot."""
-        launch = Launch(CPUS, NONCE, self.key(name), self.packages.firmware, self.image.vmlinuz, self.image.initrd,
-                        self.image.guest.line, self.model)
+        image, guest = self.image, self.image.guest
+        launch = Launch(guest.smp, NONCE, self.key(name), image.packages.firmware, image.vmlinuz, image.initrd, guest.line,
+                        guest.model)
         return attest(launch, self.l1.folder / name, logs.ktap_lines)
 
 
@@ -56,13 +55,12 @@ def fetched_packages(session: Session, folder: Path) -> GuestPackages:
 
 def add_guest(l1: L1, model: str) -> GuestInL1:
     """Puts the guest in front of what is in L1's initrd."""
-    packages = fetched_packages(l1.session, l1.folder)
-    image, job = GuestImage(l1.session, packages, Guest(CPUS, MEMORY)), Job(l1.session, l1.folder / "guest.log")
+    guest, job = Guest(CPUS, MEMORY, model=model), Job(l1.session, l1.folder / "guest.log")
+    image = GuestImage(l1.session, fetched_packages(l1.session, l1.folder), guest)
     image.build(job)
     initrd = l1.prepared.initrd
     whole = initrd.with_name("initrd.all")
-    image.add_settings(job, initrd, whole, (f"smp={CPUS}", f"memory={MEMORY}", f"nonce={NONCE}", f"limit={EACH - 20}",
-                                            "stuck=10", f"model={model}"))
+    image.add_settings(job, initrd, whole, guest.settings(NONCE, EACH))
     whole.replace(initrd)
     image.path.unlink()
-    return GuestInL1(l1, packages, image, model)
+    return GuestInL1(l1, image)
