@@ -40,7 +40,8 @@ DUMP = Expected({"vmcore": 0}, [OFF], never=[DOWN])
 # assigned, wherever it happens to. This is what sources say, and is seen here; no report of it from hardware was found.
 WRITES = "it writes to a page of the guest or of the firmware"
 # A crash kernel stays out of the old kernel's pages, but not of its IOMMU, whose registers the firmware has locked. 6.12.y
-# lacks the series that takes the old buffers over. The lines are those of hardware (AMDESE/linux, pull request 5).
+# lacks the series that takes the old buffers over, and whose last patch quotes the second and the third line from hardware
+# (Linux, "iommu/amd: Fix host kdump support for SNP").
 LOCKED = (Line("AMD-Vi: Copied DEV table from previous kernel", "it takes over no more than this"),
           Line("AMD-Vi: Completion-Wait loop timed out", "the IOMMU reads the old kernel's command buffer"),
           Line("Kernel panic - not syncing: timer doesn't work through Interrupt-remapped IO-APIC",

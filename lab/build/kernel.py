@@ -17,8 +17,8 @@ from lab.core.steps import Job
 
 CONFIGS = LAB / "config"
 # The configuration fragments of a kernel: as `run` tests it; as users run it (bench, guest --without-lockdep); with debug
-# information; with trace events; for tests that start another kernel. That one is without lockdep, whose hundreds of reports
-# of what ccp does in a panic hold the crash kernel up, or keep it from starting.
+# information; with trace events; for tests that start another kernel. That one is without lockdep, which reports hundreds of
+# times what ccp does in a panic.
 TESTED = ("base", "kvm", "debug", "kunit")
 PLAIN = ("base", "kvm", "bench")
 DEBUGGED = (*TESTED, "gdb")

@@ -62,14 +62,14 @@ reload() { # TIMES
 	done
 }
 
-load() { # load|crash WITHOUT WORD...
+load() { # load|crash SED-COMMAND WORD...
 	how=$1
-	line=$(sed "s/snplab.tests=[^ ]* *//; s/crashkernel=[^ ]* *//; s/snplab.next=/snplab.tests=/; s/${2:-$^}//" /proc/cmdline)
+	line=$(sed "s/snplab.tests=[^ ]* *//; s/crashkernel=[^ ]* *//; s/snplab.next=/snplab.tests=/; $2" /proc/cmdline)
 	shift 2
 	kexec "$how" /next/bzImage /next/initrd "$line $*"
 }
 
-crash() { # WITHOUT
+crash() { # SED-COMMAND, for the crash kernel's command line
 	load crash "$1" nr_cpus=1 reset_devices && echo c >/proc/sysrq-trigger
 }
 
@@ -85,7 +85,7 @@ for step; do
 	reload) reload "${step#*=}" ;;
 	kexec) load load '' && kexec now ;;
 	panic) crash '' ;;
-	panic-timer) taskset -p 2 $$ && crash no_timer_check ;;
+	panic-timer) taskset -p 2 $$ && crash 's/no_timer_check//' ;;
 	vmcore) dd if=/proc/vmcore of=/dev/null bs=1M ;;
 	*) echo "no such step"; false ;;
 	esac
