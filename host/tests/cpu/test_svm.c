@@ -409,8 +409,6 @@ static void iommu_start(void)
 {
 	cmds = page_alloc();
 	events = page_alloc();
-	for (u32 i = 0; i < 512; i++)
-		events[i] = 0;
 	put64(IOMMU, CMD_BASE, (u64)cmds | ENTRIES_256);
 	put64(IOMMU, EVT_BASE, (u64)events | ENTRIES_256);
 	put64(IOMMU, CONTROL, IOMMU_EN | EVT_EN | CMD_EN);

@@ -104,13 +104,13 @@ void sev_vmrun_refused(CPUX86State *env)
 
 /*
  * Lock held. With the erratum, TLBs may have entries of 2 MB for writes that
- * must fault from now on.
+ * must fault from now on: see amd_snp_host_in_use_2m().
  */
 static void set_in_use(CPUX86State *env, unsigned what, hwaddr pa)
 {
     qatomic_set(&env->snp_in_use[what], pa + 1);
     if (QEMU_IS_ALIGNED(pa, 2 * MiB) &&
-        amd_snp_host_in_use_2m(env_archcpu(env)->amd_snp, pa)) {
+        env_archcpu(env)->amd_snp->erratum_2m == ON_OFF_AUTO_ON) {
         snp_tlb_flush_soon(env);
     }
 }
