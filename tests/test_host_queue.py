@@ -49,8 +49,9 @@ class Queue:
         return list_series(self.top / HOST)
 
     def snplab(self, *words: str | Path) -> Done:
-        """Runs the copy's ./snplab, with the user's cache."""
-        return run_snplab(*words, top=self.top, env={"GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig")}, timeout=300)
+        """Runs the copy's ./snplab, with the user's cache, outside of any repository, which could have an identity."""
+        env = {"GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
+        return run_snplab(*words, top=self.top, env=env, cwd=self.folder, timeout=300)
 
     def git(self, *words: str | Path) -> str:
         """Runs git in the work tree."""
