@@ -134,7 +134,7 @@ def test_one_that_does_not_build_says_so_and_the_next_is_built(made: Made, monke
 
 def boots(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
     """Replaces the boots and their verdicts; records which mutants had modules."""
-    def boot(self: TreeRun, logs: Path, initrd: Path, tests: list[str]) -> None:
+    def boot(self: TreeRun, logs: Path, initrd: Path, tests: list[str], kernel: Path | None) -> None:
         found.append(logs.name)
 
     def judge(tree: str, patch: Path, logs: Path, *rest: object) -> Any:
@@ -189,7 +189,7 @@ def test_where_nothing_is_to_be_built_the_tree_is_free_at_once(made: Made, monke
     monkeypatch.setattr(Store, "build_all", lambda *rest: pytest.fail("nothing is to be built"))
     found: list[str] = []
 
-    def boot(self: TreeRun, logs: Path, initrd: Path, tests: list[str]) -> None:
+    def boot(self: TreeRun, logs: Path, initrd: Path, tests: list[str], kernel: Path | None) -> None:
         assert made.released.is_set()
         found.append(logs.name)
     boots(monkeypatch, found)

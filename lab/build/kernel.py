@@ -29,8 +29,8 @@ TARGETS = ("bzImage", "modules")
 OBJECTS = 1500
 EDITED = 5
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
-# Files that are compiled into KVM's modules only. Headers are not among them: other code may include them.
-KVM_CODE = re.compile(r"(arch/x86|virt)/kvm/[\w/-]+\.c")
+# Files that are compiled into modules only. Headers are not among them: other code may include them.
+MODULE_CODE = re.compile(r"((arch/x86|virt)/kvm|drivers/crypto/ccp)/[\w/-]+\.c")
 TRUNCATED = (".o", ".a", ".ko", "vmlinux", "bzImage")
 
 
@@ -123,7 +123,7 @@ class Kernel:
         """The modules as make's targets if nothing else has changed; otherwise an empty list. With these targets make
         does not check the rest of the kernel, which takes longer than compiling one file."""
         tree = self.tree
-        if tree.was_built != self.state(targets) or not all(KVM_CODE.fullmatch(name) for name in tree.names):
+        if tree.was_built != self.state(targets) or not all(MODULE_CODE.fullmatch(name) for name in tree.names):
             return []
         modules = read(self.modules).splitlines()
         return modules if "arch/x86/kvm/kvm.ko" in modules else []

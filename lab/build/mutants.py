@@ -2,8 +2,8 @@
 """Builds the mutants' modules, one mutant after the other, in the series' own tree. The cache keeps them under a digest of
 the kernel, its source and the mutant's diff; the patch's header does not count, so that it can be edited.
 
-Only KVM's modules are built for a mutant. They are appended to the initrd of the kernel without mutant, whose files of the
-same name they replace."""
+A mutant changes KVM's modules. They are appended to the initrd of the kernel without mutant, whose files of the same name
+they replace. A bug of tests/history may be in another module or in the kernel itself: whatever differs is kept."""
 from __future__ import annotations
 
 import filecmp
@@ -23,11 +23,15 @@ from lab.core.steps import Job, last_lines
 from lab.judge.mutants import END
 from lab.patches.series import patch_name
 
-# How many folders of modules the cache keeps, of about 2 MB each.
-KEPT = 200
-KVM = "arch/x86/kvm"
-NAMES = ("kvm", "kvm-amd")
+# How many folders of modules the cache keeps, of about 2 MB each; of 12 MB where the kernel differs.
+KEPT = 400
+# The modules that the series' tests load, and the kernel.
+MODULES = ("arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko", "drivers/crypto/ccp/ccp.ko")
+IMAGE = "arch/x86/boot/bzImage"
+KERNEL = IMAGE.rpartition("/")[2]
+# What a mutant may change.
 PLACES = ("arch/x86/kvm/", "virt/kvm/")
+SOURCES = (*PLACES, "drivers/crypto/ccp/")
 
 
 def below_header(patch: Path) -> bytes:
@@ -39,7 +43,9 @@ def below_header(patch: Path) -> bytes:
 class Store:
     """The modules of one tree's mutants in the cache."""
 
-    def __init__(self, session: Session, prepared: Preparation, logs: Path) -> None:
+    def __init__(self, session: Session, prepared: Preparation, logs: Path, places: Sequence[str] | None = PLACES) -> None:
+        """`places`: the folders whose files a patch may change; None: any."""
+        self.places = places
         self.session = session
         self.prepared = prepared
         self.logs = logs
@@ -53,19 +59,20 @@ class Store:
         modules. The caller holds the tree's lock."""
         obj, src = self.prepared.kernel_build().obj, self.prepared.work / "src"
         digest = hashlib.sha256()
-        files = [obj / ".config", obj / "arch/x86/boot/bzImage", *(obj / KVM / f"{name}.ko" for name in NAMES)]
-        files += sorted(p for place in PLACES for p in (src / place).rglob("*.[ch]"))
+        files = [obj / ".config", obj / IMAGE, *(obj / name for name in MODULES if (obj / name).exists())]
+        files += sorted(p for place in SOURCES for p in (src / place).rglob("*.[ch]"))
         for path in files:
             digest.update(str(path.relative_to(src)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         self.key = digest.hexdigest()[:32]
         self.plain.mkdir()
-        self.copy_modules(job, self.plain)
+        self.copy_built(job, self.plain)
 
-    def copy_modules(self, job: Job, out: Path) -> None:
-        """Copies KVM's modules as they are built now, stripped."""
-        for name in NAMES:
-            shutil.copy(self.prepared.kernel_build().obj / KVM / f"{name}.ko", out)
-        image.strip(job, *(out / f"{name}.ko" for name in NAMES))
+    def copy_built(self, job: Job, out: Path) -> list[Path]:
+        """Copies the modules as they are built now, stripped, and the kernel. Returns the copies."""
+        obj = self.prepared.kernel_build().obj
+        copies = [Path(shutil.copy(obj / name, out)) for name in (*MODULES, IMAGE) if (obj / name).exists()]
+        image.strip(job, *(path for path in copies if path.suffix == ".ko"))
+        return copies
 
     def path(self, patch: Path) -> Path:
         """The folder for a mutant's modules, which may not exist yet."""
@@ -110,19 +117,19 @@ class Store:
         return tree
 
     def build(self, job: Job, patch: Path, out: Path) -> None:
-        """Builds a mutant, and keeps the modules that differ from the unmutated ones."""
-        others = sorted(f for f in overlay.touched(job, [patch]) if not f.startswith(PLACES))
+        """Builds a mutant, and keeps what differs from the unmutated build."""
+        places = self.places
+        others = sorted(f for f in overlay.touched(job, [patch]) if places is not None and not f.startswith(tuple(places)))
         if others:
             raise setup_error(f"{patch_name(patch)} changes {' '.join(others)}",
-                              "expected changes in arch/x86/kvm and virt/kvm only: a mutant is built as modules")
+                              f"expected changes below {' and '.join(places or ())} only: a mutant is built as modules")
         tree = self.apply(job, [patch])
         self.prepared.kernel_build(tree).build(job)
-        self.copy_modules(job, out)
-        for name in NAMES:
-            if filecmp.cmp(out / f"{name}.ko", self.plain / f"{name}.ko", shallow=False):
-                (out / f"{name}.ko").unlink()
+        for built in self.copy_built(job, out):
+            if filecmp.cmp(built, self.plain / built.name, shallow=False):
+                built.unlink()
         if not any(out.iterdir()):
-            raise setup_error(f"{patch_name(patch)} changes nothing in kvm.ko and kvm-amd.ko",
+            raise setup_error(f"{patch_name(patch)} changes nothing in the kernel and its modules",
                               "expected a wrong version to be compiled to something else")
 
     def drop_old(self) -> None:

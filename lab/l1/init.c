@@ -40,7 +40,7 @@
 
 #define KSFT_SKIP	4
 #define MAX_TESTS	128
-#define MAX_ARGS	8
+#define MAX_ARGS	64
 #define KUNIT_RESULTS	"/sys/kernel/debug/kunit"
 
 static FILE *report;
@@ -276,7 +276,7 @@ static void pass_on(char *line, char *reason, size_t size)
 /* Runs /tests/NAME[:ARGUMENT]... for at most timeout seconds. Returns its kselftest status, or 124 for a time-out. */
 static int run_program(const char *name, int timeout, char *reason, size_t size)
 {
-	char path[256], line[1024], data[512], *argv[MAX_ARGS + 1] = { NULL }, *save, *c;
+	char path[1024], line[1024], data[512], *argv[MAX_ARGS + 1] = { NULL }, *save, *c;
 	double end = now() + timeout;
 	int fds[2], status, r, argc = 0;
 	bool timed_out = false, ended = false;

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lab.boot.boot import Boot, KtapLog
 from lab.build import image
-from lab.build.kernel import TARGETS, kmake
-from lab.build.mutants import Store
+from lab.build.kernel import TARGETS, TESTED, kmake
+from lab.build.mutants import KERNEL, PLACES, Store
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
 from lab.build.target import Target, linux_of, qemu_of, selftests_of
@@ -25,7 +25,7 @@ from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, last_lines, side_by_side
 from lab.judge.matrix import Matrix, matrix
-from lab.judge.mutants import Header, check_header_ends, judge_mutant, tests_for, tests_for_control
+from lab.judge.mutants import Header, MutantResult, check_header_ends, judge_mutant, tests_for, tests_for_control
 from lab.judge.programs import Origin, program_named, provoked_by
 from lab.judge.verdict import BootQuestion, judge
 from lab.patches.series import need_series, series_name, trees
@@ -102,7 +102,13 @@ class Waits:
 class TreeRun:
     """The mutants of one tree."""
 
-    def __init__(self, session: Session, given: Given, tree: str, patches: Sequence[Path], folder: Path) -> None:
+    # The name of the verb, and what it calls a tree with such a patch.
+    verb, noun = "mutants", "mutant"
+    # The files that a patch may change; None: any.
+    places: Sequence[str] | None = PLACES
+
+    def __init__(self, session: Session, given: Given, tree: str, patches: Sequence[Path], folder: Path,
+                 fragments: Sequence[str] = TESTED, suffix: str = "") -> None:
         self.session = session
         self.tree = tree
         self.patches = patches
@@ -110,7 +116,7 @@ class TreeRun:
         self.headers = [Header.read(patch) for patch in patches]
         self.prepared = Preparation(
             session, Target(tree, linux=linux_of(given)), qemu_of(given), selftests_of(given),
-            programs=programs_of(self.headers), keep_lock=True, folder=folder)
+            programs=programs_of(self.headers), keep_lock=True, folder=folder, fragments=fragments, suffix=suffix)
         self.plan = Plan(session, logs=folder)
         self.store: Store | None = None
         self.waits = Waits(40)
@@ -121,6 +127,11 @@ class TreeRun:
         self._building = threading.Event()
 
     @property
+    def pace(self) -> int:
+        """The seconds that a boot takes, by the control's."""
+        return int(self.took)
+
+    @property
     def control(self) -> Path:
         """The logs of the boot without a mutant."""
         return self.folder / "control"
@@ -128,23 +139,35 @@ class TreeRun:
     def run(self) -> None:
         """Builds, boots and judges all mutants, and leaves the results in the folder."""
         session = self.session
-        session.terminal.say(f"snplab mutants: {self.tree}, {len(self.patches)} of them")
+        session.terminal.say(f"snplab {self.verb}: {self.tree}, {len(self.patches)} of them")
         if not session.dry_run:
             self.folder.mkdir()
         self.prepared.add_steps(self.plan)
-        self.plan.add(lambda: f"boot linux {self.prepared.version} without a mutant", self.boot_control,
-                      lambda: [self.boot_command(self.control, tests_for_control(self.headers, self.waits.tests))],
-                      tuple(self.plan.steps))
-        self.plan.add(f"build and boot {len(self.patches)} mutants, {LANES} at once", self.judge_all, self.all_commands)
+        self.plan.add(lambda: f"boot linux {self.prepared.version} without a {self.noun}", self.boot_control,
+                      lambda: [self.boot_command(self.control, self.control_tests())], tuple(self.plan.steps))
+        self.plan.add(f"build and boot {len(self.patches)} {self.noun}s, {LANES} at once", self.judge_all, self.all_commands)
         self.plan.run()
         if not session.dry_run:
             self.prepared.release()
             shutil.rmtree(self.folder / "plain", ignore_errors=True)
 
-    def boot_of(self, logs: Path, initrd: Path, tests: Sequence[str]) -> Boot:
-        """The boot that runs these tests."""
-        return Boot(self.prepared.machine(), self.prepared.kernel, initrd,
-                    f"snplab.tests={','.join(tests)} snplab.timeout={self.waits.test_limit}", logs)
+    def tests_of(self, header: Header) -> list[str]:
+        """The programs of the boot with one patch."""
+        return tests_for(header, self.waits.tests)
+
+    def control_tests(self) -> list[str]:
+        """The programs of the boot without any patch."""
+        return tests_for_control(self.headers, self.waits.tests)
+
+    def boot_of(self, logs: Path, initrd: Path, tests: Sequence[str], kernel: Path | None = None) -> Boot:
+        """The boot that runs these tests, on another kernel than the tree's if one is given."""
+        return Boot(self.prepared.machine(), kernel or self.prepared.kernel, initrd,
+                    f"snplab.tests={','.join(tests)} snplab.timeout={self.waits.test_limit} {self.append_of(logs)}".strip(),
+                    logs)
+
+    def append_of(self, logs: Path) -> str:
+        """Further words for the command line of the boot with these logs."""
+        return ""
 
     def boot_command(self, logs: Path, tests: Sequence[str]) -> Command:
         """QEMU's command line, for --dry-run."""
@@ -158,24 +181,24 @@ class TreeRun:
             found += [command("patch", "-d", src, "-p1", "-F0", "-i", patch),
                       kmake(self.session.cache, self.prepared.work, *TARGETS),
                       command("patch", "-d", src, "-p1", "-F0", "-R", "-i", patch),
-                      self.boot_command(self.folder / patch.stem, tests_for(header, self.waits.tests))]
+                      self.boot_command(self.folder / patch.stem, self.tests_of(header))]
         return found
 
     def boot_control(self, job: Job) -> None:
         """Boots the series without a mutant, and judges it."""
-        self.store = Store(self.session, self.prepared, self.folder)
+        self.store = Store(self.session, self.prepared, self.folder, self.places)
         self.session.at_exit(self.store.drop_half_built)
         self.store.take_plain(job)
         begin = time.monotonic()
-        tests = tests_for_control(self.headers, self.waits.tests)
+        tests = self.control_tests()
         self.boot(self.control, self.prepared.initrd, tests)
         self.took = time.monotonic() - begin
         for line in self.judge_control(tests):
             job.tell(line.strip())
 
-    def boot(self, logs: Path, initrd: Path, tests: Sequence[str]) -> None:
+    def boot(self, logs: Path, initrd: Path, tests: Sequence[str], kernel: Path | None = None) -> None:
         """Boots once. Notes a QEMU that ended by itself in the logs, for the judge."""
-        boot = self.boot_of(logs, initrd, tests)
+        boot = self.boot_of(logs, initrd, tests, kernel)
         with KtapLog(logs) as log:
             ended = boot.run(self.session, self.waits.limit, log.line)
         if ended.status not in (0, Exit.TIMEOUT):
@@ -201,7 +224,7 @@ class TreeRun:
         (self.folder / "mutants").write_text("".join(f"{patch}\n" for patch in self.patches), encoding="utf-8")
         if not self.passed:
             return
-        self.waits = Waits(int(self.took))
+        self.waits = Waits(self.pace)
         for patch in self.patches:
             (self.folder / patch.stem).mkdir()
         lanes = [lambda: self.boot_lane(job)] * LANES
@@ -244,35 +267,45 @@ class TreeRun:
             self.boot_mutant(job, patch)
 
     def boot_mutant(self, job: Job, patch: Path) -> None:
-        """Waits for the mutant's modules, boots it, and judges it."""
+        """Waits for the modules of the tree with this patch, boots it, and judges it."""
         assert self.store is not None
         logs, modules = self.folder / patch.stem, self.store.path(patch)
         not_built = logs / "not-built"
         wait_until(lambda: modules.is_dir() or not_built.exists() or not self._building.is_set(), self.session.processes)
         begin = time.monotonic()
         if modules.is_dir():
-            initrd = logs / "initrd"
-            with scratch_folder(".root.", self.folder) as root:
-                (root / "lib/modules").mkdir(parents=True)
-                for module in modules.glob("*.ko"):
-                    shutil.copy(module, root / "lib/modules")
-                initrd.write_bytes(self.prepared.initrd.read_bytes() + image.archive(job, root, compressed=False))
-            try:
-                self.boot(logs, initrd, tests_for(Header.read(patch), self.waits.tests))
-            finally:
-                initrd.unlink()
+            self.boot_patched(job, patch, logs, modules)
         elif not not_built.exists():
             not_built.write_text("the build was stopped\n", encoding="utf-8")
         took = time.monotonic() - begin
         if modules.is_dir():
             (modules / TENTHS).write_text(f"{took * 10:.0f}\n", encoding="utf-8")
-        for line in judge_mutant(self.tree, patch, logs, self.control, self.waits.tests, round(took, 1)).lines():
+        for line in self.judge_patch(patch, logs, round(took, 1)).lines():
             job.tell(line)
+
+    def boot_patched(self, job: Job, patch: Path, logs: Path, modules: Path) -> None:
+        """Boots the tree with a patch: the files in `modules` replace those of the kernel without it."""
+        kernel = modules / KERNEL
+        initrd = logs / "initrd"
+        logs.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(".root.", self.folder) as root:
+            (root / "lib/modules").mkdir(parents=True)
+            for module in modules.glob("*.ko"):
+                shutil.copy(module, root / "lib/modules")
+            initrd.write_bytes(self.prepared.initrd.read_bytes() + image.archive(job, root, compressed=False))
+        try:
+            self.boot(logs, initrd, self.tests_of(Header.read(patch)), kernel if kernel.exists() else None)
+        finally:
+            initrd.unlink()
+
+    def judge_patch(self, patch: Path, logs: Path, took: float) -> MutantResult:
+        """Judges the boot with a patch."""
+        return judge_mutant(self.tree, patch, logs, self.control, self.waits.tests, took)
 
 
 def programs_of(headers: Sequence[Header]) -> list[str]:
     """The programs for L1: the launch test, and those that headers name."""
-    names = [LAUNCH_TEST, *(name for header in headers for name in header.programs())]
+    names = [LAUNCH_TEST, *(name for header in headers for name in [*header.programs(), *header.unseen])]
     wanted = [p.name for p in map(program_named, names) if p is not None and p.origin is not Origin.KUNIT]
     return list(dict.fromkeys(wanted))
 
