@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ioctl of /dev/sev: each command with lengths that are zero, too short, right and too long.
+ *
+ * If a buffer is too short, the firmware writes nothing and says how long it has to be ("Secure
+ * Encrypted Virtualization API", 55766). Userspace gets that length, and not a byte more in its buffer.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <linux/psp-sev.h>
+
+#include "kselftest_harness.h"
+#include "test_util.h"
+
+#define DEVICE		"/dev/sev"
+#define CASE_SECONDS	60
+#define SEV_TEST_F(name)	TEST_F_TIMEOUT(sev_dev, name, CASE_SECONDS)
+
+/* No buffer of a test is filled with this by the firmware. */
+#define PATTERN		0xc5
+#define BUFFER_SIZE	(16 * 1024)
+
+/* The device, the firmware's status of the last command, and two buffers. */
+struct device {
+	int fd;
+	u32 error;
+	u8 *buffer, *other;
+};
+
+FIXTURE(sev_dev) {
+	struct device d;
+};
+
+FIXTURE_SETUP(sev_dev)
+{
+	struct device *d = &self->d;
+
+	d->fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+	if (d->fd < 0)
+		SKIP(return, "%s can't be opened: %s", DEVICE, strerror(errno));
+	d->buffer = mmap(NULL, 2 * BUFFER_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, d->buffer);
+	d->other = d->buffer + BUFFER_SIZE;
+	memset(d->buffer, PATTERN, 2 * BUFFER_SIZE);
+}
+
+FIXTURE_TEARDOWN(sev_dev)
+{
+	struct device *d = &self->d;
+
+	if (d->fd >= 0)
+		close(d->fd);
+}
+
+/* Issues a command. Returns 0 or the negative error. */
+static int issue_on(struct device *d, int fd, u32 cmd, void *data)
+{
+	struct sev_issue_cmd arg = {
+		.cmd = cmd,
+		.data = (unsigned long)data,
+	};
+	int ret = ioctl(fd, SEV_ISSUE_CMD, &arg) ? -errno : 0;
+
+	d->error = arg.error;
+	return ret;
+}
+
+static int issue(struct device *d, u32 cmd, void *data)
+{
+	return issue_on(d, d->fd, cmd, data);
+}
+
+/* Is a buffer as it was, from that offset on? */
+static bool is_untouched(const u8 *buffer, size_t from)
+{
+	size_t i;
+
+	for (i = from; i < BUFFER_SIZE; i++)
+		if (buffer[i] != PATTERN)
+			return false;
+	return true;
+}
+
+SEV_TEST_F(unknown_command)
+{
+	struct device *d = &self->d;
+
+	EXPECT_EQ(-EINVAL, issue(d, SEV_MAX, NULL));
+	EXPECT_EQ(-EINVAL, issue(d, SEV_MAX + 1, NULL));
+	EXPECT_EQ(-EINVAL, issue(d, ~0u, NULL));
+	EXPECT_EQ(-1, ioctl(d->fd, SEV_ISSUE_CMD + 1, NULL));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(d->fd, SEV_ISSUE_CMD, NULL));
+	EXPECT_EQ(EFAULT, errno);
+}
+
+SEV_TEST_F(bad_pointer)
+{
+	struct device *d = &self->d;
+	static const u32 commands[] = {
+		SEV_PLATFORM_STATUS, SEV_PEK_CSR, SEV_PDH_CERT_EXPORT, SEV_PEK_CERT_IMPORT,
+		SEV_GET_ID2, SNP_PLATFORM_STATUS, SNP_SET_CONFIG, SNP_VLEK_LOAD,
+	};
+	int i, ret;
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		ret = issue(d, commands[i], (void *)8);
+		EXPECT_TRUE(ret == -EFAULT || ret == -ENODEV)
+			TH_LOG("command %u: expected EFAULT, found %s",
+			       commands[i], strerror(-ret));
+	}
+}
+
+/* What changes the platform needs a file that is open for writing. */
+SEV_TEST_F(read_only_file)
+{
+	struct device *d = &self->d;
+	static const u32 commands[] = {
+		SEV_FACTORY_RESET, SEV_PEK_GEN, SEV_PDH_GEN, SEV_PEK_CSR,
+		SEV_PEK_CERT_IMPORT, SNP_SET_CONFIG, SNP_VLEK_LOAD,
+	};
+	int i, fd = open(DEVICE, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		EXPECT_EQ(-EPERM, issue_on(d, fd, commands[i], d->buffer))
+			TH_LOG("command %u", commands[i]);
+	}
+	close(fd);
+}
+
+SEV_TEST_F(platform_status)
+{
+	struct device *d = &self->d;
+	struct sev_user_data_status status = { .state = 0xff };
+
+	ASSERT_EQ(0, issue(d, SEV_PLATFORM_STATUS, &status));
+	EXPECT_GE(2, status.state);
+	EXPECT_LE(1, status.api_major + status.api_minor);
+}
+
+SEV_TEST_F(snp_platform_status)
+{
+	struct device *d = &self->d;
+	struct sev_user_data_snp_status status = { .state = 0xff };
+
+	ASSERT_EQ(0, issue(d, SNP_PLATFORM_STATUS, &status));
+	EXPECT_GE(1, status.state);
+	EXPECT_LE(1, status.api_major);
+}
+
+/* The identity of the chip, 64 bytes for each socket. */
+SEV_TEST_F(get_id_length)
+{
+	struct device *d = &self->d;
+	struct sev_user_data_get_id2 id = { 0 };
+	u32 wanted;
+
+	ASSERT_EQ(-EIO, issue(d, SEV_GET_ID2, &id));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	wanted = id.length;
+	ASSERT_LT(8, wanted);
+	ASSERT_GT(BUFFER_SIZE, wanted);
+
+	id.address = (unsigned long)d->buffer;
+	id.length = 8;
+	EXPECT_EQ(-EIO, issue(d, SEV_GET_ID2, &id));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	EXPECT_EQ(wanted, id.length);
+	EXPECT_TRUE(is_untouched(d->buffer, 0));
+
+	id.length = wanted;
+	EXPECT_EQ(0, issue(d, SEV_GET_ID2, &id));
+	EXPECT_EQ(wanted, id.length);
+	EXPECT_FALSE(is_untouched(d->buffer, 0));
+	EXPECT_TRUE(is_untouched(d->buffer, wanted));
+}
+
+SEV_TEST_F(pek_csr_length)
+{
+	struct device *d = &self->d;
+	struct sev_user_data_pek_csr csr = { 0 };
+	u32 wanted;
+
+	ASSERT_EQ(-EIO, issue(d, SEV_PEK_CSR, &csr));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	wanted = csr.length;
+	ASSERT_LT(64, wanted);
+	ASSERT_GT(BUFFER_SIZE, wanted);
+
+	csr.address = (unsigned long)d->buffer;
+	csr.length = 64;
+	EXPECT_EQ(-EIO, issue(d, SEV_PEK_CSR, &csr));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	EXPECT_EQ(wanted, csr.length);
+	EXPECT_TRUE(is_untouched(d->buffer, 0));
+
+	csr.length = wanted;
+	EXPECT_EQ(0, issue(d, SEV_PEK_CSR, &csr));
+	EXPECT_FALSE(is_untouched(d->buffer, 0));
+	EXPECT_TRUE(is_untouched(d->buffer, wanted));
+
+	/* More than the firmware takes. */
+	csr.length = ~0u;
+	EXPECT_EQ(-EFAULT, issue(d, SEV_PEK_CSR, &csr));
+}
+
+SEV_TEST_F(pdh_cert_export_length)
+{
+	struct device *d = &self->d;
+	struct sev_user_data_pdh_cert_export pdh = { 0 };
+	u32 cert, chain;
+
+	ASSERT_EQ(-EIO, issue(d, SEV_PDH_CERT_EXPORT, &pdh));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	cert = pdh.pdh_cert_len;
+	chain = pdh.cert_chain_len;
+	ASSERT_LT(64, cert);
+	ASSERT_LT(64, chain);
+	ASSERT_GT(BUFFER_SIZE, cert);
+	ASSERT_GT(BUFFER_SIZE, chain);
+
+	pdh.pdh_cert_address = (unsigned long)d->buffer;
+	pdh.cert_chain_address = (unsigned long)d->other;
+	pdh.pdh_cert_len = 64;
+	pdh.cert_chain_len = 64;
+	EXPECT_EQ(-EIO, issue(d, SEV_PDH_CERT_EXPORT, &pdh));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	EXPECT_EQ(cert, pdh.pdh_cert_len);
+	EXPECT_EQ(chain, pdh.cert_chain_len);
+	EXPECT_TRUE(is_untouched(d->buffer, 0));
+	EXPECT_TRUE(is_untouched(d->other, 0));
+
+	/* A chain of length 0 asks for the lengths, whatever the other length is. */
+	pdh.cert_chain_len = 0;
+	EXPECT_EQ(-EIO, issue(d, SEV_PDH_CERT_EXPORT, &pdh));
+	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
+	EXPECT_EQ(chain, pdh.cert_chain_len);
+
+	pdh.pdh_cert_len = cert;
+	pdh.cert_chain_len = chain;
+	EXPECT_EQ(0, issue(d, SEV_PDH_CERT_EXPORT, &pdh));
+	EXPECT_FALSE(is_untouched(d->buffer, 0));
+	EXPECT_TRUE(is_untouched(d->buffer, cert));
+	EXPECT_TRUE(is_untouched(d->other, chain));
+}
+
+/* The key is wrapped for one chip by AMD's key server: this is none, which only the firmware can tell. */
+SEV_TEST_F(vlek_load)
+{
+	struct device *d = &self->d;
+	struct sev_user_data_snp_vlek_load vlek = {
+		.len = sizeof(vlek),
+		.vlek_wrapped_address = (unsigned long)d->buffer,
+	};
+	struct sev_user_data_snp_status status;
+
+	ASSERT_EQ(0, issue(d, SNP_PLATFORM_STATUS, &status));
+	if (!status.state)
+		SKIP(return, "SNP is not initialized");
+
+	EXPECT_EQ(-EIO, issue(d, SNP_VLEK_LOAD, &vlek));
+	EXPECT_NE(0, d->error);
+
+	vlek.len = sizeof(vlek) - 1;
+	EXPECT_EQ(-EINVAL, issue(d, SNP_VLEK_LOAD, &vlek));
+	vlek.len = 0;
+	EXPECT_EQ(-EINVAL, issue(d, SNP_VLEK_LOAD, &vlek));
+	vlek.len = sizeof(vlek);
+	vlek.vlek_wrapped_version = 1;
+	EXPECT_EQ(-EINVAL, issue(d, SNP_VLEK_LOAD, &vlek));
+	vlek.vlek_wrapped_version = 0;
+	vlek.vlek_wrapped_address = 8;
+	EXPECT_EQ(-EFAULT, issue(d, SNP_VLEK_LOAD, &vlek));
+}
+
+int main(int argc, char **argv)
+{
+	return test_harness_run(argc, argv);
+}

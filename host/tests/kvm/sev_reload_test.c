@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SNP goes up with kvm_amd and down again, and nothing else turns it on or off: not the ioctl of
+ * /dev/sev, not a firmware command that fails on the way.
+ *
+ * For the lab only: it unloads and loads kvm_amd and ccp, and makes firmware commands fail.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include <linux/kvm.h>
+#include <linux/psp-sev.h>
+
+#include "kselftest_harness.h"
+#include "test_util.h"
+#include "snp_host.h"
+
+#define CASE_SECONDS	120
+#define RELOAD_TEST_F(name)	TEST_F_TIMEOUT(reload, name, CASE_SECONDS)
+
+#define MODULES		"/lib/modules"
+#define KVM_AMD		"kvm-amd"
+#define KVM		"kvm"
+#define CCP		"ccp"
+/* A firmware status that none of the commands has for another reason. */
+#define STATUS		"0x3"
+
+#define SEV_TYPES	(BIT(KVM_X86_SEV_VM) | BIT(KVM_X86_SEV_ES_VM) | BIT(KVM_X86_SNP_VM))
+
+/* Unloads a module, whose name has underscores for the kernel. Returns 0 or the negative error. */
+static int unload(const char *name)
+{
+	char kernel_name[64];
+	size_t i;
+
+	snprintf(kernel_name, sizeof(kernel_name), "%s", name);
+	for (i = 0; kernel_name[i]; i++)
+		if (kernel_name[i] == '-')
+			kernel_name[i] = '_';
+	return syscall(SYS_delete_module, kernel_name, O_NONBLOCK) ? -errno : 0;
+}
+
+static int load(const char *name, const char *options)
+{
+	char path[128];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), MODULES "/%s.ko", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	TEST_ASSERT(fd >= 0, "expected the module %s, found: %s", path, strerror(errno));
+	ret = syscall(SYS_finit_module, fd, options, 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* Loads what is not loaded. Returns kvm_amd's result. */
+static int load_all(void)
+{
+	int ret;
+
+	load(CCP, "");
+	load(KVM, "");
+	ret = load(KVM_AMD, "");
+	return ret == -EEXIST ? 0 : ret;
+}
+
+/* How often a command was issued since the host's start, failures that were injected included. */
+static u64 issued(const char *name)
+{
+	struct snp_host_command commands[SNP_HOST_COMMANDS];
+	int i, nr = snp_host_commands(commands);
+
+	for (i = 0; i < nr; i++)
+		if (!strcmp(commands[i].name, name))
+			return commands[i].done;
+	return 0;
+}
+
+/* The SEV types among the types of VMs that KVM offers; none without /dev/kvm. */
+static u32 sev_types(void)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int types;
+
+	if (fd < 0)
+		return 0;
+	types = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES);
+	close(fd);
+	return types < 0 ? 0 : types & SEV_TYPES;
+}
+
+static int issue(u32 cmd, void *data, u32 *error)
+{
+	struct sev_issue_cmd arg = {
+		.cmd = cmd,
+		.data = (unsigned long)data,
+	};
+	int fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
+	int ret;
+
+	TEST_ASSERT(fd >= 0, "expected /dev/sev, found: %s", strerror(errno));
+	ret = ioctl(fd, SEV_ISSUE_CMD, &arg) ? -errno : 0;
+	if (error)
+		*error = arg.error;
+	close(fd);
+	return ret;
+}
+
+static u8 snp_state(void)
+{
+	struct sev_user_data_snp_status status = { .state = 0xff };
+	int ret = issue(SNP_PLATFORM_STATUS, &status, NULL);
+
+	TEST_ASSERT(!ret, "expected SNP_PLATFORM_STATUS to succeed, found: %s", strerror(-ret));
+	return status.state;
+}
+
+/* The types of VMs that KVM offered before the first case. */
+static u32 all_types;
+
+/* A case begins without kvm_amd. It may leave kvm_amd loaded or not: the end of the program loads it. */
+FIXTURE(reload) {
+	/* The initializations and shutdowns of SNP before the case. */
+	u64 inits, shutdowns;
+};
+
+FIXTURE_SETUP(reload)
+{
+	char why[512];
+	int ret;
+
+	if (!snp_host_reach(why, sizeof(why)))
+		SKIP(return, "%s", why);
+	snp_host_fail("");
+	/* A case that was ended half-way may have left others out. */
+	load(CCP, "");
+	load(KVM, "");
+	ret = unload(KVM_AMD);
+	ASSERT_TRUE(!ret || ret == -ENOENT);
+	self->inits = issued("SNP_INIT_EX");
+	self->shutdowns = issued("SNP_SHUTDOWN_EX");
+}
+
+FIXTURE_TEARDOWN(reload)
+{
+	snp_host_fail("");
+}
+
+RELOAD_TEST_F(snp_goes_up_and_down)
+{
+	EXPECT_EQ(0, snp_state());
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	EXPECT_EQ(all_types, sev_types());
+	EXPECT_EQ(1, snp_state());
+	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
+	ASSERT_EQ(0, unload(KVM_AMD));
+	EXPECT_EQ(0, snp_state());
+	EXPECT_EQ(self->shutdowns + 1, issued("SNP_SHUTDOWN_EX"));
+}
+
+RELOAD_TEST_F(status_leaves_snp_off)
+{
+	EXPECT_EQ(0, snp_state());
+	EXPECT_EQ(self->inits, issued("SNP_INIT_EX"));
+	EXPECT_EQ(self->shutdowns, issued("SNP_SHUTDOWN_EX"));
+}
+
+RELOAD_TEST_F(commit_leaves_snp_off)
+{
+	u64 commits = issued("SNP_COMMIT");
+
+	EXPECT_EQ(0, issue(SNP_COMMIT, NULL, NULL));
+	EXPECT_EQ(commits + 1, issued("SNP_COMMIT"));
+	EXPECT_EQ(self->inits, issued("SNP_INIT_EX"));
+	EXPECT_EQ(self->shutdowns, issued("SNP_SHUTDOWN_EX"));
+}
+
+RELOAD_TEST_F(config_needs_snp)
+{
+	struct sev_user_data_snp_config config = { 0 };
+
+	EXPECT_EQ(-ENODEV, issue(SNP_SET_CONFIG, &config, NULL));
+	EXPECT_EQ(self->inits, issued("SNP_INIT_EX"));
+}
+
+RELOAD_TEST_F(vlek_needs_snp)
+{
+	struct sev_user_data_snp_wrapped_vlek_hashstick key = { 0 };
+	struct sev_user_data_snp_vlek_load vlek = {
+		.len = sizeof(vlek),
+		.vlek_wrapped_address = (unsigned long)&key,
+	};
+
+	EXPECT_EQ(-ENODEV, issue(SNP_VLEK_LOAD, &vlek, NULL));
+	EXPECT_EQ(self->inits, issued("SNP_INIT_EX"));
+}
+
+/* A command that needs SEV initialized initializes it for as long as it runs, and SNP not at all. */
+RELOAD_TEST_F(sev_command_restores_state)
+{
+	struct sev_user_data_status status = { .state = 0xff };
+
+	EXPECT_EQ(0, issue(SEV_PDH_GEN, NULL, NULL));
+	ASSERT_EQ(0, issue(SEV_PLATFORM_STATUS, &status, NULL));
+	EXPECT_EQ(0, status.state);
+	EXPECT_EQ(self->inits, issued("SNP_INIT_EX"));
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	EXPECT_EQ(all_types, sev_types());
+}
+
+RELOAD_TEST_F(ccp_alone_leaves_snp_off)
+{
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
+	ASSERT_EQ(0, load(CCP, ""));
+	EXPECT_EQ(0, snp_state());
+	EXPECT_EQ(self->inits, issued("SNP_INIT_EX"));
+	ASSERT_EQ(0, load(KVM, ""));
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	EXPECT_EQ(all_types, sev_types());
+	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
+}
+
+/* Without SNP, SEV must not be initialized either: the firmware refuses that once SNP_INIT was tried. */
+RELOAD_TEST_F(snp_init_fails)
+{
+	u64 sev_inits = issued("INIT") + issued("INIT_EX");
+
+	snp_host_fail("SNP_INIT_EX:1:" STATUS);
+	load(KVM_AMD, "");
+	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
+	EXPECT_EQ(sev_inits, issued("INIT") + issued("INIT_EX"));
+	EXPECT_EQ(0, sev_types());
+
+	/* The next time all is well. */
+	unload(KVM_AMD);
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	EXPECT_EQ(all_types, sev_types());
+}
+
+/*
+ * Then the firmware refuses to shut SNP down: SEV is still up. kvm_amd can be unloaded all the same, and
+ * both go down the next time.
+ */
+RELOAD_TEST_F(sev_shutdown_fails)
+{
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	snp_host_fail("SHUTDOWN:1:" STATUS);
+	EXPECT_EQ(0, unload(KVM_AMD));
+	EXPECT_EQ(self->shutdowns + 1, issued("SNP_SHUTDOWN_EX"));
+	EXPECT_EQ(1, snp_state());
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	EXPECT_EQ(all_types, sev_types());
+	ASSERT_EQ(0, unload(KVM_AMD));
+	EXPECT_EQ(0, snp_state());
+}
+
+/* The harness ends the program by itself. Cases are other processes. */
+static void put_back(void)
+{
+	static pid_t first;
+
+	if (!first) {
+		first = getpid();
+		atexit(put_back);
+		return;
+	}
+	if (getpid() != first || (!load_all() && sev_types() == all_types))
+		return;
+	printf("# expected kvm_amd to offer the types of VMs 0x%x again, found 0x%x\n",
+	       all_types, sev_types());
+	fflush(stdout);
+	_exit(KSFT_FAIL);
+}
+
+int main(int argc, char **argv)
+{
+	all_types = sev_types();
+	if (!(all_types & BIT(KVM_X86_SNP_VM))) {
+		ksft_print_header();
+		ksft_exit_skip("KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp\n");
+	}
+	put_back();
+	return test_harness_run(argc, argv);
+}

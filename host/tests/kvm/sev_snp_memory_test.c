@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The memory of SEV-SNP VMs, as userspace sets it up: regions, guest_memfd, LAUNCH_UPDATE. Each bad
+ * argument gets its error, and nothing else happens.
+ *
+ * "KVM_MEMORY_ENCRYPT_OP" and the rest of Documentation/virt/kvm/x86/amd-memory-encryption.rst;
+ * KVM_SET_USER_MEMORY_REGION2 and KVM_CAP_SYNC_REGS of Documentation/virt/kvm/api.rst.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "kselftest_harness.h"
+#include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "sev.h"
+
+#define CASE_SECONDS	60
+#define MEMORY_TEST_F(name)	TEST_F_TIMEOUT(snp_memory, name, CASE_SECONDS)
+
+/* Slot and GPA of memory that the library does not know. */
+#define SLOT		20
+#define SLOT_GPA	0x40000000ull
+
+/* The firmware's status; -1 if the command did not get there. */
+static u32 fw_error;
+
+/* Returns 0 or the negative error. */
+static int sev_op(struct kvm_vm *vm, u32 id, void *data)
+{
+	struct kvm_sev_cmd cmd = {
+		.id = id,
+		.data = (unsigned long)data,
+		.error = 0xdead,
+		.sev_fd = vm->arch.sev_fd,
+	};
+	/* The size in the ioctl's number is wrong, see __vm_sev_ioctl(). */
+	int ret = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? -errno : 0;
+
+	fw_error = cmd.error;
+	return ret;
+}
+
+static int register_region(struct kvm_vm *vm, u64 addr, u64 size)
+{
+	struct kvm_enc_region region = { .addr = addr, .size = size };
+
+	return ioctl(vm->fd, KVM_MEMORY_ENCRYPT_REG_REGION, &region) ? -errno : 0;
+}
+
+static int unregister_region(struct kvm_vm *vm, u64 addr, u64 size)
+{
+	struct kvm_enc_region region = { .addr = addr, .size = size };
+
+	return ioctl(vm->fd, KVM_MEMORY_ENCRYPT_UNREG_REGION, &region) ? -errno : 0;
+}
+
+static void *map_pages(int nr, int flags, int fd)
+{
+	void *p = mmap(NULL, nr * PAGE_SIZE, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	TEST_ASSERT(p != MAP_FAILED, "expected %d pages, found: %s", nr, strerror(errno));
+	return p;
+}
+
+/* A VM before LAUNCH_START, with a page of its memory. */
+FIXTURE(snp_memory) {
+	struct kvm_vm *vm;
+	gva_t gva;
+	gpa_t gpa;
+};
+
+FIXTURE_SETUP(snp_memory)
+{
+	self->vm = vm_sev_create_bare(KVM_X86_SNP_VM, 1, 16);
+	self->gva = vm_alloc_pages(self->vm, 4);
+	self->gpa = addr_gva2gpa(self->vm, self->gva) & ~self->vm->arch.c_bit;
+}
+
+FIXTURE_TEARDOWN(snp_memory)
+{
+	kvm_vm_free(self->vm);
+}
+
+/* --- Regions that stay in memory ---------------------------------------------------------------- */
+
+MEMORY_TEST_F(region_registered_and_unregistered)
+{
+	u64 addr = (unsigned long)map_pages(4, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	EXPECT_EQ(0, register_region(self->vm, addr, 4 * PAGE_SIZE));
+	EXPECT_EQ(-EINVAL, unregister_region(self->vm, addr, 2 * PAGE_SIZE));
+	EXPECT_EQ(0, unregister_region(self->vm, addr, 4 * PAGE_SIZE));
+	EXPECT_EQ(-EINVAL, unregister_region(self->vm, addr, 4 * PAGE_SIZE));
+}
+
+/* Any process with /dev/kvm can ask for this: it is no reason to warn. */
+MEMORY_TEST_F(region_of_impossible_size)
+{
+	EXPECT_EQ(-EINVAL, register_region(self->vm, 0, ~0ull));
+	EXPECT_EQ(-EINVAL, register_region(self->vm, 0, 0));
+	EXPECT_EQ(-EINVAL, register_region(self->vm, ~0ull - PAGE_SIZE, 2 * PAGE_SIZE));
+}
+
+/* Firmware in flash is mapped read-only; the guest only reads it. */
+MEMORY_TEST_F(region_read_only)
+{
+	void *p = map_pages(2, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	memset(p, 1, 2 * PAGE_SIZE);
+	ASSERT_EQ(0, mprotect(p, 2 * PAGE_SIZE, PROT_READ));
+	EXPECT_EQ(0, register_region(self->vm, (unsigned long)p, 2 * PAGE_SIZE));
+}
+
+/* --- LAUNCH_UPDATE ------------------------------------------------------------------------------- */
+
+static int update(struct kvm_vm *vm, gpa_t gpa, const void *source, u64 len, u8 type)
+{
+	struct kvm_sev_snp_launch_update args = {
+		.gfn_start = gpa >> PAGE_SHIFT,
+		.uaddr = (unsigned long)source,
+		.len = len,
+		.type = type,
+	};
+
+	return sev_op(vm, KVM_SEV_SNP_LAUNCH_UPDATE, &args);
+}
+
+MEMORY_TEST_F(update_of_each_type)
+{
+	static const u8 types[] = {
+		KVM_SEV_SNP_PAGE_TYPE_NORMAL, KVM_SEV_SNP_PAGE_TYPE_ZERO,
+		KVM_SEV_SNP_PAGE_TYPE_UNMEASURED, KVM_SEV_SNP_PAGE_TYPE_SECRETS,
+	};
+	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int i;
+
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	vm_mem_set_private(self->vm, self->gpa, 4 * PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		EXPECT_EQ(0, update(self->vm, self->gpa + i * PAGE_SIZE,
+				    types[i] == KVM_SEV_SNP_PAGE_TYPE_ZERO ? NULL : source,
+				    PAGE_SIZE, types[i]))
+			TH_LOG("type %u: firmware error 0x%x", types[i], fw_error);
+	}
+}
+
+MEMORY_TEST_F(update_before_start)
+{
+	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	vm_mem_set_private(self->vm, self->gpa, PAGE_SIZE);
+	EXPECT_EQ(-EINVAL, update(self->vm, self->gpa, source, PAGE_SIZE,
+				  KVM_SEV_SNP_PAGE_TYPE_NORMAL));
+}
+
+MEMORY_TEST_F(update_with_bad_arguments)
+{
+	void *source = map_pages(2, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	const u8 normal = KVM_SEV_SNP_PAGE_TYPE_NORMAL;
+
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	/* Not private yet. */
+	EXPECT_NE(0, update(self->vm, self->gpa, source, PAGE_SIZE, normal));
+
+	vm_mem_set_private(self->vm, self->gpa, 4 * PAGE_SIZE);
+	EXPECT_EQ(-EINVAL, update(self->vm, self->gpa, source, PAGE_SIZE / 2, normal));
+	EXPECT_EQ(-EINVAL, update(self->vm, self->gpa, source, PAGE_SIZE, 0x7f));
+	/* Outside of any slot. */
+	EXPECT_EQ(-EINVAL, update(self->vm, 1ull << 40, source, PAGE_SIZE, normal));
+	/* After all that the page is still there to be used. */
+	EXPECT_EQ(0, update(self->vm, self->gpa, source, PAGE_SIZE, normal));
+}
+
+/* A length of 0. */
+MEMORY_TEST_F(update_of_no_page)
+{
+	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	vm_mem_set_private(self->vm, self->gpa, PAGE_SIZE);
+	EXPECT_EQ(-EINVAL, update(self->vm, self->gpa, source, 0, KVM_SEV_SNP_PAGE_TYPE_NORMAL));
+}
+
+/* The source has to begin at a page, too. */
+MEMORY_TEST_F(update_with_unaligned_source)
+{
+	void *source = map_pages(2, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	vm_mem_set_private(self->vm, self->gpa, PAGE_SIZE);
+	EXPECT_EQ(-EINVAL, update(self->vm, self->gpa, source + 1, PAGE_SIZE,
+				  KVM_SEV_SNP_PAGE_TYPE_NORMAL));
+}
+
+/* Only a page of zeros has no source. */
+MEMORY_TEST_F(update_without_source)
+{
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	vm_mem_set_private(self->vm, self->gpa, PAGE_SIZE);
+	EXPECT_EQ(-EINVAL, update(self->vm, self->gpa, NULL, PAGE_SIZE,
+				  KVM_SEV_SNP_PAGE_TYPE_NORMAL));
+}
+
+/* In the CPUID page, the firmware corrects what the CPU does not have, and refuses it. */
+struct cpuid_page {
+	u32 count;
+	u32 reserved1;
+	u64 reserved2;
+	struct {
+		u32 eax_in, ecx_in;
+		u64 xcr0_in, xss_in;
+		u32 eax, ebx, ecx, edx;
+		u64 reserved;
+	} fn[64];
+	u8 rest[PAGE_SIZE - 16 - 64 * 48];
+} __packed;
+
+kvm_static_assert(sizeof(struct cpuid_page) == PAGE_SIZE);
+
+static void fill_cpuid(struct cpuid_page *page)
+{
+	memset(page, 0, PAGE_SIZE);
+	page->count = 1;
+	page->fn[0].eax_in = 7;
+	page->fn[0].ebx = ~0u;
+	page->fn[0].edx = ~0u;
+}
+
+MEMORY_TEST_F(cpuid_page_is_corrected)
+{
+	struct cpuid_page *page = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	fill_cpuid(page);
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	vm_mem_set_private(self->vm, self->gpa, PAGE_SIZE);
+	EXPECT_EQ(-EIO, update(self->vm, self->gpa, page, PAGE_SIZE, KVM_SEV_SNP_PAGE_TYPE_CPUID));
+	EXPECT_EQ(SEV_RET_INVALID_PARAM, fw_error);
+	EXPECT_NE(~0u, page->fn[0].edx);
+
+	EXPECT_EQ(0, update(self->vm, self->gpa, page, PAGE_SIZE, KVM_SEV_SNP_PAGE_TYPE_CPUID));
+}
+
+/* The correction must not get into memory that userspace may only read. */
+MEMORY_TEST_F(cpuid_page_read_only)
+{
+	int fd = memfd_create("cpuid", MFD_CLOEXEC);
+	struct cpuid_page good, found;
+	void *page;
+
+	ASSERT_LE(0, fd);
+	fill_cpuid(&good);
+	ASSERT_EQ(PAGE_SIZE, pwrite(fd, &good, PAGE_SIZE, 0));
+	page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+	ASSERT_NE(MAP_FAILED, page);
+
+	snp_vm_launch_start(self->vm, snp_default_policy());
+	vm_mem_set_private(self->vm, self->gpa, PAGE_SIZE);
+	EXPECT_NE(0, update(self->vm, self->gpa, page, PAGE_SIZE, KVM_SEV_SNP_PAGE_TYPE_CPUID));
+	ASSERT_EQ(PAGE_SIZE, pread(fd, &found, PAGE_SIZE, 0));
+	EXPECT_EQ(0, memcmp(&good, &found, PAGE_SIZE));
+}
+
+/* --- Slots with guest_memfd ------------------------------------------------------------------------ */
+
+static int set_slot(struct kvm_vm *vm, u32 flags, u64 size, int fd, u64 offset, void *hva)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = SLOT,
+		.flags = flags,
+		.guest_phys_addr = SLOT_GPA,
+		.memory_size = size,
+		.userspace_addr = (unsigned long)hva,
+		.guest_memfd = fd,
+		.guest_memfd_offset = offset,
+	};
+
+	return ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &region) ? -errno : 0;
+}
+
+MEMORY_TEST_F(slot_outside_of_file)
+{
+	void *hva = map_pages(4, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int fd = vm_create_guest_memfd(self->vm, 2 * PAGE_SIZE, 0);
+	static const u64 bad[] = {
+		PAGE_SIZE, 2 * PAGE_SIZE, 1,
+		0x7ffffffffffff000, 0x8000000000000000, 0xfffffffffffff000,
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, set_slot(self->vm, KVM_MEM_GUEST_MEMFD, 2 * PAGE_SIZE, fd,
+					    bad[i], hva))
+			TH_LOG("offset 0x%lx", bad[i]);
+	}
+	EXPECT_EQ(0, set_slot(self->vm, KVM_MEM_GUEST_MEMFD, 2 * PAGE_SIZE, fd, 0, hva));
+	EXPECT_EQ(0, set_slot(self->vm, 0, 0, 0, 0, NULL));
+	EXPECT_EQ(0, set_slot(self->vm, KVM_MEM_GUEST_MEMFD, PAGE_SIZE, fd, PAGE_SIZE, hva));
+	close(fd);
+}
+
+/* A slot keeps its guest_memfd until it is deleted. */
+MEMORY_TEST_F(slot_keeps_its_file)
+{
+	void *hva = map_pages(2, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int fd = vm_create_guest_memfd(self->vm, 2 * PAGE_SIZE, 0);
+
+	ASSERT_EQ(0, set_slot(self->vm, KVM_MEM_GUEST_MEMFD, 2 * PAGE_SIZE, fd, 0, hva));
+	EXPECT_EQ(-EINVAL, set_slot(self->vm, 0, 2 * PAGE_SIZE, 0, 0, hva));
+	EXPECT_EQ(-EINVAL, set_slot(self->vm, KVM_MEM_GUEST_MEMFD | KVM_MEM_LOG_DIRTY_PAGES,
+				    2 * PAGE_SIZE, fd, 0, hva));
+	EXPECT_EQ(0, set_slot(self->vm, 0, 0, 0, 0, NULL));
+	close(fd);
+}
+
+/* --- A launched VM ---------------------------------------------------------------------------------- */
+
+static void guest_code(void)
+{
+	for (;;) {
+		wrmsr(MSR_AMD64_SEV_ES_GHCB, GHCB_MSR_TERM_REQ);
+		vmgexit();
+	}
+}
+
+FIXTURE(launched_vm) {
+};
+
+FIXTURE_SETUP(launched_vm)
+{
+}
+
+FIXTURE_TEARDOWN(launched_vm)
+{
+}
+
+/* The registers of a launched guest are not userspace's, by no way. */
+TEST_F_TIMEOUT(launched_vm, sync_regs, CASE_SECONDS)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_sev_create_with_one_vcpu(KVM_X86_SNP_VM, guest_code, &vcpu);
+
+	EXPECT_EQ(0, vm_check_cap(vm, KVM_CAP_SYNC_REGS));
+	vm_sev_launch(vm, snp_default_policy(), NULL);
+	vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+	EXPECT_EQ(-1, __vcpu_run(vcpu));
+	EXPECT_EQ(EINVAL, errno);
+	vcpu->run->kvm_valid_regs = 0;
+	EXPECT_EQ(0, __vcpu_run(vcpu));
+	EXPECT_EQ(KVM_EXIT_SYSTEM_EVENT, vcpu->run->exit_reason);
+	kvm_vm_free(vm);
+}
+
+/* The launch is over: nothing can be added to what was measured. */
+TEST_F_TIMEOUT(launched_vm, update, CASE_SECONDS)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_sev_create_with_one_vcpu(KVM_X86_SNP_VM, guest_code, &vcpu);
+	gpa_t gpa = addr_gva2gpa(vm, vm_alloc_page(vm)) & ~vm->arch.c_bit;
+	struct kvm_sev_snp_launch_start start = { .policy = snp_default_policy() };
+	struct kvm_sev_snp_launch_finish finish = { 0 };
+	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	vm_sev_launch(vm, snp_default_policy(), NULL);
+	EXPECT_NE(0, update(vm, gpa, source, PAGE_SIZE, KVM_SEV_SNP_PAGE_TYPE_NORMAL));
+	EXPECT_NE(0, sev_op(vm, KVM_SEV_SNP_LAUNCH_START, &start));
+	EXPECT_NE(0, sev_op(vm, KVM_SEV_SNP_LAUNCH_FINISH, &finish));
+	vcpu_run(vcpu);
+	EXPECT_EQ(KVM_EXIT_SYSTEM_EVENT, vcpu->run->exit_reason);
+	kvm_vm_free(vm);
+}
+
+int main(int argc, char **argv)
+{
+	if (!kvm_has_cap(KVM_CAP_VM_TYPES) ||
+	    !(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM))) {
+		ksft_print_header();
+		ksft_exit_skip("KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp\n");
+	}
+	return test_harness_run(argc, argv);
+}
