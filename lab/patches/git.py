@@ -15,6 +15,8 @@ IDENTITY = ("snplab", "snplab@localhost")
 ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1",
+    # git's messages are read here, and LANGUAGE would translate them whatever LC_ALL says.
+    "LC_ALL": "C.UTF-8", "LANGUAGE": "",
     # Commands that only read, such as "git status", must not even refresh the index.
     "GIT_OPTIONAL_LOCKS": "0",
     **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -35,6 +37,18 @@ def git_own(folder: Path | None, *words: str | Path, index: Path | None = None) 
     place = ["-C", str(folder)] if folder is not None else []
     return Command(("env", *foreign, *(f"{name}={value}" for name, value in ours.items()),
                     "git", *settings, *place, *(str(word) for word in words)))
+
+
+def applies(folder: Path, patch: Path, context: int, reverse: bool) -> str | None:
+    """Tries a patch on the files below a folder, with that many lines of context. What git says about the hunks' places, or
+    None if the patch does not apply. Nothing is changed."""
+    words = ["apply", "--check", "--verbose", "--whitespace=nowarn", f"-C{context}", *(["-R"] if reverse else [])]
+    # The empty repository of /dev/null is none: inside of a repository, git would skip files that are not tracked.
+    cmd = git_own(folder, "--git-dir=/dev/null", "--work-tree=.", *words, patch)
+    done = subprocess.run(cmd.argv, env=cmd.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, check=False)
+    said = done.stderr.decode("utf-8", "replace")
+    return said if done.returncode == 0 and "Checking patch " in said else None
 
 
 def is_here() -> bool:
