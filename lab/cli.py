@@ -24,9 +24,10 @@ usage: ./snplab VERB [OPTION]...
   run [--tree 6.12.y|mainline|DIR] [--test GLOB]
                       fetch a kernel, apply the series, build, boot, test, print a verdict
   check [GLOB]        the tests of this repository, in lanes
-  status DIR          is this kernel tree fixed, open, leaking, or not affected?
+  status DIR [--all]  is this kernel tree fixed, open, leaking, or not affected? which known bugs has it?
   guest [--tree ...]  a Linux SNP guest on that kernel, with Debian's own QEMU, firmware and guest
   mutants [GLOB...]   wrong versions of the series, and the layers that catch each
+  history [GLOB...]   bugs that SNP's host code had, and the tests that catch each
   shell [--tree ...]  a shell in L1, the kernel under test on the emulated host
   bench [--tree ...]  the cost of the locks, in instructions
   host                the emulated SNP host for other tools: QEMU's path and command line
@@ -39,7 +40,8 @@ usage: ./snplab VERB [OPTION]...
 Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 set-up failed,
 4 skipped, 124 timed out, 255 the kernel under test panicked.
 """
-VERBS = ("run", "check", "status", "guest", "mutants", "shell", "bench", "host", "hw", "tree", "refresh", "mail", "cache")
+VERBS = ("run", "check", "status", "guest", "mutants", "history", "shell", "bench", "host", "hw", "tree", "refresh", "mail",
+         "cache")
 
 # The options that name a file for the verdict.
 CLAIMS = {"--json": Session.claim_json, "--html": Session.claim_html}

@@ -22,12 +22,15 @@ import pytest
 from lab.attest import attestation
 from lab.core.places import LAB, TOP
 from lab.core.session import Session
+from lab.history.corpus import Entry
+from lab.history.presence import Answer
 from lab.judge.bench import BenchQuestion, judge_bench
 from lab.judge.files import read_json
 from lab.judge.guest import judge_guest
+from lab.judge.history import Fate
 from lab.judge.verdict import BootQuestion, judge
 from lab.status.report import Report
-from tests import test_bench_judge, test_mutants_judge, test_verdict
+from tests import test_bench_judge, test_history_judge, test_history_status, test_mutants_judge, test_verdict
 from tests.support.judge import write_logs
 from tests.support.judge_guest import NONCE, Files, hanging_ktap, ktap, write_boot
 
@@ -109,7 +112,7 @@ def test_every_field_is_always_there(name: str) -> None:
 def test_the_table_names_all() -> None:
     """The table at the top has a row for each output, and its links lead to sections."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    rows = set(re.findall(r"^\| \[`(\w+)`\]", text, re.M))
+    rows = set(re.findall(r"^\| \[`([\w-]+)`\]", text, re.M))
     assert rows == set(OUTPUTS) - {"mutant"}
     sections = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.*)$", text, re.M)}
     assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= sections
@@ -220,6 +223,20 @@ def test_hw(name: str, tmp_path: Path) -> None:
 def test_status() -> None:
     """`status`: a tree that it could not examine; the same function writes the other verdicts."""
     hold("status", json.loads(Report("somewhere").json()))
+
+
+def test_status_all(tmp_path: Path) -> None:
+    """`status --all`: each answer."""
+    world = test_history_status.World(tmp_path)
+    entry = Entry("unchecked-vcpu", {"mainline": world.bug(test_history_status.removal("launch"))})
+    hold("status-all", json.loads(test_history_status.report(Answer, entry).json()))
+
+
+def test_history(tmp_path: Path) -> None:
+    """`history`: each result."""
+    found = test_history_judge.every_result(tmp_path)
+    assert {row.fate for row in found.rows} == set(Fate)
+    hold("history", found.to_json())
 
 
 def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ neither may write into the tree.
 """
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -22,6 +23,7 @@ from lab.build.sources import kernel_source
 from lab.core.process import set_environment
 from lab.core.session import Session
 from lab.core.steps import Plan
+from lab.history.corpus import bugs_of
 from tests.support.front import Done, expect, run_command, run_snplab
 from tests.support.status_trees import SEV
 
@@ -34,6 +36,8 @@ TAKES = 240
 BUILD_LIMIT = 3600
 FUNCTION = re.compile(r"^static int snp_launch_update_vmsa\(.*?^}", re.M | re.S)
 OLD = 1577836800  # 2020-01-01
+# How many bugs `status --all` may not decide on: a newer kernel may have changed the code around a fix.
+MOST_UNKNOWN = 10
 
 WorkTree = Callable[[str], Done]
 
@@ -83,6 +87,19 @@ def test_tree_prints_its_path(tree: str, work_tree: WorkTree) -> None:
 def test_work_tree_is_fixed(tree: str, work_tree: WorkTree) -> None:
     """Each series fixes its kernel."""
     expect(run_snplab("status", work_tree(tree).stdout.strip()), 0, "^fixed: ")
+
+
+@pytest.mark.parametrize("tree", ["6.12.y", "mainline"])
+def test_all_bugs_of_a_work_tree(tree: str, work_tree: WorkTree, tmp_path: Path) -> None:
+    """--all: each patch of tests/history is made for this tree, so its answer must be right; few may be unknown."""
+    done = run_snplab("status", work_tree(tree).stdout.strip(), "--all", "--json", tmp_path / "json")
+    data = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
+    answers = {bug["bug"]: bug["answer"] for bug in data["bugs"]}
+    wanted = {bug.slug: "open" if bug.present else "fixed" for bug in bugs_of(tree)}
+    wrong = {slug: answers[slug] for slug, word in wanted.items() if answers[slug] not in (word, "unknown")}
+    assert not wrong, wrong
+    assert sum(answers[slug] == "unknown" for slug in wanted) <= MOST_UNKNOWN, done.stdout
+    assert done.status == data["exit"]
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from lab.build import deps
@@ -11,11 +12,15 @@ from lab.core.options import Given, Option
 from lab.core.session import Session
 from lab.core.steps import Plan
 from lab.core.terminal import Terminal
+from lab.history.corpus import corpus
+from lab.history.presence import PARTS, AllReport, Trial, presence_of
+from lab.patches import git
 from lab.status.examine import examine
-from lab.status.report import Report
+from lab.status.report import CannotSay
+from lab.status.tree import Tree, read_tree
 
 USAGE = """\
-usage: ./snplab status DIR [--json FILE]
+usage: ./snplab status DIR [--all] [--json FILE]
 
 Checks whether the Linux kernel tree in DIR has the fix for CVE-2026-31591
 (SNP launch finish must lock all vCPUs). The last lines of the output are
@@ -30,14 +35,23 @@ the verdict, one line for each line of source that it is based on:
 
 Lines that begin with "note:" come before it.
 
+With --all it prints a line for each bug that SNP's host code had
+(docs/history.md) instead: does the tree have the fix?
+
+  open: BUG: FILE:LINE: ...      no, the tree has the bug
+  fixed: BUG: FILE:LINE: ...     yes
+  not affected: BUG: ...         it has no such code, or does without the fix
+  unknown: BUG: ...              it has other code than our patch expects
+
   --json FILE   also write the verdict to FILE, as JSON
   -h, --help    this text
 
 Exit status: 0 fixed or not affected; 1 open, leaking or broken; 2 usage;
-3 cannot be decided, or not set up (the message says what to do).
-Needs coccinelle (spatch).
+3 cannot be decided, or not set up (the message says what to do). With
+--all: 1 if a bug is open; otherwise 3 if one is unknown; otherwise 0.
+Needs coccinelle (spatch); --all needs git instead.
 """
-OPTIONS = (Option("--json", "FILE"),)
+OPTIONS = (Option("--all"), Option("--json", "FILE"))
 # No --dry-run: the verb changes nothing.
 DRY_RUN = False
 # The verdict is on standard output; the installation of coccinelle is shown on standard error.
@@ -49,13 +63,49 @@ TAKES_REST = True
 def main(session: Session, given: Given) -> int:
     """Prints the verdict on one tree. Returns its exit status."""
     tree = the_tree(given.arguments + given.rest)
-    report = examine(tree, session.processes, lambda: install_missing(session))
+    if given.flag("--all"):
+        return say_all(session, tree)
+    report = examine(tree, session.processes, lambda: install_missing(session, "status"))
     answer = Terminal(sys.stdout)
     for line in report.lines():
         answer.say(line)
-    if report.complaint:
-        print("\n  ".join([f"snplab status: {report.complaint[0]}", *report.complaint[1:]]), file=sys.stderr)
-    return write_json(session, report)
+    complain(report.complaint)
+    return write_json(session, report.json(), report.exit)
+
+
+def say_all(session: Session, name: str) -> int:
+    """Prints of each bug of tests/history whether the tree has its fix. Returns the exit status."""
+    try:
+        tree = read_tree(name)
+        need_parts(tree)
+    except CannotSay as e:
+        complain([e.message, *e.details])
+        return Exit.SETUP
+    install_missing(session, "overlay")
+    if not git.is_here():
+        complain(["git is missing: --all needs it to try the patches of tests/history", "to do: apt-get install git"])
+        return Exit.SETUP
+    with tempfile.TemporaryDirectory(prefix="snplab-status-") as scratch:
+        trial = Trial(tree.top, Path(scratch), tree.version)
+        report = AllReport(name, tree.version, [presence_of(trial, entry) for entry in corpus()])
+    answer = Terminal(sys.stdout)
+    for line in report.lines():
+        answer.say(line)
+    return write_json(session, report.json(), report.exit)
+
+
+def need_parts(tree: Tree) -> None:
+    """Raises if the tree lacks whole parts: a bug is "not affected" only where a complete tree lacks the code."""
+    lacking = [part for part in PARTS if not (tree.top / part).is_dir()]
+    if lacking:
+        raise CannotSay(f"{tree.name} is not a complete Linux kernel tree", f"missing: {', '.join(lacking)}",
+                        "to do: complete the checkout (git sparse-checkout disable), or unpack the whole source")
+
+
+def complain(lines: list[str]) -> None:
+    """Prints an error: its first line, and what to do."""
+    if lines:
+        print("\n  ".join([f"snplab status: {lines[0]}", *lines[1:]]), file=sys.stderr)
 
 
 def the_tree(names: list[str]) -> str:
@@ -71,22 +121,22 @@ def the_tree(names: list[str]) -> str:
     return names[0]
 
 
-def install_missing(session: Session) -> None:
-    """Installs coccinelle if this user can install packages. Otherwise examine() says how to install it."""
-    if deps.missing(["status"]) and deps.can_install():
+def install_missing(session: Session, purpose: str) -> None:
+    """Installs what the verb needs if this user can install packages. Otherwise a message says how to install it."""
+    if deps.missing([purpose]) and deps.can_install():
         plan = Plan(session)
-        deps.install_step(plan, "status")
+        deps.install_step(plan, purpose)
         plan.run()
 
 
-def write_json(session: Session, report: Report) -> int:
-    """Writes the JSON. Returns the exit status."""
+def write_json(session: Session, text: str, status: int) -> int:
+    """Writes the JSON. Returns the exit status, which is another one if that fails."""
     if session.json is not None:
         try:
-            session.json.write_text(report.json(), encoding="utf-8")
+            session.json.write_text(text, encoding="utf-8")
         except OSError:
             print(f"snplab status: cannot write {session.json}: check that it is writable and the disk is not full",
                   file=sys.stderr)
             return Exit.SETUP
         session.json_done = True
-    return report.exit
+    return status
