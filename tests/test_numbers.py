@@ -16,6 +16,7 @@ import pytest
 
 from lab.core.errors import Exit
 from lab.core.places import TOP
+from lab.history.corpus import corpus
 from lab.judge.expect import read_known
 from lab.judge.mutants import Header
 from lab.patches.cover import read_cover_letter
@@ -99,6 +100,19 @@ def test_wrong_versions() -> None:
     check_sentences(r"(\d+) wrong versions \((\d+) on 6\.12\.y, (\d+) on mainline\)", (stable + mainline, stable, mainline),
                     documents())
     check_sentences(r"(\d+) wrong versions of the patches", (stable + mainline,), documents())
+
+
+def test_bugs_of_the_history() -> None:
+    """All of tests/history, those that have to be caught, and recall."""
+    entries = corpus()
+    must = [entry for entry in entries if any(bug.must_be_caught for bug in entry.bugs.values())]
+    shown = [entry for entry in entries if entry.any.shows.in_software]
+    pages = documents()
+    check_sentences(r"(\d+) bugs that SNP's host code had", (len(entries),), pages)
+    check_sentences(r"which test catches each: (\d+) are caught", (len(must),), pages)
+    check_sentences(r"PASS: (\d+) bugs: (\d+) caught", (len(entries), len(must)), pages)
+    check_sentences(r"recall: (\d+) of (\d+) that software can show",
+                    (sum(entry in must for entry in shown), len(shown)), pages)
 
 
 @pytest.mark.parametrize("tree", TREES)
