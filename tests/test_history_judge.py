@@ -19,7 +19,7 @@ from lab.history.presence import Trial
 from lab.judge.files import versioned
 from lab.judge.history import BugResult, Fate, History, booted, history_of, without_boot
 from lab.judge.mutants import Catcher, Header, MutantResult, Word
-from lab.verbs.history import HistoryRun
+from lab.verbs.history import HistoryRun, failing_cases
 from lab.verbs.mutants import Waits
 from lab.view.elements import html_text
 from lab.view.history_page import history_page
@@ -206,7 +206,7 @@ def words(folder: Path, *lines: str) -> list[str]:
     path = folder / "bug.patch"
     path.write_text("\n".join([*STORY, "", *lines, "---", ""]), encoding="utf-8")
     run = HistoryRun.__new__(HistoryRun)
-    run.waits, run.tree = Waits(8), "mainline"
+    run.waits, run.failing = Waits(8), set()
     return run.tests_of(Header.read(path))
 
 
@@ -227,7 +227,7 @@ def test_cases_of_bugs_that_the_tree_has_are_left_out(tmp_path: Path, monkeypatc
             write(tmp_path / "t", {"Caught-by": "sev_dev_test:get_id_length"}, "b")]
     monkeypatch.setattr("lab.verbs.history.bugs_of", lambda tree: bugs)
     run = HistoryRun.__new__(HistoryRun)
-    run.waits, run.tree, run.headers = Waits(8), "t", [bug.header for bug in bugs]
+    run.waits, run.failing, run.headers = Waits(8), failing_cases("t"), [bug.header for bug in bugs]
     assert run.control_tests() == ["sev_dev_test:-T:vlek_load"]
     assert run.tests_of(bugs[0].header) == ["sev_dev_test:-r:sev_dev.vlek_load"]
 

@@ -84,25 +84,22 @@ class Bug:
     tree: str
     patch: Path
     header: Header
+    # The description of the bug.
+    story: str
     fields: dict[str, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, tree: str, patch: Path) -> Bug:
         """Reads a patch's header. Nothing is raised: `errors` has a sentence for each mistake."""
-        header = Header.read(patch)
-        bug = cls(tree, patch, header)
         lines = read_lines(patch)
+        story = " ".join(itertools.takewhile(lambda line: line and line != END, lines))
+        bug = cls(tree, patch, Header.read(patch), story)
         bug._read_fields(lines[:lines.index(END)] if END in lines else [])
         if END not in lines:
             bug.errors.append(f'expected a line "{END}" between the header and the diff, found none')
         bug._check()
         return bug
-
-    @property
-    def story(self) -> str:
-        """The description of the bug."""
-        return " ".join(itertools.takewhile(lambda line: line and line != END, read_lines(self.patch)))
 
     def _read_fields(self, lines: list[str]) -> None:
         # The story, an empty line, and nothing but fields.
@@ -147,16 +144,20 @@ class Bug:
         """The bug's name, the same for all trees."""
         return self.patch.stem
 
+    def _parts(self, name: str) -> re.Match[str] | None:
+        """The parts of a field's value; None without that field."""
+        return re.fullmatch(FIELDS[name][0], self.fields.get(name, ""))
+
     @property
     def commit(self) -> str | None:
         """The fix's commit, 12 hexadecimal digits; None if it is not known."""
-        found = re.fullmatch(FIELDS["Fix"][0], self.fields.get("Fix", ""))
+        found = self._parts("Fix")
         return found[1] if found else None
 
     @property
     def subject(self) -> str:
         """The fix's subject."""
-        found = re.fullmatch(FIELDS["Fix"][0], self.fields.get("Fix", ""))
+        found = self._parts("Fix")
         return self.fields.get("Subject", "") or (found[2] if found and found[2] else "")
 
     @property
@@ -171,13 +172,13 @@ class Bug:
 
     @property
     def present(self) -> bool:
-        """Has the tree the bug, so that the patch is the fix?"""
+        """Does the tree still have the bug, so that the patch is the fix?"""
         return "Present" in self.fields
 
     @property
     def not_needed(self) -> tuple[str, str] | None:
         """The release that does without the fix, and why; None if each tree needs it."""
-        found = re.fullmatch(FIELDS["Not-needed-since"][0], self.fields.get("Not-needed-since", ""))
+        found = self._parts("Not-needed-since")
         return (found[1], found[3]) if found else None
 
     @property

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The verdict on all bugs of tests/history: which layer caught which bug, and how many of those that software can show.
 
-A bug that two trees had is one bug. It is caught if each tree that was tried caught it."""
+A bug that two trees had is one bug. It is caught if each tree that was booted with it caught it."""
 from __future__ import annotations
 
 import enum
@@ -25,11 +25,11 @@ NO_COMPONENT = "no component"
 class Fate(enum.Enum):
     """The result for a bug."""
 
-    CAUGHT = "caught"
-    # A layer that the header names did not catch it, or the boot could not be judged.
-    NOT_AS_NAMED = "not as named"
-    SURVIVED = "survived"
-    NOT_JUDGED = "not judged"
+    # After a boot, in the words for a mutant.
+    CAUGHT = Word.CAUGHT.value
+    NOT_AS_NAMED = Word.NOT_AS_NAMED.value
+    SURVIVED = Word.SURVIVED.value
+    NOT_JUDGED = Word.NOT_JUDGED.value
     # The header is wrong.
     BAD_HEADER = "bad header"
     # Not booted: its patch does not apply any more, ...
@@ -89,8 +89,7 @@ def booted(bug: Bug, folder: Path) -> BugResult:
     if data.get("name") != bug.slug:
         return BugResult(bug, Fate.NOT_JUDGED, problems=["it was not run"])
     result = MutantResult.from_json(data)
-    fate = {Word.CAUGHT: Fate.CAUGHT, Word.NOT_AS_NAMED: Fate.NOT_AS_NAMED, Word.SURVIVED: Fate.SURVIVED,
-            Word.NOT_JUDGED: Fate.NOT_JUDGED}[result.word]
+    fate = Fate(result.word.value)
     problems = result.problems or ([] if fate is Fate.CAUGHT else ["no layer saw a difference"])
     return BugResult(bug, fate, [str(catcher) for catcher, caught in result.named if caught], problems, result.seconds)
 
@@ -199,7 +198,7 @@ class History:
         said += [f"{INDENT}{result.bug.tree}/{row.slug}: stale: {result.by[0]}"
                  for row in self.rows for result in row.results if result.fate is Fate.STALE]
         if any(result.bug.present for row in self.rows for result in row.results):
-            said.append(f"{INDENT}*: the tree still has the bug; the boot without it is the one with the patch")
+            said.append(f"{INDENT}*: the tree still has the bug; its patch is the fix, and the boot with it the control")
         counts, (caught, shown) = self.counts, self.recall
         rest = ", ".join(f"{counts[fate]} {fate.value}" for fate in ORDER if fate is not Fate.CAUGHT and counts[fate])
         said.append(f"{self.word}: {len(self.rows)} bugs: {counts[Fate.CAUGHT]} caught"

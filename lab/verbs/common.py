@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.boot.boot import Boot
@@ -30,6 +30,14 @@ OPTIONS_SELFTESTS = """\
 def boot_command(boot: Boot) -> Command:
     """QEMU's command line, for --dry-run."""
     return Command(tuple(boot.line()))
+
+
+def say_result(session: Session, lines: Sequence[str], page: Callable[[], str]) -> None:
+    """Prints a result, then writes its page if --html asks for it."""
+    for line in lines:
+        session.terminal.say(line)
+    if session.html is not None:
+        write_page(session.html, page())
 
 
 def write_page(path: Path, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
@@ -24,12 +23,12 @@ from lab.history.bug import Bug
 from lab.history.corpus import bugs_of
 from lab.history.presence import Trial, diff_of
 from lab.judge.files import versioned, write_json
-from lab.judge.history import BugResult, History, booted, history_of, without_boot
+from lab.judge.history import BugResult, booted, history_of, without_boot
 from lab.judge.mutants import Boot, Header, MutantResult, Word, judge_mutant
 from lab.judge.programs import TIMEOUT, CasesBy, all_programs, program_named
 from lab.patches.series import need_series, trees
 from lab.verbs import common
-from lab.verbs.mutants import TreeRun, Waits
+from lab.verbs.mutants import TreeRun, Waits, is_named
 from lab.view.elements import html_text
 from lab.view.history_page import history_page
 
@@ -65,6 +64,7 @@ class HistoryRun(TreeRun):
         super().__init__(session, given, tree, [bug.patch for bug in bugs], folder,
                          (*TESTED, config) if config else TESTED, f"-{config}" if config else "")
         self.bugs = {bug.patch: bug for bug in bugs}
+        self.failing = failing_cases(tree)
         # The control runs all programs; on a busy machine one of them may take minutes.
         self.waits = Waits(80)
 
@@ -80,14 +80,17 @@ class HistoryRun(TreeRun):
 
     def word(self, name: str, header: Header) -> str:
         """The program's word for L1's init."""
-        waits = {test.split(":")[0]: test for test in self.waits.tests}
         cases = [catcher.what for catcher in header.named if catcher.layer == name]
         program = program_named(name)
         if program is None or program.cases_by is not CasesBy.HARNESS or not cases or {name, TIMEOUT} & set(cases):
             return self.whole(name)
         # -r takes a case's full name, -t its last part.
         picks = [word for case in cases for word in ("-r" if "." in case else "-t", case)]
-        return ":".join([waits.get(name, name), *picks])
+        return ":".join([self.base_word(name), *picks])
+
+    def base_word(self, name: str) -> str:
+        """The program's word with all its cases; the launch test's has arguments."""
+        return next((test for test in self.waits.tests if test.split(":")[0] == name), name)
 
     def control_tests(self) -> list[str]:
         """All programs that a header names, in the order of lab/l1/programs, but for the cases of bugs that the tree has."""
@@ -96,13 +99,11 @@ class HistoryRun(TreeRun):
 
     def whole(self, name: str) -> str:
         """The word for a program with all cases that have to pass on this tree: "Present: yes" names those that fail."""
-        waits = {test.split(":")[0]: test for test in self.waits.tests}
-        fail = sorted({catcher.what for bug in bugs_of(self.tree) if bug.present for catcher in bug.header.named
-                       if catcher.layer == name and catcher.what not in (name, TIMEOUT)})
+        fail = sorted(case for layer, case in self.failing if layer == name)
         program = program_named(name)
         if program is None or program.cases_by is not CasesBy.HARNESS:
-            return waits.get(name, name)
-        return ":".join([waits.get(name, name), *(word for case in fail for word in ("-T", case.rpartition(".")[2]))])
+            return self.base_word(name)
+        return ":".join([self.base_word(name), *(word for case in fail for word in ("-T", case.rpartition(".")[2]))])
 
     def append_of(self, logs: Path) -> str:
         """The words that the bug's header asks for."""
@@ -115,11 +116,11 @@ class HistoryRun(TreeRun):
             super().boot_patched(job, patch, logs, modules)
             return
         super().boot_patched(job, patch, logs / "fixed", modules)
-        self.boot(logs, self.prepared.initrd, self.tests_of(Header.read(patch)))
+        self.boot(logs, self.prepared.initrd, self.tests_of(self.bugs[patch].header))
 
     def judge_patch(self, patch: Path, logs: Path, took: float) -> MutantResult:
         """Judges the boot with the bug, compared to the one without it."""
-        tests = self.tests_of(Header.read(patch))
+        tests = self.tests_of(self.bugs[patch].header)
         if not self.bugs[patch].present:
             return judge_mutant(self.tree, patch, logs, self.control, tests, took)
         result = judge_mutant(self.tree, patch, logs, logs / "fixed", tests, took)
@@ -128,6 +129,12 @@ class HistoryRun(TreeRun):
             result = replace(result, word=Word.NOT_JUDGED, problems=[f"the boot with the fix does not pass: {trouble}"])
             write_json(logs / "result.json", versioned(result.to_json()))
         return result
+
+
+def failing_cases(tree: str) -> set[tuple[str, str]]:
+    """The cases, as (program, case), that a tree's present bugs make fail."""
+    return {(catcher.layer, catcher.what) for bug in bugs_of(tree) if bug.present for catcher in bug.header.named
+            if catcher.what not in (catcher.layer, TIMEOUT)}
 
 
 def why_no_control(boot: Boot, tests: Sequence[str]) -> str | None:
@@ -211,15 +218,12 @@ def selected(given: Given) -> list[Selection]:
         raise usage_error("--linux is the base of one series: it goes with --tree TREE")
     wanted = [need_series(named)] if named is not None else trees()
     found = [Selection(tree, bugs_of(tree)) for tree in wanted]
-
-    def matches(bug: Bug, glob: str) -> bool:
-        return fnmatchcase(bug.slug, glob) or fnmatchcase(f"{bug.tree}/{bug.slug}", glob)
     # A misspelt name must not pass as "no bug survived".
     for glob in given.arguments or ["*"]:
-        if not any(matches(bug, glob) for selection in found for bug in selection.bugs):
+        if not any(is_named(bug.tree, bug.slug, [glob]) for selection in found for bug in selection.bugs):
             raise usage_error(f"no bug matches '{glob}'", "their names are those of the files in tests/history")
     for selection in found:
-        selection.bugs = [bug for bug in selection.bugs if any(matches(bug, glob) for glob in given.arguments or ["*"])]
+        selection.bugs = [bug for bug in selection.bugs if is_named(bug.tree, bug.slug, given.arguments)]
     return [selection for selection in found if selection.bugs]
 
 
@@ -248,7 +252,8 @@ def main(session: Session, given: Given) -> int:
     if session.json is not None:
         write_json(session.json, found.to_json())
         session.json_done = True
-    return say_history(session, found)
+    common.say_result(session, found.lines(), lambda: html_text(history_page(found)))
+    return found.status
 
 
 def say_rejected(session: Session, chosen: Sequence[Selection]) -> int:
@@ -261,12 +266,3 @@ def say_rejected(session: Session, chosen: Sequence[Selection]) -> int:
     if not session.dry_run:
         session.terminal.say(f"stale patches: {sum(len(selection.rejected) for selection in chosen)}")
     return Exit.PASS
-
-
-def say_history(session: Session, found: History) -> int:
-    """Prints the result, then writes its page."""
-    for line in found.lines():
-        session.terminal.say(line)
-    if session.html is not None:
-        common.write_page(session.html, html_text(history_page(found)))
-    return found.status

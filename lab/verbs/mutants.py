@@ -61,11 +61,15 @@ errors: see lab/judge/mutants.py.
 """
 
 
+def is_named(tree: str, name: str, globs: Sequence[str]) -> bool:
+    """Does the command line name this one of that tree, as NAME or TREE/NAME? Without a glob, it names all."""
+    return not globs or any(fnmatchcase(name, g) or fnmatchcase(f"{tree}/{name}", g) for g in globs)
+
+
 def mutants_of(tree: str, globs: Sequence[str]) -> list[Path]:
     """The patches whose names match."""
     patches = sorted((TOP / "tests/mutants" / series_name(tree)).glob("*.patch"))
-    return [p for p in patches
-            if not globs or any(fnmatchcase(p.stem, g) or fnmatchcase(f"{tree}/{p.stem}", g) for g in globs)]
+    return [p for p in patches if is_named(tree, p.stem, globs)]
 
 
 @dataclass(frozen=True)
@@ -338,8 +342,5 @@ def main(session: Session, given: Given) -> int:
 
 def say_matrix(session: Session, found: Matrix) -> int:
     """Prints the matrix, then writes its page."""
-    for line in found.lines():
-        session.terminal.say(line)
-    if session.html is not None:
-        common.write_page(session.html, html_text(mutants_page(found)))
+    common.say_result(session, found.lines(), lambda: html_text(mutants_page(found)))
     return found.status
