@@ -3,105 +3,31 @@
 
 /* --- In the guest ------------------------------------------------------------------------------ */
 
-/* Offsets in the VMSA (APM volume 2, appendix B). */
-#define VMSA_SEGMENT(n)		((n) * 16)
-#define VMSA_EFER		0x0d0
-#define VMSA_CR4		0x148
-#define VMSA_CR3		0x150
-#define VMSA_CR0		0x158
-#define VMSA_DR7		0x160
-#define VMSA_DR6		0x168
-#define VMSA_RFLAGS		0x170
-#define VMSA_RIP		0x178
-#define VMSA_RSP		0x1d8
-#define VMSA_PAT		0x268
-#define VMSA_RDI		0x338
-#define VMSA_SEV_FEATURES	0x3b0
-#define VMSA_XCR0		0x3e8
-#define VMSA_MXCSR		0x408
-#define VMSA_FCW		0x410
-enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_GDTR, SEG_LDTR, SEG_IDTR, SEG_TR };
-
-#define FIELD(page, offset)	(*(volatile u64 *)((page) + (offset)))
-
-static void guest_vmgexit(void)
-{
-	asm volatile("rep; vmmcall" ::: "memory");
-}
-
-/* RMPADJUST of a 4 KB page for VMPL 1; only for a lower level can VMPL 0 adjust anything. */
-static u64 guest_rmpadjust(u64 gva, bool is_vmsa)
-{
-	u64 rc;
-
-	asm volatile(".byte 0xf3, 0x0f, 0x01, 0xfe"
-		     : "=a"(rc)
-		     : "a"(gva), "c"(0ul), "d"(1 | (is_vmsa ? BIT_ULL(16) : 0))
-		     : "memory", "cc");
-	return rc;
-}
-
-static void set_segment(u64 vmsa, int n, u16 selector, u16 attributes, u32 limit, u64 base)
-{
-	FIELD(vmsa, VMSA_SEGMENT(n)) = selector | (u64)attributes << 16 | (u64)limit << 32;
-	FIELD(vmsa, VMSA_SEGMENT(n) + 8) = base;
-}
-
-/* A vCPU like the caller, at another address. */
-static void build_vmsa(u64 vmsa, u64 rip, u64 rsp, u64 arg)
-{
-	struct desc_ptr gdt = get_gdt(), idt = get_idt();
-	int i;
-
-	for (i = 0; i < PAGE_SIZE; i += 8)
-		FIELD(vmsa, i) = 0;
-	for (i = SEG_ES; i <= SEG_GS; i++)
-		set_segment(vmsa, i, i == SEG_CS ? get_cs() : get_ds(),
-			    i == SEG_CS ? 0xa9b : 0xc93, ~0u, 0);
-	set_segment(vmsa, SEG_GDTR, 0, 0, gdt.size, gdt.address);
-	set_segment(vmsa, SEG_IDTR, 0, 0, idt.size, idt.address);
-	set_segment(vmsa, SEG_LDTR, 0, 0x082, 0, 0);
-	set_segment(vmsa, SEG_TR, 0, 0x08b, 0xffff, 0);
-	FIELD(vmsa, VMSA_EFER) = rdmsr(MSR_EFER) | EFER_SVME;
-	FIELD(vmsa, VMSA_CR4) = get_cr4();
-	FIELD(vmsa, VMSA_CR3) = get_cr3();
-	FIELD(vmsa, VMSA_CR0) = get_cr0();
-	FIELD(vmsa, VMSA_DR7) = 0x400;
-	FIELD(vmsa, VMSA_DR6) = 0xffff0ff0;
-	FIELD(vmsa, VMSA_RFLAGS) = X86_EFLAGS_FIXED;
-	FIELD(vmsa, VMSA_RIP) = rip;
-	FIELD(vmsa, VMSA_RSP) = rsp;
-	FIELD(vmsa, VMSA_RDI) = arg;
-	FIELD(vmsa, VMSA_PAT) = 0x0007040600070406ull;
-	FIELD(vmsa, VMSA_SEV_FEATURES) = SNP_FEATURES;
-	FIELD(vmsa, VMSA_XCR0) = XFEATURE_MASK_FP;
-	FIELD(vmsa, VMSA_MXCSR) = 0x1f80;
-	FIELD(vmsa, VMSA_FCW) = 0x37f;
-}
-
 static void guest_code(struct mailbox *box)
 {
 	for (;;) {
 		switch (READ_ONCE(box->what)) {
 		case DO_PAGE:
 			wrmsr(MSR_AMD64_SEV_ES_GHCB, READ_ONCE(box->msr));
-			guest_vmgexit();
+			snp_vmgexit();
 			break;
 		case DO_MSR:
 			wrmsr(MSR_AMD64_SEV_ES_GHCB, READ_ONCE(box->msr));
-			guest_vmgexit();
+			snp_vmgexit();
 			WRITE_ONCE(box->answer, rdmsr(MSR_AMD64_SEV_ES_GHCB));
 			break;
 		case DO_MAKE_VMSA:
-			build_vmsa(box->gva, box->rip, box->rsp, box->arg);
-			WRITE_ONCE(box->answer, guest_rmpadjust(box->gva, true));
+			snp_build_vmsa((u8 *)box->gva, box->rip, box->rsp);
+			VMSA_FIELD((u8 *)box->gva, VMSA_RDI) = box->arg;
+			/* VMPL 0 can adjust permissions of lower levels only: name VMPL 1. */
+			WRITE_ONCE(box->answer, snp_rmpadjust(box->gva, SNP_RMPADJUST_VMSA | 1));
 			break;
 		case DO_END_VMSA:
-			WRITE_ONCE(box->answer, guest_rmpadjust(box->gva, false));
+			WRITE_ONCE(box->answer, snp_rmpadjust(box->gva, 1));
 			break;
 		}
 		wrmsr(MSR_AMD64_SEV_ES_GHCB, READY);
-		guest_vmgexit();
+		snp_vmgexit();
 	}
 }
 
@@ -211,7 +137,7 @@ static void *alloc_page(struct kvm_vm *vm, gva_t *gva, gpa_t *gpa)
 {
 	*gva = vm_alloc_shared(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
 	if (gpa)
-		*gpa = addr_gva2gpa(vm, *gva) & ~vm->arch.c_bit;
+		*gpa = snp_gpa(vm, *gva);
 	return addr_gva2hva(vm, *gva);
 }
 
@@ -233,7 +159,7 @@ void create(struct ghcb_vm *g, u32 type, int nr_vcpus)
 	g->other = alloc_page(g->vm, &g->other_gva, &g->other_gpa);
 	/* The pages follow each other in guest physical memory, too. After the launch nobody can look. */
 	g->spare = vm_alloc_pages(g->vm, NR_SPARE);
-	g->spare_gpa = addr_gva2gpa(g->vm, g->spare) & ~g->vm->arch.c_bit;
+	g->spare_gpa = snp_gpa(g->vm, g->spare);
 	for (i = 0; i < nr_vcpus; i++)
 		vcpu_args_set(g->vcpus[i], 1, box);
 	vm_sev_launch(g->vm, type == KVM_X86_SNP_VM ? snp_default_policy() : SEV_POLICY_ES, NULL);
@@ -253,9 +179,9 @@ void register_ghcb(struct ghcb_vm *g)
 {
 	int ret;
 
-	request_msr(g, g->ghcb_gpa | MSR_REG_GPA_REQ);
+	request_msr(g, g->ghcb_gpa | SNP_MSR_REG_GPA_REQ);
 	ret = run(g);
-	TEST_ASSERT(ret == ANSWERED && g->box->answer == (g->ghcb_gpa | MSR_REG_GPA_RESP),
+	TEST_ASSERT(ret == ANSWERED && g->box->answer == (g->ghcb_gpa | SNP_MSR_REG_GPA_RESP),
 		    "expected the GHCB to be registered, found %s, answer 0x%lx",
 		    exit_name(ret), g->box->answer);
 }
@@ -266,7 +192,7 @@ gpa_t private_gpa(struct ghcb_vm *g, gva_t gva)
 	return g->spare_gpa + (gva - g->spare);
 }
 
-/* Makes the guest do what needs no exit, to a page. Returns the result. */
+/* Has the guest do a task that needs no exit, on the page at GVA. Returns the task's result. */
 u64 guest_does(struct ghcb_vm *g, u64 what, gva_t gva)
 {
 	int ret;
@@ -276,12 +202,4 @@ u64 guest_does(struct ghcb_vm *g, u64 what, gva_t gva)
 	ret = run(g);
 	TEST_ASSERT(ret == ANSWERED, "expected the guest's result, found %s", exit_name(ret));
 	return g->box->answer;
-}
-
-void require_snp(void)
-{
-	if (kvm_has_cap(KVM_CAP_VM_TYPES) && has_type(KVM_X86_SNP_VM))
-		return;
-	ksft_print_header();
-	ksft_exit_skip("KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp\n");
 }

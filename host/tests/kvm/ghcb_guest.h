@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A SEV-ES or SEV-SNP guest that makes the VMGEXITs which the host wants it to make, one after the other.
+ * A SEV-ES or SEV-SNP guest that does one VMGEXIT after the other, each as the host asks for it.
  *
  * The GHCB page is shared: the host writes each request into it, good or bad, and reads the answer
  * there ("SEV-ES Guest-Hypervisor Communication Block Standardization", 56421).
@@ -8,95 +8,13 @@
 #ifndef GHCB_GUEST_H
 #define GHCB_GUEST_H
 
-#include <stdint.h>
-
-#include "kselftest.h"
-#include "test_util.h"
-#include "kvm_util.h"
-#include "processor.h"
-#include "svm_util.h"
-#include "sev.h"
-
-/* Offsets in the GHCB page. Each 8 bytes of its save area have a bit in the valid bitmap. */
-#define GHCB_CPL		0x0cb
-#define GHCB_RAX		0x1f8
-#define GHCB_RCX		0x308
-#define GHCB_RDX		0x310
-#define GHCB_RBX		0x318
-#define GHCB_SW_EXITCODE	0x390
-#define GHCB_SW_EXITINFO1	0x398
-#define GHCB_SW_EXITINFO2	0x3a0
-#define GHCB_SW_SCRATCH		0x3a8
-#define GHCB_XCR0		0x3e8
-#define GHCB_VALID_BITMAP	0x3f0
-#define GHCB_SHARED_BUFFER	0x800
-#define GHCB_SHARED_BUFFER_END	0xff0
-#define GHCB_PROTOCOL_VERSION	0xffa
-#define GHCB_USAGE		0xffc
-
-/* SW_EXITCODE: intercepts, and events of the protocol's own. */
-#define EXIT_CPUID		0x072
-#define EXIT_IOIO		0x07b
-#define EXIT_VMMCALL		0x081
-#define EXIT_MMIO_READ		0x80000001
-#define EXIT_MMIO_WRITE		0x80000002
-#define EXIT_PSC		0x80000010
-#define EXIT_GUEST_REQUEST	0x80000011
-#define EXIT_EXT_GUEST_REQUEST	0x80000012
-#define EXIT_AP_CREATION	0x80000013
-#define EXIT_UNKNOWN		0x80001234
-
-/* SW_EXITINFO1 of AP_CREATION: the request, and the vCPU's APIC ID; RAX has the VMSA's SEV_FEATURES. */
-#define AP_CREATE_ON_INIT	0
-#define AP_CREATE		1
-#define AP_DESTROY		2
-#define AP_REQUEST(request, apic_id)	((request) | (u64)(apic_id) << 32)
-#define SNP_FEATURES		BIT_ULL(0)
-
-/* SW_EXITINFO1 of IOIO, as the intercept has it. */
-#define IOIO_IN			BIT(0)
-#define IOIO_STRING		BIT(2)
-#define IOIO_BYTES(n)		((n) << 4)
-#define IOIO_PORT(port)		((port) << 16)
-
-/* The answer in SW_EXITINFO1, and with MALFORMED_INPUT the one in SW_EXITINFO2. */
-#define RESP_NO_ACTION		0
-#define RESP_MALFORMED_INPUT	2
-#define ERR_NOT_REGISTERED	1
-#define ERR_INVALID_USAGE	2
-#define ERR_INVALID_SCRATCH	3
-#define ERR_MISSING_INPUT	4
-#define ERR_INVALID_INPUT	5
-#define ERR_INVALID_EVENT	6
-
-/* The answer to a page state change, in SW_EXITINFO2. */
-#define PSC_INVALID_HEADER	(BIT_ULL(32) | 1)
-#define PSC_INVALID_ENTRY	(BIT_ULL(32) | 2)
-#define PSC_PRIVATE		1ull
-#define PSC_SHARED		2ull
-#define PSC_2M			BIT_ULL(56)
-#define PSC_ENTRY(gfn, op)	(((op) << 52) | ((u64)(gfn) << 12))
-
-/* The GHCB MSR protocol. */
-#define MSR_INFO(v)		((v) & 0xfff)
-#define MSR_SEV_INFO_REQ	0x002
-#define MSR_SEV_INFO_RESP	0x001
-#define MSR_CPUID_REQ		0x004
-#define MSR_CPUID_RESP		0x005
-#define MSR_REG_GPA_REQ		0x012
-#define MSR_REG_GPA_RESP	0x013
-#define MSR_PSC_REQ		0x014
-#define MSR_PSC_RESP		0x015
-#define MSR_PSC_ERROR		(BIT_ULL(63) | MSR_PSC_RESP)
-#define MSR_HV_FT_REQ		0x080
-#define MSR_HV_FT_RESP		0x081
-#define HV_FT_SNP		BIT_ULL(0)
-#define HV_FT_AP_CREATION	BIT_ULL(1)
+#include "ghcb.h"
+#include "snp_vmsa.h"
 
 /* By this termination request the guest says that it is ready for the next request. */
-#define READY			(GHCB_MSR_TERM_REQ | (0xaull << 12) | (0x5aull << 16))
+#define READY			SNP_TERM_REQUEST(SNP_TERM_PASSED, 0x5a)
 
-/* What the guest does next: nothing, a VMGEXIT, or an instruction of its own. */
+/* The guest's next task: none, a VMGEXIT, or an instruction of its own. */
 enum {
 	DO_NOTHING,
 	/* VMGEXIT with MSR in the GHCB MSR; with DO_MSR the guest reports the MSR's value afterwards. */
@@ -107,7 +25,7 @@ enum {
 	DO_END_VMSA,
 };
 
-/* What the host wants the guest to do, in a shared page. */
+/* The guest's next task and its result, in a shared page. */
 struct mailbox {
 	u64 what;
 	u64 msr;
@@ -156,7 +74,6 @@ void request_msr(struct ghcb_vm *g, u64 value);
 gpa_t private_gpa(struct ghcb_vm *g, gva_t gva);
 void register_ghcb(struct ghcb_vm *g);
 u64 guest_does(struct ghcb_vm *g, u64 what, gva_t gva);
-void require_snp(void);
 
 #define ASSERT_EXIT(g, expected)						\
 do {										\
@@ -188,7 +105,7 @@ do {										\
 	ASSERT_EQ(KVM_HC_MAP_GPA_RANGE, run_->hypercall.nr);			\
 	EXPECT_EQ((u64)(gfn) << 12, run_->hypercall.args[0]);			\
 	EXPECT_EQ((u64)(nr_pages), run_->hypercall.args[1]);			\
-	EXPECT_EQ((op) == PSC_PRIVATE,						\
+	EXPECT_EQ((op) == SNP_PSC_PRIVATE,						\
 		  !!(run_->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED));	\
 } while (0)
 

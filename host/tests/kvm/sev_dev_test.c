@@ -14,6 +14,7 @@
 
 #include "kselftest_harness.h"
 #include "test_util.h"
+#include "kvm_util.h"
 
 #define DEVICE		"/dev/sev"
 #define CASE_SECONDS	60
@@ -153,60 +154,51 @@ SEV_TEST_F(snp_platform_status)
 	EXPECT_LE(1, status.api_major);
 }
 
-/* The identity of the chip, 64 bytes for each socket. */
-SEV_TEST_F(get_id_length)
+/* Both commands that return one buffer describe it in the same way. */
+kvm_static_assert(sizeof(struct sev_user_data_get_id2) == sizeof(struct sev_user_data_pek_csr));
+
+/* Asks for the length of what the command returns, then gives it less, and as much. */
+static void check_lengths(struct __test_metadata *_metadata, struct device *d, u32 cmd, u32 less)
 {
-	struct device *d = &self->d;
-	struct sev_user_data_get_id2 id = { 0 };
+	struct sev_user_data_pek_csr args = { 0 };
 	u32 wanted;
 
-	ASSERT_EQ(-EIO, issue(d, SEV_GET_ID2, &id));
+	ASSERT_EQ(-EIO, issue(d, cmd, &args));
 	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
-	wanted = id.length;
-	ASSERT_LT(8, wanted);
+	wanted = args.length;
+	ASSERT_LT(less, wanted);
 	ASSERT_GT(BUFFER_SIZE, wanted);
 
-	id.address = (unsigned long)d->buffer;
-	id.length = 8;
-	EXPECT_EQ(-EIO, issue(d, SEV_GET_ID2, &id));
+	args.address = (unsigned long)d->buffer;
+	args.length = less;
+	EXPECT_EQ(-EIO, issue(d, cmd, &args));
 	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
-	EXPECT_EQ(wanted, id.length);
+	EXPECT_EQ(wanted, args.length);
 	EXPECT_TRUE(is_untouched(d->buffer, 0));
 
-	id.length = wanted;
-	EXPECT_EQ(0, issue(d, SEV_GET_ID2, &id));
-	EXPECT_EQ(wanted, id.length);
+	args.length = wanted;
+	EXPECT_EQ(0, issue(d, cmd, &args));
+	EXPECT_EQ(wanted, args.length);
 	EXPECT_FALSE(is_untouched(d->buffer, 0));
 	EXPECT_TRUE(is_untouched(d->buffer, wanted));
 }
 
+/* The identity of the chip, 64 bytes for each socket. */
+SEV_TEST_F(get_id_length)
+{
+	check_lengths(_metadata, &self->d, SEV_GET_ID2, 8);
+}
+
 SEV_TEST_F(pek_csr_length)
 {
-	struct device *d = &self->d;
-	struct sev_user_data_pek_csr csr = { 0 };
-	u32 wanted;
+	struct sev_user_data_pek_csr csr = {
+		.address = (unsigned long)self->d.buffer,
+		/* More than the firmware takes. */
+		.length = ~0u,
+	};
 
-	ASSERT_EQ(-EIO, issue(d, SEV_PEK_CSR, &csr));
-	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
-	wanted = csr.length;
-	ASSERT_LT(64, wanted);
-	ASSERT_GT(BUFFER_SIZE, wanted);
-
-	csr.address = (unsigned long)d->buffer;
-	csr.length = 64;
-	EXPECT_EQ(-EIO, issue(d, SEV_PEK_CSR, &csr));
-	EXPECT_EQ(SEV_RET_INVALID_LEN, d->error);
-	EXPECT_EQ(wanted, csr.length);
-	EXPECT_TRUE(is_untouched(d->buffer, 0));
-
-	csr.length = wanted;
-	EXPECT_EQ(0, issue(d, SEV_PEK_CSR, &csr));
-	EXPECT_FALSE(is_untouched(d->buffer, 0));
-	EXPECT_TRUE(is_untouched(d->buffer, wanted));
-
-	/* More than the firmware takes. */
-	csr.length = ~0u;
-	EXPECT_EQ(-EFAULT, issue(d, SEV_PEK_CSR, &csr));
+	check_lengths(_metadata, &self->d, SEV_PEK_CSR, 64);
+	EXPECT_EQ(-EFAULT, issue(&self->d, SEV_PEK_CSR, &csr));
 }
 
 SEV_TEST_F(pdh_cert_export_length)

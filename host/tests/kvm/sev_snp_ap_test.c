@@ -42,7 +42,7 @@ static void ap_code(struct ap_area *area)
 		WRITE_ONCE(area->beats, area->beats + 1);
 		if (READ_ONCE(area->exits)) {
 			wrmsr(MSR_AMD64_SEV_ES_GHCB, READY);
-			asm volatile("rep; vmmcall" ::: "memory");
+			snp_vmgexit();
 		}
 	}
 }
@@ -316,6 +316,6 @@ AP_TEST_F(destroyed_vcpu_is_not_run)
 
 int main(int argc, char **argv)
 {
-	require_snp();
+	snp_require_snp();
 	return test_harness_run(argc, argv);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What KVM answers to the requests that a SEV-ES or SEV-SNP guest makes with VMGEXIT: by the GHCB MSR
+ * Tests KVM's answers to the requests that a SEV-ES or SEV-SNP guest makes with VMGEXIT, by the GHCB MSR
  * and by the GHCB page ("SEV-ES Guest-Hypervisor Communication Block Standardization", 56421).
  *
  * The host writes every request, good or bad, into the shared GHCB page, and the guest does nothing
@@ -48,6 +48,14 @@ static u16 psc_current(struct ghcb_vm *g, unsigned int offset)
 	return READ_ONCE(*(u16 *)(g->ghcb + offset));
 }
 
+/* Asks for CPUID of a leaf, subleaf 0. */
+static void request_cpuid(struct ghcb_vm *g, u32 leaf)
+{
+	request(g, EXIT_CPUID, 0, 0);
+	ghcb_set(g, GHCB_RAX, leaf);
+	ghcb_set(g, GHCB_RCX, 0);
+}
+
 FIXTURE(snp_ghcb) {
 	struct ghcb_vm g;
 };
@@ -69,10 +77,10 @@ GHCB_TEST_F(snp_ghcb, msr_sev_information)
 	struct ghcb_vm *g = &self->g;
 	u64 answer;
 
-	request_msr(g, MSR_SEV_INFO_REQ);
+	request_msr(g, SNP_MSR_SEV_INFO_REQ);
 	ASSERT_EXIT(g, ANSWERED);
 	answer = g->box->answer;
-	EXPECT_EQ(MSR_SEV_INFO_RESP, MSR_INFO(answer));
+	EXPECT_EQ(SNP_MSR_SEV_INFO_RESP, SNP_MSR_INFO(answer));
 	/* The protocol's newest and oldest version, and the C-bit. SNP needs version 2. */
 	EXPECT_LE(2, answer >> 48);
 	EXPECT_GE(2, (answer >> 32) & 0xffff);
@@ -83,9 +91,9 @@ GHCB_TEST_F(snp_ghcb, msr_hypervisor_features)
 {
 	struct ghcb_vm *g = &self->g;
 
-	request_msr(g, MSR_HV_FT_REQ);
+	request_msr(g, SNP_MSR_HV_FT_REQ);
 	ASSERT_EXIT(g, ANSWERED);
-	EXPECT_EQ(MSR_HV_FT_RESP, MSR_INFO(g->box->answer));
+	EXPECT_EQ(SNP_MSR_HV_FT_RESP, SNP_MSR_INFO(g->box->answer));
 	EXPECT_EQ(HV_FT_SNP | HV_FT_AP_CREATION,
 		  (g->box->answer >> 12) & (HV_FT_SNP | HV_FT_AP_CREATION));
 }
@@ -95,9 +103,9 @@ GHCB_TEST_F(snp_ghcb, msr_cpuid)
 	struct ghcb_vm *g = &self->g;
 
 	/* EBX (register 1), whose lower bits have the C-bit's number. */
-	request_msr(g, (u64)CPUID_SEV << 32 | 1ull << 30 | MSR_CPUID_REQ);
+	request_msr(g, (u64)CPUID_SEV << 32 | 1ull << 30 | SNP_MSR_CPUID_REQ);
 	ASSERT_EXIT(g, ANSWERED);
-	EXPECT_EQ(MSR_CPUID_RESP, MSR_INFO(g->box->answer));
+	EXPECT_EQ(SNP_MSR_CPUID_RESP, SNP_MSR_INFO(g->box->answer));
 	EXPECT_EQ(g->vm->arch.c_bit, BIT_ULL((g->box->answer >> 32) & 0x3f));
 }
 
@@ -105,22 +113,22 @@ GHCB_TEST_F(snp_ghcb, msr_page_state_change)
 {
 	struct ghcb_vm *g = &self->g;
 
-	request_msr(g, PSC_ENTRY(PSC_GFN, PSC_SHARED) | MSR_PSC_REQ);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 1, PSC_SHARED);
+	request_msr(g, PSC_ENTRY(PSC_GFN, SNP_PSC_SHARED) | SNP_MSR_PSC_REQ);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PSC_SHARED);
 	g->vcpu->run->hypercall.ret = 0;
 	ASSERT_EXIT(g, ANSWERED);
-	EXPECT_EQ(MSR_PSC_RESP, g->box->answer);
+	EXPECT_EQ(SNP_MSR_PSC_RESP, g->box->answer);
 
-	request_msr(g, PSC_ENTRY(PSC_GFN, PSC_PRIVATE) | MSR_PSC_REQ);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 1, PSC_PRIVATE);
+	request_msr(g, PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE) | SNP_MSR_PSC_REQ);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PSC_PRIVATE);
 	g->vcpu->run->hypercall.ret = 0;
 	ASSERT_EXIT(g, ANSWERED);
-	EXPECT_EQ(MSR_PSC_RESP, g->box->answer);
+	EXPECT_EQ(SNP_MSR_PSC_RESP, g->box->answer);
 
 	/* There is no operation 3 in this protocol. */
-	request_msr(g, PSC_ENTRY(PSC_GFN, 3ull) | MSR_PSC_REQ);
+	request_msr(g, PSC_ENTRY(PSC_GFN, 3ull) | SNP_MSR_PSC_REQ);
 	ASSERT_EXIT(g, ANSWERED);
-	EXPECT_EQ(MSR_PSC_ERROR, g->box->answer);
+	EXPECT_EQ(SNP_MSR_PSC_ERROR, g->box->answer);
 }
 
 /* --- The GHCB page: what every request needs (56421, 4.1) -------------------------------------- */
@@ -129,9 +137,7 @@ GHCB_TEST_F(snp_ghcb, cpuid)
 {
 	struct ghcb_vm *g = &self->g;
 
-	request(g, EXIT_CPUID, 0, 0);
-	ghcb_set(g, GHCB_RAX, CPUID_SEV);
-	ghcb_set(g, GHCB_RCX, 0);
+	request_cpuid(g, CPUID_SEV);
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 	ASSERT_TRUE(ghcb_is_valid(g, GHCB_RBX));
 	EXPECT_EQ(g->vm->arch.c_bit, BIT_ULL(ghcb_get(g, GHCB_RBX) & 0x3f));
@@ -146,17 +152,13 @@ GHCB_TEST_F(snp_ghcb, missing_input)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(fields); i++) {
-		request(g, EXIT_CPUID, 0, 0);
-		ghcb_set(g, GHCB_RAX, CPUID_SEV);
-		ghcb_set(g, GHCB_RCX, 0);
+		request_cpuid(g, CPUID_SEV);
 		g->ghcb[GHCB_VALID_BITMAP + fields[i] / 64] &= ~BIT(fields[i] / 8 % 8);
 		ASSERT_ANSWER(g, RESP_MALFORMED_INPUT, ERR_MISSING_INPUT);
 	}
 
 	/* Leaf 0xd depends on XCR0. */
-	request(g, EXIT_CPUID, 0, 0);
-	ghcb_set(g, GHCB_RAX, CPUID_XSTATE);
-	ghcb_set(g, GHCB_RCX, 0);
+	request_cpuid(g, CPUID_XSTATE);
 	ASSERT_ANSWER(g, RESP_MALFORMED_INPUT, ERR_MISSING_INPUT);
 }
 
@@ -172,9 +174,7 @@ GHCB_TEST_F(snp_ghcb, unknown_usage)
 {
 	struct ghcb_vm *g = &self->g;
 
-	request(g, EXIT_CPUID, 0, 0);
-	ghcb_set(g, GHCB_RAX, CPUID_SEV);
-	ghcb_set(g, GHCB_RCX, 0);
+	request_cpuid(g, CPUID_SEV);
 	*(u32 *)(g->ghcb + GHCB_USAGE) = 7;
 	ASSERT_ANSWER(g, RESP_MALFORMED_INPUT, ERR_INVALID_USAGE);
 }
@@ -199,16 +199,16 @@ GHCB_TEST_F(snp_ghcb, unregistered_page)
 GHCB_TEST_F(snp_ghcb, psc_of_adjacent_pages)
 {
 	const u64 entries[] = {
-		PSC_ENTRY(PSC_GFN, PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 1, PSC_PRIVATE),
-		PSC_ENTRY(PSC_GFN + 2, PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 9, PSC_SHARED),
+		PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 1, SNP_PSC_PRIVATE),
+		PSC_ENTRY(PSC_GFN + 2, SNP_PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 9, SNP_PSC_SHARED),
 	};
 	struct ghcb_vm *g = &self->g;
 
 	put_psc(g, GHCB_SHARED_BUFFER, 0, 3, 4, entries);
 	request_scratch(g, EXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 3, PSC_PRIVATE);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 3, SNP_PSC_PRIVATE);
 	g->vcpu->run->hypercall.ret = 0;
-	ASSERT_PSC_EXIT(g, PSC_GFN + 9, 1, PSC_SHARED);
+	ASSERT_PSC_EXIT(g, PSC_GFN + 9, 1, SNP_PSC_SHARED);
 	g->vcpu->run->hypercall.ret = 0;
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 	EXPECT_EQ(4, psc_current(g, GHCB_SHARED_BUFFER));
@@ -218,13 +218,13 @@ GHCB_TEST_F(snp_ghcb, psc_of_adjacent_pages)
 GHCB_TEST_F(snp_ghcb, psc_continues_at_current_entry)
 {
 	const u64 entries[] = {
-		PSC_ENTRY(PSC_GFN, PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 5, PSC_SHARED),
+		PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 5, SNP_PSC_SHARED),
 	};
 	struct ghcb_vm *g = &self->g;
 
 	put_psc(g, GHCB_SHARED_BUFFER, 1, 1, 2, entries);
 	request_scratch(g, EXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
-	ASSERT_PSC_EXIT(g, PSC_GFN + 5, 1, PSC_SHARED);
+	ASSERT_PSC_EXIT(g, PSC_GFN + 5, 1, SNP_PSC_SHARED);
 	g->vcpu->run->hypercall.ret = 0;
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 
@@ -237,7 +237,8 @@ GHCB_TEST_F(snp_ghcb, psc_bad_entry)
 {
 	const u64 entries[] = {
 		/* 2 MB, not aligned; and more pages done than the entry has. */
-		PSC_ENTRY(PSC_GFN + 1, PSC_PRIVATE) | PSC_2M, PSC_ENTRY(PSC_GFN, PSC_PRIVATE) | 2,
+		PSC_ENTRY(PSC_GFN + 1, SNP_PSC_PRIVATE) | PSC_2M,
+		PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE) | 2,
 	};
 	struct ghcb_vm *g = &self->g;
 	int i;
@@ -257,7 +258,7 @@ GHCB_TEST_F(snp_ghcb, psc_entries_past_buffer)
 {
 	const unsigned int offset = GHCB_SHARED_BUFFER_END - 16;
 	const u64 entries[] = {
-		PSC_ENTRY(PSC_GFN, PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 7, PSC_SHARED),
+		PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 7, SNP_PSC_SHARED),
 	};
 	struct ghcb_vm *g = &self->g;
 
@@ -274,12 +275,12 @@ GHCB_TEST_F(snp_ghcb, psc_entries_past_buffer)
 /* SW_EXITINFO2 is no length here, and must not be taken for one. */
 GHCB_TEST_F(snp_ghcb, psc_has_no_length)
 {
-	const u64 entry = PSC_ENTRY(PSC_GFN, PSC_PRIVATE);
+	const u64 entry = PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE);
 	struct ghcb_vm *g = &self->g;
 
 	put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entry);
 	request_scratch(g, EXIT_PSC, 0, 0x1000, GHCB_SHARED_BUFFER);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 1, PSC_PRIVATE);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PSC_PRIVATE);
 	g->vcpu->run->hypercall.ret = 0;
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 }
@@ -299,14 +300,14 @@ GHCB_TEST_F(snp_ghcb, psc_header_past_buffer)
 GHCB_TEST_F(snp_ghcb, psc_header_is_read_once)
 {
 	const u64 entries[] = {
-		PSC_ENTRY(PSC_GFN, PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 4, PSC_PRIVATE),
-		PSC_ENTRY(PSC_GFN + 8, PSC_PRIVATE),
+		PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE), PSC_ENTRY(PSC_GFN + 4, SNP_PSC_PRIVATE),
+		PSC_ENTRY(PSC_GFN + 8, SNP_PSC_PRIVATE),
 	};
 	struct ghcb_vm *g = &self->g;
 
 	put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 3, entries);
 	request_scratch(g, EXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 1, PSC_PRIVATE);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PSC_PRIVATE);
 	((u16 *)(g->ghcb + GHCB_SHARED_BUFFER))[1] = 2;
 	g->vcpu->run->hypercall.ret = 0;
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
@@ -372,7 +373,7 @@ GHCB_TEST_F(snp_ghcb, mmio_write)
 		EXPECT_EQ(len, kvm_run->mmio.len);
 		EXPECT_EQ(1, kvm_run->mmio.is_write);
 		EXPECT_EQ(0, memcmp(kvm_run->mmio.data, &value, len));
-		/* Of a write nothing comes back, whatever userspace leaves there. */
+		/* A write returns no data, whatever userspace leaves in the buffer. */
 		memset(kvm_run->mmio.data, 0xaa, 8);
 		ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 		EXPECT_EQ(value, *(u64 *)(g->ghcb + GHCB_SHARED_BUFFER));
@@ -505,9 +506,7 @@ GHCB_TEST_F(snp_ghcb, xcr0_that_no_cpu_takes)
 		SKIP(return, "KVM has no AVX for guests");
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		request(g, EXIT_CPUID, 0, 0);
-		ghcb_set(g, GHCB_RAX, CPUID_XSTATE);
-		ghcb_set(g, GHCB_RCX, 0);
+		request_cpuid(g, CPUID_XSTATE);
 		ghcb_set(g, GHCB_XCR0, cases[i].xcr0);
 		ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 		EXPECT_EQ(cases[i].size, ghcb_get(g, GHCB_RBX))
@@ -521,7 +520,7 @@ GHCB_TEST_F(snp_ghcb, xcr0_that_no_cpu_takes)
  */
 GHCB_TEST_F(snp_ghcb, hypercall_then_page_state_change)
 {
-	const u64 entry = PSC_ENTRY(PSC_GFN, PSC_PRIVATE);
+	const u64 entry = PSC_ENTRY(PSC_GFN, SNP_PSC_PRIVATE);
 	struct ghcb_vm *g = &self->g;
 
 	request(g, EXIT_VMMCALL, 0, 0);
@@ -531,14 +530,14 @@ GHCB_TEST_F(snp_ghcb, hypercall_then_page_state_change)
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 	EXPECT_EQ((u64)-KVM_ENOSYS, ghcb_get(g, GHCB_RAX));
 
-	request_msr(g, PSC_ENTRY(PSC_GFN, PSC_SHARED) | MSR_PSC_REQ);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 1, PSC_SHARED);
+	request_msr(g, PSC_ENTRY(PSC_GFN, SNP_PSC_SHARED) | SNP_MSR_PSC_REQ);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PSC_SHARED);
 	ASSERT_EXIT(g, ANSWERED);
-	EXPECT_EQ(MSR_PSC_RESP, g->box->answer);
+	EXPECT_EQ(SNP_MSR_PSC_RESP, g->box->answer);
 
 	put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entry);
 	request_scratch(g, EXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
-	ASSERT_PSC_EXIT(g, PSC_GFN, 1, PSC_PRIVATE);
+	ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PSC_PRIVATE);
 	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 }
 
@@ -557,7 +556,7 @@ GHCB_TEST_F(snp_ghcb, hypercall_to_userspace)
 			 i ? KVM_MAP_GPA_RANGE_ENCRYPTED : KVM_MAP_GPA_RANGE_DECRYPTED);
 		g->ghcb[GHCB_CPL] = 0;
 		page_set_valid(g->ghcb, GHCB_CPL);
-		ASSERT_PSC_EXIT(g, PSC_GFN, 1, i ? PSC_PRIVATE : PSC_SHARED);
+		ASSERT_PSC_EXIT(g, PSC_GFN, 1, i ? SNP_PSC_PRIVATE : SNP_PSC_SHARED);
 		g->vcpu->run->hypercall.ret = i ? EINVAL : 0;
 		ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
 		EXPECT_EQ(i ? EINVAL : 0, ghcb_get(g, GHCB_RAX));
@@ -601,20 +600,14 @@ TEST_F_TIMEOUT(no_vm, sev_es_guest_asks_for_snp, CASE_SECONDS)
 
 /* --- VMs ------------------------------------------------------------------------------------------ */
 
+/* Makes a VM with that version of the GHCB protocol. Returns 0 or the error. */
 static int init2(u32 type, u16 version)
 {
 	struct vm_shape shape = { .mode = VM_MODE_DEFAULT, .type = type };
 	struct kvm_sev_init init = { .ghcb_version = version };
 	struct kvm_vm *vm = ____vm_create(shape);
-	struct kvm_sev_cmd cmd = {
-		.id = KVM_SEV_INIT2,
-		.data = (unsigned long)&init,
-		.sev_fd = vm->arch.sev_fd,
-	};
-	int ret;
+	int ret = -snp_sev_op(vm, KVM_SEV_INIT2, &init, NULL);
 
-	/* The size in the ioctl's number is wrong, see __vm_sev_ioctl(). */
-	ret = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? errno : 0;
 	kvm_vm_free(vm);
 	return ret;
 }
@@ -678,6 +671,6 @@ TEST_F_TIMEOUT(no_vm, ghcb_is_released_with_the_vm, CASE_SECONDS)
 
 int main(int argc, char **argv)
 {
-	require_snp();
+	snp_require_snp();
 	return test_harness_run(argc, argv);
 }

@@ -12,10 +12,7 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "test_util.h"
-#include "kvm_util.h"
-#include "processor.h"
-#include "sev.h"
+#include "snp_guest.h"
 
 #define CASE_SECONDS	60
 #define MEMORY_TEST_F(name)	TEST_F_TIMEOUT(snp_memory, name, CASE_SECONDS)
@@ -30,17 +27,7 @@ static u32 fw_error;
 /* Returns 0 or the negative error. */
 static int sev_op(struct kvm_vm *vm, u32 id, void *data)
 {
-	struct kvm_sev_cmd cmd = {
-		.id = id,
-		.data = (unsigned long)data,
-		.error = 0xdead,
-		.sev_fd = vm->arch.sev_fd,
-	};
-	/* The size in the ioctl's number is wrong, see __vm_sev_ioctl(). */
-	int ret = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? -errno : 0;
-
-	fw_error = cmd.error;
-	return ret;
+	return snp_sev_op(vm, id, data, &fw_error);
 }
 
 static int register_region(struct kvm_vm *vm, u64 addr, u64 size)
@@ -76,7 +63,7 @@ FIXTURE_SETUP(snp_memory)
 {
 	self->vm = vm_sev_create_bare(KVM_X86_SNP_VM, 1, 16);
 	self->gva = vm_alloc_pages(self->vm, 4);
-	self->gpa = addr_gva2gpa(self->vm, self->gva) & ~self->vm->arch.c_bit;
+	self->gpa = snp_gpa(self->vm, self->gva);
 }
 
 FIXTURE_TEARDOWN(snp_memory)
@@ -319,10 +306,7 @@ MEMORY_TEST_F(slot_keeps_its_file)
 
 static void guest_code(void)
 {
-	for (;;) {
-		wrmsr(MSR_AMD64_SEV_ES_GHCB, GHCB_MSR_TERM_REQ);
-		vmgexit();
-	}
+	snp_terminate(0, 0);
 }
 
 FIXTURE(launched_vm) {
@@ -336,7 +320,7 @@ FIXTURE_TEARDOWN(launched_vm)
 {
 }
 
-/* The registers of a launched guest are not userspace's, by no way. */
+/* Userspace can't reach a launched guest's registers, by KVM_RUN's copy of them either. */
 TEST_F_TIMEOUT(launched_vm, sync_regs, CASE_SECONDS)
 {
 	struct kvm_vcpu *vcpu;
@@ -358,7 +342,7 @@ TEST_F_TIMEOUT(launched_vm, update, CASE_SECONDS)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = vm_sev_create_with_one_vcpu(KVM_X86_SNP_VM, guest_code, &vcpu);
-	gpa_t gpa = addr_gva2gpa(vm, vm_alloc_page(vm)) & ~vm->arch.c_bit;
+	gpa_t gpa = snp_gpa(vm, vm_alloc_page(vm));
 	struct kvm_sev_snp_launch_start start = { .policy = snp_default_policy() };
 	struct kvm_sev_snp_launch_finish finish = { 0 };
 	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -374,10 +358,6 @@ TEST_F_TIMEOUT(launched_vm, update, CASE_SECONDS)
 
 int main(int argc, char **argv)
 {
-	if (!kvm_has_cap(KVM_CAP_VM_TYPES) ||
-	    !(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM))) {
-		ksft_print_header();
-		ksft_exit_skip("KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp\n");
-	}
+	snp_require_snp();
 	return test_harness_run(argc, argv);
 }

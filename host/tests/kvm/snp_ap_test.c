@@ -10,57 +10,8 @@
  * vCPU 0 takes the steps below in order and ends at the first that fails. It creates vCPU 1, destroys
  * it and creates it again, as an operating system does to take a CPU offline and online.
  */
-#include "snp_guest.h"
-
-/* Fields of the GHCB page that this test uses. Each 8 bytes have a bit in the valid bitmap. */
-#define GHCB_RAX		0x1f8
-#define GHCB_RCX		0x308
-#define GHCB_RDX		0x310
-#define GHCB_RBX		0x318
-#define GHCB_SW_EXIT_CODE	0x390
-#define GHCB_SW_EXIT_INFO_1	0x398
-#define GHCB_SW_EXIT_INFO_2	0x3a0
-#define GHCB_SW_SCRATCH		0x3a8
-#define GHCB_VALID_BITMAP	0x3f0
-#define GHCB_SHARED_BUFFER	0x800
-#define GHCB_PROTOCOL_VERSION	0xffa
-
-#define VMGEXIT_PSC		0x80000010ull
-#define VMGEXIT_AP_CREATION	0x80000013ull
-#define AP_CREATE		1
-#define AP_DESTROY		2
-
-#define HV_FT_SNP		BIT_ULL(0)
-#define HV_FT_AP_CREATION	BIT_ULL(1)
-
-/* Offsets in the VMSA (APM volume 2, appendix B). */
-#define VMSA_SEGMENT(n)		((n) * 16)
-#define VMSA_EFER		0x0d0
-#define VMSA_CR4		0x148
-#define VMSA_CR3		0x150
-#define VMSA_CR0		0x158
-#define VMSA_DR7		0x160
-#define VMSA_DR6		0x168
-#define VMSA_RFLAGS		0x170
-#define VMSA_RIP		0x178
-#define VMSA_RSP		0x1d8
-#define VMSA_RAX		0x1f8
-#define VMSA_KERNEL_GS_BASE	0x220
-#define VMSA_PAT		0x268
-#define VMSA_RCX		0x308
-#define VMSA_RDX		0x310
-#define VMSA_RBX		0x318
-#define VMSA_RBP		0x328
-#define VMSA_RSI		0x330
-#define VMSA_RDI		0x338
-#define VMSA_R8			0x340
-#define VMSA_SEV_FEATURES	0x3b0
-#define VMSA_XCR0		0x3e8
-#define VMSA_MXCSR		0x408
-#define VMSA_FCW		0x410
-enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_GDTR, SEG_LDTR, SEG_IDTR, SEG_TR };
-
-#define FEATURE_SNP_ACTIVE	BIT_ULL(0)
+#include "ghcb.h"
+#include "snp_vmsa.h"
 
 #define RMPADJUST_FAIL_INPUT		1
 #define RMPADJUST_FAIL_PERMISSION	2
@@ -142,14 +93,14 @@ static u64 ghcb_answer(int field)
 
 static void ghcb_exit(u64 code, u64 info1, u64 info2)
 {
-	ghcb_put(GHCB_SW_EXIT_CODE, code);
-	ghcb_put(GHCB_SW_EXIT_INFO_1, info1);
-	ghcb_put(GHCB_SW_EXIT_INFO_2, info2);
+	ghcb_put(GHCB_SW_EXITCODE, code);
+	ghcb_put(GHCB_SW_EXITINFO1, info1);
+	ghcb_put(GHCB_SW_EXITINFO2, info2);
 	*(u16 *)(guest.ghcb + GHCB_PROTOCOL_VERSION) = 2;
 	wrmsr(MSR_AMD64_SEV_ES_GHCB, guest.ghcb_gpa);
 	snp_vmgexit();
 	snp_expect("GHCB exit's result (low half of SW_EXITINFO1)",
-		   (u32)GET(guest.ghcb, GHCB_SW_EXIT_INFO_1), 0);
+		   (u32)GET(guest.ghcb, GHCB_SW_EXITINFO1), 0);
 }
 
 static void handle_vc(struct ex_regs *regs)
@@ -270,8 +221,8 @@ static void change_pages(u64 operation)
 	for (i = 0; i < PSC_PAGES; i++)
 		GET(guest.ghcb, GHCB_SHARED_BUFFER + 8 + 8 * i) = guest.gpa[i] | operation << 52;
 	ghcb_put(GHCB_SW_SCRATCH, guest.ghcb_gpa + GHCB_SHARED_BUFFER);
-	ghcb_exit(VMGEXIT_PSC, 0, 0);
-	snp_expect("error of the page state change", GET(guest.ghcb, GHCB_SW_EXIT_INFO_2), 0);
+	ghcb_exit(EXIT_PSC, 0, 0);
+	snp_expect("error of the page state change", GET(guest.ghcb, GHCB_SW_EXITINFO2), 0);
 	snp_expect("next entry of the page state change",
 		   (u16)GET(guest.ghcb, GHCB_SHARED_BUFFER), PSC_PAGES);
 }
@@ -313,12 +264,6 @@ static void test_rmpadjust(void)
 #define AP_VALUE(run, n)	(0x1111000000000000ull * (run) + 0x0101010101010101ull * (n))
 #define AP_FS_BASE(run)		(0x7000 + 0x1000 * (run))
 
-static void set_segment(u8 *vmsa, int n, u16 selector, u16 attributes, u32 limit, u64 base)
-{
-	GET(vmsa, VMSA_SEGMENT(n)) = selector | (u64)attributes << 16 | (u64)limit << 32;
-	GET(vmsa, VMSA_SEGMENT(n) + 8) = base;
-}
-
 /* Entry of vCPU 1: stores all registers before compiled code uses them. */
 extern char ap_entry[];
 /* Not static: else the compiler sees that no C code writes the array, and takes it for zeros. */
@@ -349,36 +294,17 @@ static const int vmsa_gpr[16] = {
 
 static void build_vmsa(u8 *vmsa, u64 run)
 {
-	struct desc_ptr gdt = get_gdt(), idt = get_idt();
 	int i;
 
-	clear_page(vmsa);
-	for (i = SEG_ES; i <= SEG_GS; i++)
-		set_segment(vmsa, i, i == SEG_CS ? get_cs() : get_ds(),
-			    i == SEG_CS ? 0xa9b : 0xc93, ~0u, 0);
-	set_segment(vmsa, SEG_FS, 0, 0xc93, ~0u, AP_FS_BASE(run));
-	set_segment(vmsa, SEG_GS, 0, 0xc93, ~0u, (u64)guest.area[1]);
-	set_segment(vmsa, SEG_GDTR, 0, 0, gdt.size, gdt.address);
-	set_segment(vmsa, SEG_IDTR, 0, 0, idt.size, idt.address);
-	set_segment(vmsa, SEG_LDTR, 0, 0x082, 0, 0);
-	set_segment(vmsa, SEG_TR, 0, 0x08b, 0xffff, 0);
-	GET(vmsa, VMSA_EFER) = rdmsr(MSR_EFER) | EFER_SVME;
-	GET(vmsa, VMSA_CR4) = get_cr4();
-	GET(vmsa, VMSA_CR3) = get_cr3();
-	GET(vmsa, VMSA_CR0) = get_cr0();
-	GET(vmsa, VMSA_DR7) = 0x400;
-	GET(vmsa, VMSA_DR6) = 0xffff0ff0;
+	snp_build_vmsa(vmsa, (u64)ap_entry, guest.stack);
+	snp_set_segment(vmsa, SEG_FS, 0, 0xc93, ~0u, AP_FS_BASE(run));
+	snp_set_segment(vmsa, SEG_GS, 0, 0xc93, ~0u, (u64)guest.area[1]);
 	GET(vmsa, VMSA_RFLAGS) = X86_EFLAGS_FIXED | X86_EFLAGS_CF | X86_EFLAGS_DF;
-	GET(vmsa, VMSA_RIP) = (u64)ap_entry;
 	for (i = 0; i < ARRAY_SIZE(vmsa_gpr); i++)
 		GET(vmsa, vmsa_gpr[i]) = AP_VALUE(run, i);
 	GET(vmsa, VMSA_RSP) = guest.stack;
 	GET(vmsa, VMSA_KERNEL_GS_BASE) = 0xfeed000 + run;
-	GET(vmsa, VMSA_PAT) = 0x0007040600070406ull;
-	GET(vmsa, VMSA_SEV_FEATURES) = FEATURE_SNP_ACTIVE;
-	GET(vmsa, VMSA_XCR0) = XFEATURE_MASK_FP;
 	GET(vmsa, VMSA_MXCSR) = 0x1f80 | (run << 13);	/* a different rounding in each run */
-	GET(vmsa, VMSA_FCW) = 0x37f;
 }
 
 /* Called by ap_entry only. */
@@ -418,8 +344,8 @@ static void make_vmsa(int n)
 static void ap_request(u64 request, u64 vmsa_gpa)
 {
 	clear_page(guest.ghcb);
-	ghcb_put(GHCB_RAX, FEATURE_SNP_ACTIVE);
-	ghcb_exit(VMGEXIT_AP_CREATION, 1ull << 32 | request, vmsa_gpa);
+	ghcb_put(GHCB_RAX, SNP_FEATURES);
+	ghcb_exit(EXIT_AP_CREATION, AP_REQUEST(request, 1), vmsa_gpa);
 }
 
 static void test_aps(void)

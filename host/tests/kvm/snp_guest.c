@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -67,6 +68,23 @@ static void unexpected_exception(struct ex_regs *regs)
 void snp_require_snp(void)
 {
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM));
+}
+
+/* A KVM_MEMORY_ENCRYPT_OP that may fail: returns 0 or the negative error, and the firmware's status if wanted. */
+int snp_sev_op(struct kvm_vm *vm, u32 id, void *data, u32 *fw_error)
+{
+	struct kvm_sev_cmd cmd = {
+		.id = id,
+		.data = (unsigned long)data,
+		.error = 0xdead,
+		.sev_fd = vm->arch.sev_fd,
+	};
+	/* The size in the ioctl's number is wrong, see __vm_sev_ioctl(). */
+	int ret = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? -errno : 0;
+
+	if (fw_error)
+		*fw_error = cmd.error;
+	return ret;
 }
 
 static void set_vc_gate(struct kvm_vm *vm)

@@ -25,6 +25,7 @@
 #define SNP_MSR_REG_GPA_RESP	0x013
 #define SNP_MSR_PSC_REQ		0x014
 #define SNP_MSR_PSC_RESP	0x015
+#define SNP_MSR_PSC_ERROR	(BIT_ULL(63) | SNP_MSR_PSC_RESP)
 #define SNP_MSR_HV_FT_REQ	0x080
 #define SNP_MSR_HV_FT_RESP	0x081
 
@@ -173,6 +174,7 @@ struct snp_vcpu {
 };
 
 void snp_require_snp(void);
+int snp_sev_op(struct kvm_vm *vm, u32 id, void *data, u32 *fw_error);
 struct kvm_vm *snp_create_vm(u32 type, u32 nr_vcpus, void *guest_code, struct kvm_vcpu **vcpus,
 			     void (*vc_handler)(struct ex_regs *));
 struct snp_report *snp_alloc_report(struct kvm_vm *vm, u64 id, gva_t *gva);
