@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import]
+import jsonschema
 import pytest
 
 from lab.attest import attestation
