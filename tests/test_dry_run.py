@@ -25,8 +25,9 @@ LANE = "fast"
 NEEDS = ("overlay",)
 TAKES = 14
 
-VERBS = ("run", "run --tree mainline --gdb", "run --html {tmp}/page", "shell", "guest", "guest --tree debian", "mutants",
-         "bench", "host", "hw", "tree 6.12.y", "tree mainline {tmp}/new", "refresh 6.12.y", "mail 6.12.y", "check",
+VERBS = ("run", "run --tree mainline --gdb", "run --html {tmp}/page", "run --sanitize", "shell", "guest",
+         "guest --tree debian", "mutants", "mutants --sanitize", "history --sanitize", "bench",
+         "host", "hw", "tree 6.12.y", "tree mainline {tmp}/new", "refresh 6.12.y", "mail 6.12.y", "check",
          "cache --prune")
 NOBODY = 65534
 

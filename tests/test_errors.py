@@ -79,6 +79,7 @@ CASES = {
     "run: a page with the JSON's name, in a dry run": Case(
         "run --json {tmp}/x --html={tmp}/x --dry-run", 2, "--json and --html name one file: .*x$"),
     "run: a page with gdb": Case("run --gdb --html {tmp}/page", 2, "--gdb does not go with --html"),
+    "run: KASAN with gdb": Case("run --sanitize --gdb", 2, "--gdb does not go with --sanitize"),
     "run: an argument": Case("run mainline", 2, "run takes no argument: 'mainline'"),
     "run: an option is no value": Case("run --json --dry-run", 2, "--json wants a value"),
     "HOME and XDG_CACHE_HOME unset": Case(

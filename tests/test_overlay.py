@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab.build import overlay
-from lab.build.kernel import TARGETS, Kernel, drop_truncated
+from lab.build.kernel import CONFIGS, KEXEC, PLAIN, SANITIZE, TARGETS, Kernel, drop_truncated, flavour, merged
 from lab.build.overlay import Tree
 from lab.core.errors import Stop
 from lab.core.session import Session
@@ -264,6 +264,21 @@ def test_a_configuration_that_was_refused_is_not_taken_for_the_last(
     fragment.write_text("CONFIG_A=y\n")
     assert not (bench.work / "built").exists()
     assert kernel.configure(job), "expected to be configured again"
+
+
+def test_of_two_lines_for_a_symbol_the_later_one_holds() -> None:
+    """A fragment can turn off, or build in, what the fragments before it have set."""
+    first = "# Why.\nCONFIG_A=y\nCONFIG_AB=m\n# CONFIG_C is not set\n"
+    assert merged([first, "CONFIG_AB=y\n", "# CONFIG_A is not set\nCONFIG_C=y\n"]) == \
+        "# Why.\nCONFIG_AB=y\n# CONFIG_A is not set\nCONFIG_C=y\n"
+
+
+def test_each_flavour_has_a_folder_of_its_own() -> None:
+    """Two configurations in one folder would build the kernel again with each change from one to the other."""
+    found = [flavour(), flavour("gdb"), flavour("trace"), flavour(SANITIZE), flavour("built-in", SANITIZE), PLAIN, KEXEC]
+    assert len({one.suffix for one in found}) == len({one.fragments for one in found}) == len(found)
+    assert flavour(SANITIZE).slower > 1 == flavour().slower
+    assert all((CONFIGS / f"{name}.config").is_file() for one in found for name in one.fragments)
 
 
 def test_objects_that_a_killed_build_may_have_truncated_go(tmp_path: Path) -> None:

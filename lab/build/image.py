@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab.build.deps import is_static
 from lab.build.kernel import compiler_version
+from lab.build.overlay import read
 from lab.build.sources import scratch_folder
 from lab.core.errors import setup_error
 from lab.core.places import LAB
@@ -75,6 +76,11 @@ def modules_with_needs(job: Job, folder: Path, names: Iterable[str]) -> list[Pat
     return found
 
 
+def is_built_in(folder: Path, name: str) -> bool:
+    """Is the module part of the kernel that was built in this folder?"""
+    return f"/{name}.ko\n" in read(folder / "modules.builtin")
+
+
 def copy_modules(job: Job, folder: Path, out: Path, *names: str) -> list[str]:
     """Copies the modules and those they depend on, uncompressed; OUT/order lists them in loading order."""
     order = []
@@ -122,7 +128,7 @@ def build_initrd(job: Job, modules: Path, out: Path, programs: Sequence[Path] = 
         for name in FOLDERS:
             (root / name).mkdir(parents=True)
         compile_static(job, INIT, root / "init")
-        if not copy_modules(job, modules, root / "lib/modules", "kvm-amd"):
+        if not copy_modules(job, modules, root / "lib/modules", "kvm-amd") and not is_built_in(modules, "kvm-amd"):
             raise setup_error("expected a kvm-amd module to load, found none",
                               "lab/config/kvm.config sets CONFIG_KVM_AMD=m; is that still possible in this tree?")
         for program in programs:

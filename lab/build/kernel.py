@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build.overlay import Tree, read, write
@@ -16,18 +17,17 @@ from lab.core.process import Command, CommandFailed, command, quote
 from lab.core.steps import Job
 
 CONFIGS = LAB / "config"
-# The configuration fragments of a kernel: as `run` tests it; as users run it (bench, guest --without-lockdep); with debug
-# information; with trace events; for tests that start another kernel. That one is without lockdep, which reports hundreds of
-# times what ccp does in a panic.
+# The configuration fragments of the kernel that `run` tests.
 TESTED = ("base", "kvm", "debug", "kunit")
-PLAIN = ("base", "kvm", "bench")
-DEBUGGED = (*TESTED, "gdb")
-TRACED = (*TESTED, "trace")
-KEXEC = ("base", "kvm", "kexec")
+# With KASAN and fault injection each program takes longer, and needs more memory.
+SANITIZE = "sanitize"
+SLOWER = 3
 TARGETS = ("bzImage", "modules")
 # About how many objects a first build makes, and a build after an edit. The cache keeps the last build's numbers.
 OBJECTS = 1500
 EDITED = 5
+# A line of a configuration that sets a symbol.
+SYMBOL = re.compile(r"(CONFIG_\w+)=|# (CONFIG_\w+) is not set$")
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
 # Files that are compiled into modules only. Headers are not among them: other code may include them.
 MODULE_CODE = re.compile(r"((arch/x86|virt)/kvm|drivers/crypto/ccp)/[\w/-]+\.c")
@@ -60,6 +60,31 @@ def kmake(cache: Cache, work: Path, *words: str | Path) -> Command:
                    "KBUILD_BUILD_HOST=lab", "KBUILD_BUILD_VERSION=1", *words, env=ccache_env(cache))
 
 
+@dataclass(frozen=True)
+class Flavour:
+    """A kernel's configuration, the suffix of the folder that it is built in, and what its boot takes."""
+
+    fragments: Sequence[str] = TESTED
+    suffix: str = ""
+    # L1's memory, as QEMU has it.
+    memory: str = "1G"
+    # How many times as long a test may take.
+    slower: int = 1
+
+
+def flavour(*more: str) -> Flavour:
+    """The kernel that `run` tests, with these fragments besides. Without any, it is the one of all verbs."""
+    sanitized = SANITIZE in more
+    return Flavour((*TESTED, *more), "".join(f"-{name}" for name in more), "2G" if sanitized else "1G",
+                   SLOWER if sanitized else 1)
+
+
+# The kernel as users run it (bench, guest --without-lockdep), and the one for tests that start another kernel. That one is
+# without lockdep, which reports hundreds of times what ccp does in a panic.
+PLAIN = Flavour(("base", "kvm", "bench"), "-bench")
+KEXEC = Flavour(("base", "kvm", "kexec"), "-kexec")
+
+
 class Kernel:
     """The build of a kernel in the work folder of a Tree."""
 
@@ -78,6 +103,7 @@ class Kernel:
 
     def commands(self, targets: Sequence[str] = TARGETS) -> list[Command | str]:
         """The commands of a build from scratch."""
+        # Of two lines for a symbol the later one holds, as in configure().
         fragments = f"cat {quote(map(str, self.fragments))} >{quote([f'{self.config}.new'])}"
         return [command("mkdir", "-p", self.obj), fragments, self.configure_command(),
                 kmake(self.cache, self.tree.work, *targets)]
@@ -89,7 +115,7 @@ class Kernel:
     def configure(self, job: Job) -> bool:
         """Configures the kernel if a fragment has changed, or Tree.change() has removed all.config. True if it did so."""
         self.obj.mkdir(parents=True, exist_ok=True)
-        text = "".join(path.read_text(encoding="utf-8") for path in self.fragments)
+        text = merged([path.read_text(encoding="utf-8") for path in self.fragments])
         made = self.obj / ".config"
         if read(self.config) == text and made.exists() and made.stat().st_size:
             return False
@@ -159,6 +185,15 @@ class Kernel:
         self.keep_modules()
         write(built, self.state(targets))
         count.keep(job.log_path)
+
+
+def merged(fragments: Sequence[str]) -> str:
+    """The text of all fragments. Of two lines for a symbol the later one holds."""
+    lines = "".join(fragments).splitlines()
+    symbols = [found[1] or found[2] if (found := SYMBOL.match(line)) else "" for line in lines]
+    last = {symbol: number for number, symbol in enumerate(symbols)}
+    return "".join(f"{line}\n" for number, (line, symbol) in enumerate(zip(lines, symbols))
+                   if not symbol or last[symbol] == number)
 
 
 def compiler_version() -> str:

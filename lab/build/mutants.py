@@ -112,7 +112,7 @@ class Store:
     def apply(self, job: Job, more: Sequence[Path]) -> overlay.Tree:
         """Applies the series, and these patches on top."""
         prepared = self.prepared
-        tree = prepared.target.tree(prepared.source, self.session.cache, [*prepared.extra, *more], prepared.suffix)
+        tree = prepared.target.tree(prepared.source, self.session.cache, [*prepared.extra, *more], prepared.flavour.suffix)
         overlay.apply(job, tree)
         return tree
 

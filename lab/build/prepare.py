@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.boot.line import PROPERTY, PSP, Machine, is_snp_host, qemu_version
 from lab.build import image, overlay
 from lab.build.deps import install_step
-from lab.build.kernel import TESTED, Kernel
+from lab.build.kernel import Flavour, Kernel
 from lab.build.overlay import Tree
 from lab.build.qemu import RELEASE, HostPlan
 from lab.build.selftests import selftests_for
@@ -41,8 +41,7 @@ class Preparation:
     programs: Sequence[str] = ()
     # The verb's purposes in needs.list.
     purposes: Sequence[str] = ("boot",)
-    fragments: Sequence[str] = TESTED
-    suffix: str = ""
+    flavour: Flavour = Flavour()
     shell: bool = False
     # Modules keep their debug information.
     debug: bool = False
@@ -70,13 +69,13 @@ class Preparation:
     def tree(self) -> Tree:
         """The tree that is built. Always the same object: apply() records in it which files have changed, for build()."""
         if self._tree is None:
-            self._tree = self.target.tree(self.source, self.session.cache, self.extra, self.suffix)
+            self._tree = self.target.tree(self.source, self.session.cache, self.extra, self.flavour.suffix)
         return self._tree
 
     @property
     def work(self) -> Path:
         """The folder that the kernel is built in."""
-        return self.target.work(self.session.cache, self.suffix)
+        return self.target.work(self.session.cache, self.flavour.suffix)
 
     @property
     def version(self) -> str:
@@ -109,7 +108,7 @@ class Preparation:
 
     def kernel_build(self, tree: Tree | None = None) -> Kernel:
         """The kernel build of this tree, or of another one in the same folder."""
-        return Kernel(tree or self.tree, self.session.cache, self.fragments)
+        return Kernel(tree or self.tree, self.session.cache, self.flavour.fragments)
 
     def apply_title(self) -> str:
         """The title of the step that applies the patches."""
@@ -117,7 +116,7 @@ class Preparation:
 
     def apply_commands(self) -> list[Command]:
         """The commands that put the tree together."""
-        return self.target.tree(self.source, self.session.cache, self.extra, self.suffix).shown()
+        return self.target.tree(self.source, self.session.cache, self.extra, self.flavour.suffix).shown()
 
     def apply(self, job: Job) -> None:
         """Locks the tree, and applies the patches."""
@@ -177,9 +176,9 @@ class Preparation:
             self._qemu_version = self.host.host.source.version if built_later else qemu_version(self.host.binary) or RELEASE
         return self._qemu_version
 
-    def machine(self, memory: str = "1G", more: Sequence[str] = ()) -> Machine:
+    def machine(self, memory: str | None = None, more: Sequence[str] = ()) -> Machine:
         """The virtual machine that boots L1."""
-        return Machine(self.host.binary, self.emulated, memory, more=more)
+        return Machine(self.host.binary, self.emulated, memory or self.flavour.memory, more=more)
 
     def has_kunit(self) -> bool:
         """Has the patched tree our KUnit test?"""

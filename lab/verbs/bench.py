@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.boot.line import Machine
 from lab.build import image, overlay
 from lab.build.deps import install_step
-from lab.build.kernel import PLAIN, TESTED, Kernel, kmake
+from lab.build.kernel import PLAIN, Kernel, flavour, kmake
 from lab.build.prepare import Preparation
 from lab.build.target import DEFAULT_TREE, Target, linux_of, qemu_of
 from lab.core.errors import Exit, Stop, setup_error
@@ -57,7 +57,7 @@ class Bench:
         self.quick = given.flag("--quick")
         # Not with lockdep, which users do not have and which costs more than the locks.
         self.prepared = Preparation(session, Target(self.tree, linux=linux_of(given)), qemu_of(given),
-                                    fragments=TESTED if self.quick else PLAIN, suffix="" if self.quick else "-bench")
+                                    flavour=flavour() if self.quick else PLAIN)
         self.without = TOP / "tests/mutants" / series_name(self.tree) / "no-lock.patch"
         self.plan = Plan(session)
 
@@ -74,7 +74,7 @@ class Bench:
         """The tree of the kernel with the locks, or without."""
         prepared = self.prepared
         return prepared.target.tree(prepared.source, self.session.cache, [self.without] if kind == WITHOUT else [],
-                                    prepared.suffix)
+                                    prepared.flavour.suffix)
 
     def add_steps(self) -> None:
         """Fills the plan."""
@@ -114,7 +114,7 @@ class Bench:
 
     def kernel(self, tree: overlay.Tree) -> Kernel:
         """The build of a kernel."""
-        return Kernel(tree, self.session.cache, self.prepared.fragments)
+        return Kernel(tree, self.session.cache, self.prepared.flavour.fragments)
 
     def headers_command(self) -> Command:
         """The command that exports the kernel's headers, for the program that counts."""

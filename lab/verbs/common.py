@@ -23,6 +23,8 @@ OPTIONS = """\
   --dry-run       print what would be done, as commands
   --help          this text"""
 OPTIONS_QEMU = "  --qemu DIR      take this QEMU source tree for the emulated host, instead of Debian's package"
+OPTION_SANITIZE = """\
+  --sanitize      a kernel with KASAN and fault injection, in a work folder of its own: slower"""
 OPTIONS_SELFTESTS = """\
   --selftests DIR take the KVM selftests of this 7.x kernel source tree, instead of Debian's package"""
 

@@ -17,7 +17,7 @@ from lab.boot.line import exported_key, is_snp_host
 from lab.build import image
 from lab.build.deps import install_step
 from lab.build.guest import Guest, GuestImage
-from lab.build.kernel import DEBUGGED, PLAIN, TESTED
+from lab.build.kernel import PLAIN, flavour
 from lab.build.packages import GuestPackages
 from lab.build.prepare import Preparation
 from lab.build.target import Target, linux_of, qemu_of, target_of
@@ -142,11 +142,9 @@ class GuestRun:
         plain = given.flag("--without-lockdep")
         patch = given.file("--patch")
         # The same folder and configuration as bench's.
-        fragments = DEBUGGED if asked.gdb else PLAIN if plain else TESTED
-        suffix = "-gdb" if asked.gdb else "-bench" if plain else ""
+        built = flavour("gdb") if asked.gdb else PLAIN if plain else flavour()
         self.prepared = Preparation(session, asked.target, qemu_of(given), None, [patch] if patch else [],
-                                    purposes=("boot", "shell", "guest"), fragments=fragments, suffix=suffix, shell=True,
-                                    debug=asked.gdb)
+                                    purposes=("boot", "shell", "guest"), flavour=built, shell=True, debug=asked.gdb)
         self.packages = GuestPackages(session)
         self.image = GuestImage(session, self.packages, asked.guest)
         self.plan = Plan(session, more=1)

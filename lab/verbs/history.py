@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from lab.build.deps import install_step
-from lab.build.kernel import CONFIGS, TESTED
+from lab.build.kernel import CONFIGS, SANITIZE
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
 from lab.build.target import Target, linux_of
@@ -33,11 +33,11 @@ from lab.view.elements import html_text
 from lab.view.history_page import history_page
 
 OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
-    ("--selftests", "DIR"))) + (Option("--rebase"),)
+    ("--tree", "TREE"), ("--sanitize", None), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"),
+    ("--qemu", "DIR"), ("--selftests", "DIR"))) + (Option("--rebase"),)
 USAGE = f"""\
-usage: ./snplab history [--tree TREE] [--json FILE] [--html FILE] [--rebase] [--linux DIR] [--selftests DIR]
-                        [--qemu DIR] [--dry-run] [GLOB...]
+usage: ./snplab history [--tree TREE] [--sanitize] [--json FILE] [--html FILE] [--rebase] [--linux DIR]
+                        [--selftests DIR] [--qemu DIR] [--dry-run] [GLOB...]
 
 Puts each bug of tests/history back into its kernel, boots it on the emulated SNP host, runs the tests that the bug's
 header names, and prints who caught it. A boot without the bug is the control. Every layer that a header names must catch
@@ -46,6 +46,7 @@ show. A bug whose patch does not apply any more is stale: it is listed, and does
 
   GLOB            only the bugs whose names match, as NAME or TREE/NAME
   --tree TREE     only the bugs of one tree: {', '.join(trees())}
+{common.OPTION_SANITIZE}
   --rebase        print the hunks of stale patches that do not apply, and boot nothing
   --json FILE     write the result as JSON
   --html FILE     write the result as a page
@@ -60,13 +61,12 @@ class HistoryRun(TreeRun):
 
     verb, noun, places = "history", "bug", None
 
-    def __init__(self, session: Session, given: Given, tree: str, bugs: Sequence[Bug], folder: Path, config: str) -> None:
-        super().__init__(session, given, tree, [bug.patch for bug in bugs], folder,
-                         (*TESTED, config) if config else TESTED, f"-{config}" if config else "")
+    def __init__(self, session: Session, given: Given, tree: str, bugs: Sequence[Bug], folder: Path, *config: str) -> None:
+        super().__init__(session, given, tree, [bug.patch for bug in bugs], folder, *config)
         self.bugs = {bug.patch: bug for bug in bugs}
         self.failing = failing_cases(tree)
         # The control runs all programs; on a busy machine one of them may take minutes.
-        self.waits = Waits(80)
+        self.waits = Waits(80 * self.flavour.slower)
 
     @property
     def pace(self) -> int:
@@ -191,8 +191,9 @@ class Selection:
         problems = []
         for config, group in groupby(sorted(left, key=config_of), key=config_of):
             bugs = list(group)
-            folder = session.run_dir / (f"{self.tree}-{config}" if config else self.tree)
-            run = HistoryRun(session, given, self.tree, bugs, folder, config)
+            configs = list(dict.fromkeys([*([config] if config else []), *([SANITIZE] if given.flag("--sanitize") else [])]))
+            folder = session.run_dir / "-".join([self.tree, *configs])
+            run = HistoryRun(session, given, self.tree, bugs, folder, *configs)
             run.run()
             if session.dry_run:
                 continue

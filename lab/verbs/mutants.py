@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.boot.boot import Boot, KtapLog
 from lab.build import image
-from lab.build.kernel import TARGETS, TESTED, kmake
+from lab.build.kernel import SANITIZE, TARGETS, flavour, kmake
 from lab.build.mutants import KERNEL, PLACES, Store
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
@@ -38,11 +38,11 @@ LANES = 3
 LAUNCH_TEST = "sev_snp_launch_test"
 TENTHS = "tenths"
 OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
-    ("--selftests", "DIR")))
+    ("--tree", "TREE"), ("--sanitize", None), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"),
+    ("--qemu", "DIR"), ("--selftests", "DIR")))
 USAGE = f"""\
-usage: ./snplab mutants [--tree TREE] [--json FILE] [--html FILE] [--linux DIR] [--selftests DIR]
-                        [--qemu DIR] [--dry-run] [GLOB...]
+usage: ./snplab mutants [--tree TREE] [--sanitize] [--json FILE] [--html FILE] [--linux DIR]
+                        [--selftests DIR] [--qemu DIR] [--dry-run] [GLOB...]
 
 Builds every wrong version of the series (tests/mutants), boots it on the emulated SNP host, runs KUnit, the launch
 test and the other programs that its header names, and prints which layers caught it. Every layer that the header
@@ -53,6 +53,7 @@ errors: see lab/judge/mutants.py.
 
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
   --tree TREE     only the mutants of one tree: {', '.join(trees())}
+{common.OPTION_SANITIZE}
   --json FILE     write the matrix as JSON
   --html FILE     write the matrix as a page, with each layer's findings
 {common.OPTIONS_QEMU}
@@ -112,18 +113,20 @@ class TreeRun:
     places: Sequence[str] | None = PLACES
 
     def __init__(self, session: Session, given: Given, tree: str, patches: Sequence[Path], folder: Path,
-                 fragments: Sequence[str] = TESTED, suffix: str = "") -> None:
+                 *more: str) -> None:
+        """`more`: fragments of the kernel's configuration besides those of `run`."""
         self.session = session
+        self.flavour = flavour(*more)
         self.tree = tree
         self.patches = patches
         self.folder = folder
         self.headers = [Header.read(patch) for patch in patches]
         self.prepared = Preparation(
             session, Target(tree, linux=linux_of(given)), qemu_of(given), selftests_of(given),
-            programs=programs_of(self.headers), keep_lock=True, folder=folder, fragments=fragments, suffix=suffix)
+            programs=programs_of(self.headers), keep_lock=True, folder=folder, flavour=self.flavour)
         self.plan = Plan(session, logs=folder)
         self.store: Store | None = None
-        self.waits = Waits(40)
+        self.waits = Waits(40 * self.flavour.slower)
         self.took = 0.0
         self.passed = False
         self._begun: set[str] = set()
@@ -332,7 +335,8 @@ def main(session: Session, given: Given) -> int:
         patches = mutants_of(tree, given.arguments)
         if patches:
             folders.append(session.run_dir / tree)
-            TreeRun(session, given, tree, patches, session.run_dir / tree).run()
+            more = [SANITIZE] if given.flag("--sanitize") else []
+            TreeRun(session, given, tree, patches, session.run_dir / tree, *more).run()
     if session.dry_run:
         return Exit.PASS
     found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json)

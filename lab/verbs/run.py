@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.boot.boot import Boot, KtapLog, fail_if_qemu_did
 from lab.boot.debug import APPEND, PATIENCE, Debugger
-from lab.build.kernel import DEBUGGED, TESTED, TRACED
+from lab.build.kernel import SANITIZE, SLOWER, flavour
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
 from lab.core.errors import Exit, Stop, usage_error
@@ -29,18 +29,20 @@ from lab.view.timeline import timeline, titled
 
 LIMIT = 600
 TEST_LIMIT = 240
+# The options that take a kernel of their own, and its fragment of lab/config.
+KERNELS = {"--gdb": "gdb", "--html": "trace", "--sanitize": SANITIZE}
 # The word by which L1's init is asked for a trace.
 TRACE = "snplab.trace="
 TRACED_CASES = ("snp_launch.arriving_signal_does_not_end_wait", "snp_launch_smp.2_vcpus.finish_then_run")
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--gdb", None),
-    ("--timeout", "SEC"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
+    ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--sanitize", None),
+    ("--gdb", None), ("--timeout", "SEC"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
     ("--selftests", "DIR")))
 USAGE = f"""\
-usage: ./snplab run [--tree TREE] [--test GLOB] [--patch FILE] [--timeout SEC] [--append WORDS] [--gdb]
-                    [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run] [--json FILE] [--html FILE]
-                    [-- QEMU ARGS]
+usage: ./snplab run [--tree TREE] [--test GLOB] [--patch FILE] [--timeout SEC] [--append WORDS]
+                    [--sanitize] [--gdb] [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run]
+                    [--json FILE] [--html FILE] [-- QEMU ARGS]
 
 Fetches a kernel, applies the series, builds, boots it on the emulated SNP host (lockdep on), runs its
 tests and prints one line that says pass or fail. Sources and builds stay in
@@ -52,8 +54,9 @@ ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
                   {' '.join(p.name for p in all_programs())}
                   (default: {' '.join(p.program.name for p in pick(None))}); PROGRAM:CASE for one case
   --patch FILE    a patch on top of the others, such as one of tests/mutants/
-  --timeout SEC   time limit of the whole boot (default {LIMIT})
+  --timeout SEC   time limit of the whole boot (default {LIMIT}; with --sanitize {SLOWER * LIMIT})
   --append WORDS  more words for the command line of L1's kernel
+{common.OPTION_SANITIZE}
   --gdb           a kernel with debug information; stops when its modules are loaded, and prints
                   the line for gdb (docs/debugging.md)
   --json FILE     the verdict, machine-readable
@@ -75,15 +78,16 @@ def main(session: Session, given: Given) -> int:
     target, picked = target_of(given), pick(given.value("--test"))
     limit, gdb, html = given.seconds("--timeout"), given.flag("--gdb"), given.value("--html") is not None
     patch, append = given.file("--patch"), given.line("--append")
-    if gdb and html:
-        raise usage_error("--gdb does not go with --html: each has a kernel of its own")
+    kinds = [name for name in KERNELS if given.value(name) is not None or given.flag(name)]
+    if len(kinds) > 1:
+        raise usage_error(f"{kinds[0]} does not go with {kinds[1]}: each has a kernel of its own")
+    flavoured = flavour(*(KERNELS[name] for name in kinds))
     if html:
         picked = (*picked, traced())
     programs = dict.fromkeys(p.program.name for p in picked if p.program.origin is not Origin.KUNIT)
     prepared = Preparation(
         session, target, qemu_of(given), selftests_of(given), [patch] if patch else [], list(programs),
-        fragments=DEBUGGED if gdb else TRACED if html else TESTED, suffix="-gdb" if gdb else "-trace" if html else "",
-        debug=gdb)
+        flavour=flavoured, debug=gdb)
     debugger = Debugger(session) if gdb else None
     prepared.keep_symbols = debugger.keep_symbols if debugger else None
     session.terminal.say(f"snplab run: {target.name}")
@@ -99,9 +103,10 @@ def main(session: Session, given: Given) -> int:
         if not picked:
             raise Stop(Exit.SKIP, "nothing is left to run")
     machine = prepared.machine(more=[*(debugger.arguments() if debugger else ()), *given.rest])
-    boot = Boot(machine, prepared.kernel, prepared.initrd, append_of(picked, append, debugger), session.run_dir,
+    words = append_of(picked, append, debugger, flavoured.slower)
+    boot = Boot(machine, prepared.kernel, prepared.initrd, words, session.run_dir,
                 debugger.on_start if debugger else None)
-    took = run_boot(session, plan, prepared, boot, picked, limit or (None if gdb else LIMIT), debugger)
+    took = run_boot(session, plan, prepared, boot, picked, limit or (None if gdb else LIMIT * flavoured.slower), debugger)
     if session.dry_run:
         return Exit.PASS
     return say_verdict(session, prepared, picked, untested, [*plan.times(), (took, "boot")])
@@ -113,10 +118,11 @@ def traced() -> Picked:
     return Picked(need_program(LAUNCH_TEST), arguments=tuple(word for case in TRACED_CASES for word in ("-r", case)))
 
 
-def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger | None) -> str:
+def append_of(picked: Sequence[Picked], append: str | None, debugger: Debugger | None,
+              slower: int = 1) -> str:
     """The words for the command line of L1's kernel; L1's init reads some of them."""
     words = [f"snplab.tests={','.join(p.word for p in picked)}",
-             f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT}"]
+             f"snplab.timeout={PATIENCE if debugger else TEST_LIMIT * slower}"]
     words += [word for p in picked for word in p.parameters]
     words += [f"{TRACE}{p.word}" for p in picked if p == traced()]
     if debugger is not None:

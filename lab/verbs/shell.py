@@ -6,7 +6,7 @@ import sys
 
 from lab.boot.boot import on_terminal
 from lab.boot.debug import APPEND, Debugger
-from lab.build.kernel import DEBUGGED, TESTED
+from lab.build.kernel import flavour
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
 from lab.core.errors import Exit, setup_error, usage_error
@@ -50,7 +50,7 @@ def main(session: Session, given: Given) -> int:
     prepared = Preparation(
         session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
         [p.name for p in all_programs() if p.origin is not Origin.KUNIT], purposes=("boot", "shell"), shell=True,
-        fragments=DEBUGGED if gdb else TESTED, suffix="-gdb" if gdb else "", debug=gdb)
+        flavour=flavour("gdb") if gdb else flavour(), debug=gdb)
     debugger = Debugger(session) if gdb else None
     prepared.keep_symbols = debugger.keep_symbols if debugger else None
     plan = Plan(session, more=1)

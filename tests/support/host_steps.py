@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab.boot.boot import Boot
 from lab.build import image
-from lab.build.kernel import KEXEC, TESTED
+from lab.build.kernel import KEXEC, flavour
 from lab.build.prepare import Preparation
 from lab.build.target import Target
 from lab.core.places import LAB
@@ -186,7 +186,7 @@ class Host:
         self.folder = folder
         folder.mkdir()
         self.prepared = Preparation(session, Target(tree), programs=PROGRAMS, purposes=("boot", "shell"), shell=True,
-                                    fragments=KEXEC if next else TESTED, suffix="-kexec" if next else "", folder=folder)
+                                    flavour=KEXEC if next else flavour(), folder=folder)
         plan = Plan(session, logs=folder / "steps")
         self.prepared.add_steps(plan)
         run_plan(plan)

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One allocation of the kernel after the other fails while an SNP VM is created, launched and run, and
+ * while firmware commands are sent by /dev/sev.
+ *
+ * Each step of the launch is done in a VM of its own for each allocation in it: the first fails, then
+ * the second, until the step has no more. A step with such a failure either succeeds, and then the rest of
+ * the launch must, too, as if nothing had failed; or it says that it has no memory, and then the same
+ * step, once more, must succeed, or the VM must at least be closed without harm. What is wrong in the
+ * kernel meanwhile is in its log: KASAN, lockdep, DEBUG_LIST.
+ *
+ * "fail-nth" and "ignore-gfp-wait" of Documentation/fault-injection/fault-injection.rst. Needs
+ * CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and CONFIG_FAULT_INJECTION_DEBUG_FS: `run --sanitize`.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "test_util.h"
+#include "kvm_util.h"
+#include "sev.h"
+
+/* The guest: 16-bit code, and the memory around it. */
+#define SLOT_BYTES	(64ull << 20)
+#define CODE_GPA	0x1000
+#define PRIVATE_BYTES	(2ull << 20)
+#define MAX_FAILURES	2000
+#define STEP_SECONDS	600
+
+#define FAULTS		"/sys/kernel/debug/"
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+
+/* mov $0xc0010130,%ecx; mov $0x100,%eax; xor %edx,%edx; wrmsr; rep vmmcall; hlt */
+static const u8 terminate[] = {
+	0x66, 0xb9, 0x30, 0x01, 0x01, 0xc0, 0x66, 0xb8, 0x00, 0x01, 0x00, 0x00,
+	0x66, 0x31, 0xd2, 0x0f, 0x30, 0xf3, 0x0f, 0x01, 0xd9, 0xf4,
+};
+
+/* --- Failures ------------------------------------------------------------------------------------ */
+
+/* Returns 0 or the negative error. */
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) != strlen(text))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Allocations that may sleep shall fail, too, and quietly. Returns false without fault injection. */
+static bool failures_can_be_had(void)
+{
+	return !write_file(FAULTS "failslab/ignore-gfp-wait", "N") &&
+	       !write_file(FAULTS "failslab/verbose", "0") &&
+	       !write_file(FAULTS "fail_page_alloc/ignore-gfp-wait", "N") &&
+	       !write_file(FAULTS "fail_page_alloc/ignore-gfp-highmem", "N") &&
+	       !write_file(FAULTS "fail_page_alloc/min-order", "0") &&
+	       !write_file(FAULTS "fail_page_alloc/verbose", "0");
+}
+
+/* The calling thread's fail-nth. Opened once, as open() itself allocates. */
+static int nth_fd = -1;
+
+/* The calling thread's nth allocation from here on fails; none with 0. */
+static void fail_allocation(int nth)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", nth);
+
+	if (nth_fd < 0)
+		nth_fd = open_path_or_exit(FAIL_NTH, O_RDWR);
+	TEST_ASSERT(pwrite(nth_fd, text, len, 0) == len, "%s: %s", FAIL_NTH, strerror(errno));
+}
+
+/* No allocation fails any more. Returns whether one did. */
+static bool allocation_failed(void)
+{
+	char text[16] = "";
+
+	TEST_ASSERT(pread(nth_fd, text, sizeof(text) - 1, 0) > 0, "%s: %s", FAIL_NTH, strerror(errno));
+	fail_allocation(0);
+	return atoi(text) == 0;
+}
+
+/* --- A launch, step by step ----------------------------------------------------------------------- */
+
+struct launch {
+	int kvm, sev, vm, gmem, vcpu;
+	struct kvm_run *run;
+	size_t run_bytes;
+	u8 *memory, *page;
+	u32 fw_error;
+};
+
+/* Each step returns 0 or a negative error, and can be done once more after an error. */
+static int vm_ioctl_of(struct launch *l, unsigned long cmd, void *arg)
+{
+	return ioctl(l->vm, cmd, arg) < 0 ? -errno : 0;
+}
+
+static int sev_op(struct launch *l, u32 id, void *data)
+{
+	struct kvm_sev_cmd cmd = { .id = id, .data = (unsigned long)data, .sev_fd = l->sev };
+	int ret = vm_ioctl_of(l, KVM_MEMORY_ENCRYPT_OP, &cmd);
+
+	l->fw_error = cmd.error;
+	return ret;
+}
+
+static int create_vm(struct launch *l)
+{
+	l->vm = ioctl(l->kvm, KVM_CREATE_VM, KVM_X86_SNP_VM);
+	return l->vm < 0 ? -errno : 0;
+}
+
+static int init2(struct launch *l)
+{
+	struct kvm_sev_init init = {};
+
+	return sev_op(l, KVM_SEV_INIT2, &init);
+}
+
+static int create_gmem(struct launch *l)
+{
+	struct kvm_create_guest_memfd gmem = { .size = SLOT_BYTES };
+
+	l->gmem = ioctl(l->vm, KVM_CREATE_GUEST_MEMFD, &gmem);
+	return l->gmem < 0 ? -errno : 0;
+}
+
+static int set_memory(struct launch *l)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.flags = KVM_MEM_GUEST_MEMFD,
+		.memory_size = SLOT_BYTES,
+		.userspace_addr = (unsigned long)l->memory,
+		.guest_memfd = l->gmem,
+	};
+
+	return vm_ioctl_of(l, KVM_SET_USER_MEMORY_REGION2, &region);
+}
+
+static int create_irqchip(struct launch *l)
+{
+	return vm_ioctl_of(l, KVM_CREATE_IRQCHIP, NULL);
+}
+
+static int create_vcpu(struct launch *l)
+{
+	l->vcpu = ioctl(l->vm, KVM_CREATE_VCPU, 0);
+	return l->vcpu < 0 ? -errno : 0;
+}
+
+static int set_regs(struct launch *l)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs = { .rip = CODE_GPA, .rflags = 2 };
+
+	if (ioctl(l->vcpu, KVM_GET_SREGS, &sregs))
+		return -errno;
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	if (ioctl(l->vcpu, KVM_SET_SREGS, &sregs) || ioctl(l->vcpu, KVM_SET_REGS, &regs))
+		return -errno;
+	return 0;
+}
+
+static int set_private(struct launch *l)
+{
+	struct kvm_memory_attributes attributes = {
+		.size = PRIVATE_BYTES, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
+	};
+
+	return vm_ioctl_of(l, KVM_SET_MEMORY_ATTRIBUTES, &attributes);
+}
+
+static int launch_start(struct launch *l)
+{
+	struct kvm_sev_snp_launch_start start = { .policy = SNP_POLICY_SMT | SNP_POLICY_RSVD_MBO };
+
+	return sev_op(l, KVM_SEV_SNP_LAUNCH_START, &start);
+}
+
+static int launch_update(struct launch *l)
+{
+	struct kvm_sev_snp_launch_update update = {
+		.gfn_start = CODE_GPA >> PAGE_SHIFT,
+		.uaddr = (unsigned long)l->page,
+		.len = PAGE_SIZE,
+		.type = KVM_SEV_SNP_PAGE_TYPE_NORMAL,
+	};
+
+	return sev_op(l, KVM_SEV_SNP_LAUNCH_UPDATE, &update);
+}
+
+static int launch_finish(struct launch *l)
+{
+	struct kvm_sev_snp_launch_finish finish = {};
+
+	return sev_op(l, KVM_SEV_SNP_LAUNCH_FINISH, &finish);
+}
+
+static int run_vcpu(struct launch *l)
+{
+	if (ioctl(l->vcpu, KVM_RUN, 0))
+		return -errno;
+	if (l->run->exit_reason != KVM_EXIT_SYSTEM_EVENT ||
+	    l->run->system_event.type != KVM_SYSTEM_EVENT_SEV_TERM) {
+		ksft_print_msg("expected the guest to terminate, found exit reason %u\n",
+			       l->run->exit_reason);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+enum step {
+	CREATE_VM, INIT2, CREATE_IRQCHIP, CREATE_GMEM, SET_MEMORY, CREATE_VCPU, SET_REGS,
+	SET_PRIVATE, LAUNCH_START, LAUNCH_UPDATE, LAUNCH_FINISH, RUN, NR_STEPS
+};
+
+static const struct {
+	const char *name;
+	int (*go)(struct launch *l);
+} steps[] = {
+	[CREATE_VM] = { "KVM_CREATE_VM", create_vm },
+	[INIT2] = { "KVM_SEV_INIT2", init2 },
+	[CREATE_IRQCHIP] = { "KVM_CREATE_IRQCHIP", create_irqchip },
+	[CREATE_GMEM] = { "KVM_CREATE_GUEST_MEMFD", create_gmem },
+	[SET_MEMORY] = { "KVM_SET_USER_MEMORY_REGION2", set_memory },
+	[CREATE_VCPU] = { "KVM_CREATE_VCPU", create_vcpu },
+	[SET_REGS] = { "KVM_SET_REGS and SREGS", set_regs },
+	[SET_PRIVATE] = { "KVM_SET_MEMORY_ATTRIBUTES", set_private },
+	[LAUNCH_START] = { "KVM_SEV_SNP_LAUNCH_START", launch_start },
+	[LAUNCH_UPDATE] = { "KVM_SEV_SNP_LAUNCH_UPDATE", launch_update },
+	[LAUNCH_FINISH] = { "KVM_SEV_SNP_LAUNCH_FINISH", launch_finish },
+	[RUN] = { "KVM_RUN", run_vcpu },
+};
+
+static void *map_pages(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	TEST_ASSERT(p != MAP_FAILED, "mmap: %s", strerror(errno));
+	return p;
+}
+
+static void open_launch(struct launch *l)
+{
+	*l = (struct launch) { .vm = -1, .gmem = -1, .vcpu = -1 };
+	l->kvm = open_path_or_exit("/dev/kvm", O_RDWR);
+	l->sev = open_path_or_exit("/dev/sev", O_RDWR);
+	l->run_bytes = ioctl(l->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	l->memory = map_pages(SLOT_BYTES);
+	l->page = map_pages(PAGE_SIZE);
+	memcpy(l->page, terminate, sizeof(terminate));
+}
+
+static void close_launch(struct launch *l)
+{
+	if (l->run)
+		munmap(l->run, l->run_bytes);
+	if (l->vcpu >= 0)
+		close(l->vcpu);
+	if (l->gmem >= 0)
+		close(l->gmem);
+	if (l->vm >= 0)
+		close(l->vm);
+	munmap(l->memory, SLOT_BYTES);
+	munmap(l->page, PAGE_SIZE);
+	close(l->sev);
+	close(l->kvm);
+}
+
+/* Does the steps from FIRST to before END. Returns the first error, and in *failed its step. */
+static int go_on(struct launch *l, int first, int end, int *failed)
+{
+	int i, ret;
+
+	for (i = first; i < end; i++) {
+		ret = steps[i].go(l);
+		*failed = i;
+		if (ret)
+			return ret;
+		if (i == CREATE_VCPU) {
+			l->run = mmap(NULL, l->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, l->vcpu, 0);
+			TEST_ASSERT(l->run != MAP_FAILED, "mmap of a vCPU: %s", strerror(errno));
+		}
+	}
+	return 0;
+}
+
+/* --- The cases ------------------------------------------------------------------------------------ */
+
+/* One step of the launch; each of its allocations fails once. */
+FIXTURE(launch_step) {
+	struct launch launch;
+};
+
+FIXTURE_VARIANT(launch_step) {
+	int step;
+};
+
+#define STEP(name_)	FIXTURE_VARIANT_ADD(launch_step, name_) { .step = name_ }
+STEP(CREATE_VM);
+STEP(INIT2);
+STEP(CREATE_IRQCHIP);
+STEP(CREATE_GMEM);
+STEP(SET_MEMORY);
+STEP(CREATE_VCPU);
+STEP(SET_REGS);
+STEP(SET_PRIVATE);
+STEP(LAUNCH_START);
+STEP(LAUNCH_UPDATE);
+STEP(LAUNCH_FINISH);
+STEP(RUN);
+
+FIXTURE_SETUP(launch_step)
+{
+}
+
+FIXTURE_TEARDOWN(launch_step)
+{
+}
+
+TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
+{
+	struct launch *l = &self->launch;
+	int nth, ret, again, failed, at = 0, unnoticed = 0, step = variant->step;
+	bool done = false;
+
+	for (nth = 1; !done; nth++) {
+		ASSERT_GE(MAX_FAILURES, nth);
+		open_launch(l);
+		ret = go_on(l, 0, step, &at);
+		ASSERT_EQ(0, ret) TH_LOG("before the failure: %s: %s", steps[at].name, strerror(-ret));
+
+		fail_allocation(nth);
+		ret = go_on(l, step, step + 1, &at);
+		failed = allocation_failed();
+		done = !failed;
+		if (!failed)
+			ASSERT_EQ(0, ret) TH_LOG("%s without a failure: %s", steps[step].name, strerror(-ret));
+		again = 0;
+		if (ret) {
+			EXPECT_EQ(-ENOMEM, ret)
+				TH_LOG("%s: failure %d: %s", steps[step].name, nth, strerror(-ret));
+			again = go_on(l, step, step + 1, &at);
+			EXPECT_EQ(0, again)
+				TH_LOG("%s: again after failure %d: %s, firmware error 0x%x",
+				       steps[step].name, nth, strerror(-again), l->fw_error);
+		} else if (failed) {
+			unnoticed++;
+		}
+		if (!again) {
+			ret = go_on(l, step + 1, NR_STEPS, &at);
+			EXPECT_EQ(0, ret)
+				TH_LOG("after failure %d in %s: %s: %s", nth, steps[step].name,
+				       steps[at].name, strerror(-ret));
+		}
+		close_launch(l);
+	}
+	TH_LOG("%s: %d allocations, %d of them not needed", steps[step].name, nth - 2, unnoticed);
+}
+
+int main(int argc, char **argv)
+{
+	const char *lacks = NULL;
+
+	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM)))
+		lacks = "KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp";
+	else if (!failures_can_be_had())
+		lacks = "the kernel has no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
+	if (lacks) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", lacks);
+	}
+	return test_harness_run(argc, argv);
+}
