@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.build.kernel import CONFIGS
+from lab.core.places import TOP
 from lab.history.bug import Bug
 from lab.history.corpus import HISTORY, Entry, bugs_of, corpus
 from lab.history.diff import hunks_of
@@ -43,6 +44,16 @@ def test_header_and_diff(bug: Bug) -> None:
     assert hunks_of(diff) and not [line for line in diff if re.match(r"\+.*[ \t]$", line)]
     config = bug.fields.get("Config")
     assert config is None or not bug.header.named or (CONFIGS / f"{config}.config").exists()
+
+
+def test_each_gap_is_a_row_of_the_host_s_table() -> None:
+    """What the emulated host lacks is written down at one place; a row that is renamed or filled is found here."""
+    text = (TOP / "host/README.md").read_text(encoding="utf-8")
+    part = text.partition("\n## What is modelled, simplified, absent\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("| ")]
+    gaps = {bug.fields["Gap"] for bug in BUGS if "Gap" in bug.fields}
+    assert gaps and gaps <= set(rows)
+    assert [name_of(bug) for bug in BUGS if "Gap" in bug.fields and "Needs" not in bug.fields] == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=[entry.slug for entry in ENTRIES])

@@ -19,6 +19,7 @@ has "Present: yes". Above its "---" the header says in a paragraph what went wro
   Append: WORDS                 the boots with the bug have these words on the command line of L1's kernel
   Config: FRAGMENT              the bug shows with this fragment of lab/config only
   Needs: TEXT                   what it would take to see it; for the classes R and N
+  Gap: ROW                      the row of host/README.md, "What is modelled, simplified, absent", that says it is absent
   Waits-for: TEXT               nothing catches it yet; the test that would
   Caught-by:, Not-seen-by:, Not-run:
                                 as in the header of a mutant, see lab/judge/mutants.py
@@ -51,6 +52,7 @@ FIELDS = {
     "Config": (r"[a-z][a-z0-9-]*", "a fragment of lab/config"),
     "Append": (r"\S.*", "words for the command line of L1's kernel"),
     "Needs": (r"\S.*", "what it would take to see the bug"),
+    "Gap": (r"\S.*", "a row of host/README.md"),
     "Waits-for": (r"\S.*", "the test that would catch it"),
 }
 REQUIRED = ("Fix", "Since", "Fixed-in", "Component", "Class")

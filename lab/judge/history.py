@@ -142,6 +142,11 @@ class History:
         return Counter(row.fate for row in self.rows)
 
     @property
+    def gaps(self) -> int:
+        """How many of the bugs that are not shown here wait for a gap of the emulated host that host/README.md names."""
+        return sum(row.fate is Fate.NEEDS and "Gap" in row.bug.fields for row in self.rows)
+
+    @property
     def recall(self) -> tuple[int, int]:
         """How many of the bugs that software on an emulated host can show were caught, and how many those are."""
         counted = [row for row in self.rows if row.counts]
@@ -182,7 +187,7 @@ class History:
             "verb": "history", "verdict": self.word.lower(), "exit": int(self.status),
             "seconds": self.seconds,
             "counts": {"bugs": len(self.rows), **{fate.value: self.counts[fate] for fate in Fate}},
-            "recall": {"caught": caught, "shown_in_software": shown},
+            "recall": {"caught": caught, "shown_in_software": shown}, "gaps": self.gaps,
             "components": {name or NO_COMPONENT: {"caught": caught, "shown_in_software": shown, "bugs": bugs}
                            for name, (caught, shown, bugs) in self.components().items()},
             "problems": self.all_problems, "bugs": [result.to_json() for row in self.rows for result in row.results],
@@ -201,6 +206,7 @@ class History:
             said.append(f"{INDENT}*: the tree still has the bug; its patch is the fix, and the boot with it the control")
         counts, (caught, shown) = self.counts, self.recall
         rest = ", ".join(f"{counts[fate]} {fate.value}" for fate in ORDER if fate is not Fate.CAUGHT and counts[fate])
+        rest += f" ({self.gaps} for a gap that host/README.md names)" if counts[Fate.NEEDS] else ""
         said.append(f"{self.word}: {len(self.rows)} bugs: {counts[Fate.CAUGHT]} caught"
                     f"{', ' + rest if rest else ''}; recall: {caught} of {shown} that software can show; {self.seconds} s; "
                     f"logs: {self.shown_logs}")
