@@ -205,8 +205,9 @@ class History:
         if any(result.bug.present for row in self.rows for result in row.results):
             said.append(f"{INDENT}*: the tree still has the bug; its patch is the fix, and the boot with it the control")
         counts, (caught, shown) = self.counts, self.recall
-        rest = ", ".join(f"{counts[fate]} {fate.value}" for fate in ORDER if fate is not Fate.CAUGHT and counts[fate])
-        rest += f" ({self.gaps} for a gap that host/README.md names)" if counts[Fate.NEEDS] else ""
+        more = {Fate.NEEDS: f" ({self.gaps} for a gap that host/README.md names)"}
+        rest = ", ".join(f"{counts[fate]} {fate.value}{more.get(fate, '')}" for fate in ORDER
+                         if fate is not Fate.CAUGHT and counts[fate])
         said.append(f"{self.word}: {len(self.rows)} bugs: {counts[Fate.CAUGHT]} caught"
                     f"{', ' + rest if rest else ''}; recall: {caught} of {shown} that software can show; {self.seconds} s; "
                     f"logs: {self.shown_logs}")
