@@ -4,10 +4,11 @@
  * while firmware commands are sent by /dev/sev.
  *
  * Each step of the launch is done in a VM of its own for each allocation in it: the first fails, then
- * the second, until the step has no more. A step with such a failure either succeeds, and then the rest of
- * the launch must, too, as if nothing had failed; or it says that it has no memory, and then the same
- * step, once more, must succeed, or the VM must at least be closed without harm. What is wrong in the
- * kernel meanwhile is in its log: KASAN, lockdep, DEBUG_LIST.
+ * the second, until the step has no more. A step with such a failure either succeeds or ends with an error.
+ * After an error, the same step, once more, must succeed. In both cases so must the rest of the launch, as
+ * if nothing had failed. What is wrong in the kernel meanwhile is in its log: KASAN, lockdep, DEBUG_LIST.
+ *
+ * An xarray asks twice for a node. So its nodes are made to fail by the name of their cache.
  *
  * "fail-nth" and "ignore-gfp-wait" of Documentation/fault-injection/fault-injection.rst. Needs
  * CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and CONFIG_FAULT_INJECTION_DEBUG_FS: `run --sanitize`.
@@ -150,15 +151,27 @@ static int set_memory(struct launch *l)
 	return vm_ioctl_of(l, KVM_SET_USER_MEMORY_REGION2, &region);
 }
 
-static int create_irqchip(struct launch *l)
+static int split_irqchip(struct launch *l)
 {
-	return vm_ioctl_of(l, KVM_CREATE_IRQCHIP, NULL);
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = 24 };
+
+	return vm_ioctl_of(l, KVM_ENABLE_CAP, &cap);
 }
 
 static int create_vcpu(struct launch *l)
 {
 	l->vcpu = ioctl(l->vm, KVM_CREATE_VCPU, 0);
 	return l->vcpu < 0 ? -errno : 0;
+}
+
+static int map_vcpu(struct launch *l)
+{
+	void *run = mmap(NULL, l->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, l->vcpu, 0);
+
+	if (run == MAP_FAILED)
+		return -errno;
+	l->run = run;
+	return 0;
 }
 
 static int set_regs(struct launch *l)
@@ -224,8 +237,8 @@ static int run_vcpu(struct launch *l)
 }
 
 enum step {
-	CREATE_VM, INIT2, CREATE_IRQCHIP, CREATE_GMEM, SET_MEMORY, CREATE_VCPU, SET_REGS,
-	SET_PRIVATE, LAUNCH_START, LAUNCH_UPDATE, LAUNCH_FINISH, RUN, NR_STEPS
+	CREATE_VM, INIT2, SPLIT_IRQCHIP, CREATE_GMEM, SET_MEMORY, CREATE_VCPU, MAP_VCPU,
+	SET_REGS, SET_PRIVATE, LAUNCH_START, LAUNCH_UPDATE, LAUNCH_FINISH, RUN, NR_STEPS
 };
 
 static const struct {
@@ -234,10 +247,11 @@ static const struct {
 } steps[] = {
 	[CREATE_VM] = { "KVM_CREATE_VM", create_vm },
 	[INIT2] = { "KVM_SEV_INIT2", init2 },
-	[CREATE_IRQCHIP] = { "KVM_CREATE_IRQCHIP", create_irqchip },
+	[SPLIT_IRQCHIP] = { "KVM_CAP_SPLIT_IRQCHIP", split_irqchip },
 	[CREATE_GMEM] = { "KVM_CREATE_GUEST_MEMFD", create_gmem },
 	[SET_MEMORY] = { "KVM_SET_USER_MEMORY_REGION2", set_memory },
 	[CREATE_VCPU] = { "KVM_CREATE_VCPU", create_vcpu },
+	[MAP_VCPU] = { "mmap() of a vCPU", map_vcpu },
 	[SET_REGS] = { "KVM_SET_REGS and SREGS", set_regs },
 	[SET_PRIVATE] = { "KVM_SET_MEMORY_ATTRIBUTES", set_private },
 	[LAUNCH_START] = { "KVM_SEV_SNP_LAUNCH_START", launch_start },
@@ -292,10 +306,6 @@ static int go_on(struct launch *l, int first, int end, int *failed)
 		*failed = i;
 		if (ret)
 			return ret;
-		if (i == CREATE_VCPU) {
-			l->run = mmap(NULL, l->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, l->vcpu, 0);
-			TEST_ASSERT(l->run != MAP_FAILED, "mmap of a vCPU: %s", strerror(errno));
-		}
 	}
 	return 0;
 }
@@ -314,10 +324,11 @@ FIXTURE_VARIANT(launch_step) {
 #define STEP(name_)	FIXTURE_VARIANT_ADD(launch_step, name_) { .step = name_ }
 STEP(CREATE_VM);
 STEP(INIT2);
-STEP(CREATE_IRQCHIP);
+STEP(SPLIT_IRQCHIP);
 STEP(CREATE_GMEM);
 STEP(SET_MEMORY);
 STEP(CREATE_VCPU);
+STEP(MAP_VCPU);
 STEP(SET_REGS);
 STEP(SET_PRIVATE);
 STEP(LAUNCH_START);
@@ -336,7 +347,7 @@ FIXTURE_TEARDOWN(launch_step)
 TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 {
 	struct launch *l = &self->launch;
-	int nth, ret, again, failed, at = 0, unnoticed = 0, step = variant->step;
+	int nth, ret, again, failed, at = 0, unnoticed = 0, told = 0, step = variant->step;
 	bool done = false;
 
 	for (nth = 1; !done; nth++) {
@@ -353,8 +364,7 @@ TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 			ASSERT_EQ(0, ret) TH_LOG("%s without a failure: %s", steps[step].name, strerror(-ret));
 		again = 0;
 		if (ret) {
-			EXPECT_EQ(-ENOMEM, ret)
-				TH_LOG("%s: failure %d: %s", steps[step].name, nth, strerror(-ret));
+			told = ret;
 			again = go_on(l, step, step + 1, &at);
 			EXPECT_EQ(0, again)
 				TH_LOG("%s: again after failure %d: %s, firmware error 0x%x",
@@ -370,7 +380,178 @@ TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 		}
 		close_launch(l);
 	}
-	TH_LOG("%s: %d allocations, %d of them not needed", steps[step].name, nth - 2, unnoticed);
+	TH_LOG("%s: %d allocations, %d of them not needed; last error: %s", steps[step].name,
+	       nth - 2, unnoticed, told ? strerror(-told) : "none");
+}
+
+/* --- The nodes of xarrays ------------------------------------------------------------------------- */
+
+#define NODE_BYTES	576
+#define NODES		"/sys/kernel/slab/radix_tree_node/failslab"
+
+/* After so many further nodes, no xarray gets one in this process. */
+static void fail_nodes(int after)
+{
+	char space[16];
+
+	snprintf(space, sizeof(space), "%d", after * NODE_BYTES);
+	TEST_ASSERT(!write_file(NODES, "1") && !write_file(FAULTS "failslab/cache-filter", "Y") &&
+		    !write_file(FAULTS "failslab/task-filter", "Y") &&
+		    !write_file(FAULTS "failslab/times", "-1") &&
+		    !write_file(FAULTS "failslab/space", space) &&
+		    !write_file("/proc/self/make-it-fail", "1") &&
+		    !write_file(FAULTS "failslab/probability", "100"),
+		    "expected failslab with cache-filter and task-filter: %s", strerror(errno));
+}
+
+static void nodes_again(void)
+{
+	write_file(FAULTS "failslab/probability", "0");
+	write_file(FAULTS "failslab/cache-filter", "N");
+	write_file(FAULTS "failslab/task-filter", "N");
+	write_file("/proc/self/make-it-fail", "0");
+	write_file(NODES, "0");
+}
+
+FIXTURE(no_node) {
+};
+
+FIXTURE_SETUP(no_node)
+{
+	if (access(NODES, W_OK))
+		SKIP(return, "no " NODES);
+}
+
+FIXTURE_TEARDOWN(no_node)
+{
+	nodes_again();
+}
+
+/*
+ * A slot whose pages guest_memfd cannot note is no slot: KVM_SET_USER_MEMORY_REGION2 fails, or the launch
+ * succeeds.
+ */
+TEST_F_TIMEOUT(no_node, slot, STEP_SECONDS)
+{
+	int after, ret, at, told = 0;
+	struct launch l;
+
+	for (after = 0; after < 8; after++) {
+		open_launch(&l);
+		ASSERT_EQ(0, go_on(&l, 0, SET_MEMORY, &at));
+		fail_nodes(after);
+		ret = set_memory(&l);
+		nodes_again();
+		if (ret) {
+			told++;
+			EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_EQ(0, set_memory(&l));
+		}
+		EXPECT_EQ(0, go_on(&l, SET_MEMORY + 1, NR_STEPS, &at))
+			TH_LOG("%d nodes, set_memory: %d: %s failed", after, ret, steps[at].name);
+		close_launch(&l);
+	}
+	EXPECT_LT(0, told) TH_LOG("no failure was seen: is NODE_BYTES right?");
+}
+
+/*
+ * KVM_SET_MEMORY_ATTRIBUTES that fails half-way has changed nothing. So once one page has been private and
+ * is shared again, the whole 2 MB can be mapped at once.
+ */
+TEST_F_TIMEOUT(no_node, attributes, STEP_SECONDS)
+{
+	/* mov (0),%al; hlt */
+	static const u8 touch[] = { 0xa0, 0x00, 0x00, 0xf4 };
+	const gpa_t gpa = 2ull << 20;
+	struct kvm_memory_attributes all = {
+		.address = gpa, .size = 2ull << 20, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
+	};
+	struct kvm_memory_attributes one = { .address = gpa + PAGE_SIZE, .size = PAGE_SIZE };
+	struct kvm_sregs sregs;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM));
+	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
+	vm_mem_add(vm, VM_MEM_SRC_ANONYMOUS_THP, 0, 0, 2 * 512, KVM_MEM_GUEST_MEMFD, -1, 0);
+	vcpu = __vm_vcpu_add(vm, 0);
+	memcpy(addr_gpa2hva(vm, CODE_GPA), touch, sizeof(touch));
+	memset(addr_gpa2hva(vm, gpa), 1, 2ull << 20);
+
+	fail_nodes(5);
+	ASSERT_EQ(-1, ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &all));
+	EXPECT_EQ(ENOMEM, errno);
+	nodes_again();
+	one.attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE;
+	ASSERT_EQ(0, ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &one));
+	one.attributes = 0;
+	ASSERT_EQ(0, ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &one));
+
+	vcpu_sregs_get(vcpu, &sregs);
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	sregs.ds.base = gpa;
+	vcpu_sregs_set(vcpu, &sregs);
+	vcpu_regs_set(vcpu, &(struct kvm_regs) { .rip = CODE_GPA, .rflags = 2 });
+	vcpu_run(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_HLT);
+	/* The 2 MB of the code, and these. */
+	EXPECT_EQ(2, vm_get_stat(vm, pages_2m));
+	kvm_vm_free(vm);
+}
+
+/* --- Memory that is charged ----------------------------------------------------------------------- */
+
+#define CGROUPS		"/tmp/snplab-cgroups"
+#define GROUP		CGROUPS "/attributes"
+#define LIMIT_MB	16
+
+/* Far apart, so that each page takes two or three nodes of its own: over 30 MB in all. */
+static void set_many_attributes(void)
+{
+	struct kvm_memory_attributes a = {
+		.size = PAGE_SIZE, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
+	};
+	struct kvm_vm *vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
+	int i;
+
+	for (i = 1; i <= 20000; i++) {
+		a.address = (u64)i << 30;
+		if (ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &a))
+			_exit(errno == ENOMEM ? 1 : 2);
+	}
+	_exit(0);
+}
+
+/* A process must not take more memory of the kernel than its cgroup may have. */
+TEST(attributes_are_charged)
+{
+	int status;
+	pid_t pid;
+
+	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
+		SKIP(return, "no KVM_X86_SW_PROTECTED_VM");
+	mkdir(CGROUPS, 0700);
+	if (mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
+		SKIP(return, "no cgroup2");
+	if (write_file(CGROUPS "/cgroup.subtree_control", "+memory"))
+		SKIP(return, "no memory cgroup: see CONFIG_MEMCG");
+	ASSERT_TRUE(!mkdir(GROUP, 0700) || errno == EEXIST);
+	ASSERT_EQ(0, write_file(GROUP "/memory.max", "16M"));
+	pid = fork();
+	if (!pid) {
+		if (write_file(GROUP "/cgroup.procs", "0"))
+			_exit(3);
+		set_many_attributes();
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	/* ENOMEM, or the cgroup's OOM killer. */
+	EXPECT_TRUE((WIFEXITED(status) && WEXITSTATUS(status) == 1) ||
+		    (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+		TH_LOG("expected ENOMEM or SIGKILL below %d MB, found status 0x%x", LIMIT_MB, status);
+	rmdir(GROUP);
+	umount(CGROUPS);
+	rmdir(CGROUPS);
 }
 
 int main(int argc, char **argv)
