@@ -20,7 +20,7 @@ NEEDS = ()
 TAKES = 1
 
 UPSTREAM = ["sev_smoke_test", "state_test", "svm_vmcall_test", "sev_init2_tests", "sev_migrate_tests", "sev_dbg_test",
-            "sync_regs_test"]
+            "sync_regs_test", "sev_snp_ghcb_test", "sev_snp_ap_test", "sev_dev_test"]
 
 
 def words(picked: tuple[Picked, ...]) -> list[str]:
@@ -48,7 +48,7 @@ def test_long_one_by_its_name() -> None:
 
 def test_glob() -> None:
     """A pattern picks programs."""
-    assert words(pick("sev_[id]*")) == ["sev_init2_tests", "sev_dbg_test"]
+    assert words(pick("sev_[id]*")) == ["sev_init2_tests", "sev_dbg_test", "sev_dev_test"]
 
 
 def test_no_match() -> None:

@@ -10,16 +10,12 @@
  * vCPU 0 takes the steps below in order and ends at the first that fails. It creates vCPU 1, destroys
  * it and creates it again, as an operating system does to take a CPU offline and online.
  */
-#include "ghcb.h"
-#include "snp_vmsa.h"
-
-#define RMPADJUST_FAIL_INPUT		1
-#define RMPADJUST_FAIL_PERMISSION	2
-#define PERMISSION_READ			BIT_ULL(8)
+#include "snp_guest.h"
 
 #define CPUID_LEAF	0x8000001f
 #define TEST_PORT	0x5a
 #define PSC_PAGES	3
+#define FEATURES	(GHCB_HV_FT_SNP | GHCB_HV_FT_SNP_AP_CREATION)
 
 static const char * const steps[] = {
 	"the hypervisor has SNP and AP creation",
@@ -70,37 +66,18 @@ static u64 nr_vc_cpuid, nr_vc_ioio;
 
 /* --- In the guest ------------------------------------------------------------------------------ */
 
-static void clear_page(u8 *page)
-{
-	int i;
-
-	for (i = 0; i < PAGE_SIZE; i += 8)
-		GET(page, i) = 0;
-}
-
-static void ghcb_put(int field, u64 value)
-{
-	GET(guest.ghcb, field) = value;
-	guest.ghcb[GHCB_VALID_BITMAP + field / 64] |= 1 << (field / 8 % 8);
-}
-
 static u64 ghcb_answer(int field)
 {
 	snp_expect("GHCB field is valid after the exit",
-		   !!(guest.ghcb[GHCB_VALID_BITMAP + field / 64] & (1 << (field / 8 % 8))), 1);
-	return GET(guest.ghcb, field);
+		   ghcb_page_is_valid(guest.ghcb, field), 1);
+	return ghcb_page_get(guest.ghcb, field);
 }
 
-static void ghcb_exit(u64 code, u64 info1, u64 info2)
+/* Makes the request that is in the GHCB page, which must succeed. */
+static void ghcb_exit(void)
 {
-	ghcb_put(GHCB_SW_EXITCODE, code);
-	ghcb_put(GHCB_SW_EXITINFO1, info1);
-	ghcb_put(GHCB_SW_EXITINFO2, info2);
-	*(u16 *)(guest.ghcb + GHCB_PROTOCOL_VERSION) = 2;
-	wrmsr(MSR_AMD64_SEV_ES_GHCB, guest.ghcb_gpa);
-	snp_vmgexit();
 	snp_expect("GHCB exit's result (low half of SW_EXITINFO1)",
-		   (u32)GET(guest.ghcb, GHCB_SW_EXITINFO1), 0);
+		   (u32)ghcb_page_call(guest.ghcb, guest.ghcb_gpa), 0);
 }
 
 static void handle_vc(struct ex_regs *regs)
@@ -108,12 +85,13 @@ static void handle_vc(struct ex_regs *regs)
 	u64 r[4], i;
 
 	switch (regs->error_code) {
-	case SNP_EXIT_CPUID:
+	case SVM_EXIT_CPUID:
 		nr_vc_cpuid++;
 		for (i = 0; i < 4; i++) {
-			r[i] = snp_msr_request((u64)(u32)regs->rax << 32 | i << 30 |
-					       SNP_MSR_CPUID_REQ);
-			snp_expect("CPUID by the GHCB MSR", SNP_MSR_INFO(r[i]), SNP_MSR_CPUID_RESP);
+			r[i] = ghcb_msr_call((u64)(u32)regs->rax << 32 | i << 30 |
+					       GHCB_MSR_CPUID_REQ);
+			snp_expect("CPUID by the GHCB MSR", GHCB_MSR_INFO(r[i]),
+				   GHCB_MSR_CPUID_RESP);
 		}
 		regs->rax = r[0] >> 32;
 		regs->rbx = r[1] >> 32;
@@ -121,7 +99,7 @@ static void handle_vc(struct ex_regs *regs)
 		regs->rdx = r[3] >> 32;
 		regs->rip += 2;
 		break;
-	case SNP_EXIT_IOIO:
+	case SVM_EXIT_IOIO:
 		/* Skip the instruction: OUT with an immediate port has two bytes. */
 		nr_vc_ioio++;
 		regs->rip += 2;
@@ -173,10 +151,10 @@ static void test_cpuid(void)
 	found[3] = edx;
 
 	begin(3);
-	clear_page(guest.ghcb);
-	ghcb_put(GHCB_RAX, CPUID_LEAF);
-	ghcb_put(GHCB_RCX, 0);
-	ghcb_exit(SNP_EXIT_CPUID, 0, 0);
+	ghcb_page_request(guest.ghcb, SVM_EXIT_CPUID, 0, 0);
+	ghcb_page_set(guest.ghcb, GHCB_RAX, CPUID_LEAF);
+	ghcb_page_set(guest.ghcb, GHCB_RCX, 0);
+	ghcb_exit();
 	snp_expect("CPUID's EAX by the page", (u32)ghcb_answer(GHCB_RAX), eax);
 	snp_expect("CPUID's EBX by the page", (u32)ghcb_answer(GHCB_RBX), ebx);
 	snp_expect("CPUID's ECX by the page", (u32)ghcb_answer(GHCB_RCX), ecx);
@@ -185,27 +163,26 @@ static void test_cpuid(void)
 
 static void test_io(void)
 {
-	/* SW_EXITINFO1 as for the IOIO intercept: port 31:16, one byte wide, bit 0 for IN. */
-	const u64 byte = BIT_ULL(4), in = BIT_ULL(0), port = (u64)TEST_PORT << 16;
+	const u64 byte = GHCB_IOIO_PORT(TEST_PORT) | GHCB_IOIO_BYTES(1);
 
 	begin(4);
 	asm volatile("outb %%al, $0x80" :: "a"(0));
 	snp_expect("#VCs for port I/O", nr_vc_ioio, 1);
-	clear_page(guest.ghcb);
-	ghcb_put(GHCB_RAX, 0xa7);
-	ghcb_exit(SNP_EXIT_IOIO, port | byte, 0);
-	clear_page(guest.ghcb);
-	ghcb_put(GHCB_RAX, 0);
-	ghcb_exit(SNP_EXIT_IOIO, port | byte | in, 0);
+	ghcb_page_request(guest.ghcb, SVM_EXIT_IOIO, byte, 0);
+	ghcb_page_set(guest.ghcb, GHCB_RAX, 0xa7);
+	ghcb_exit();
+	ghcb_page_request(guest.ghcb, SVM_EXIT_IOIO, byte | GHCB_IOIO_IN, 0);
+	ghcb_page_set(guest.ghcb, GHCB_RAX, 0);
+	ghcb_exit();
 	snp_expect("IN by the page", (u8)ghcb_answer(GHCB_RAX), 0x3c);
 }
 
 static void test_msr(void)
 {
 	begin(5);
-	clear_page(guest.ghcb);
-	ghcb_put(GHCB_RCX, MSR_IA32_APICBASE);
-	ghcb_exit(SNP_EXIT_MSR, 0, 0);
+	ghcb_page_request(guest.ghcb, SVM_EXIT_MSR, 0, 0);
+	ghcb_page_set(guest.ghcb, GHCB_RCX, MSR_IA32_APICBASE);
+	ghcb_exit();
 	snp_expect("APIC_BASE by the page, without its flags", (u32)ghcb_answer(GHCB_RAX) & ~0xfff,
 		   0xfee00000);
 	snp_expect("APIC_BASE's BSP flag", !!(ghcb_answer(GHCB_RAX) & MSR_IA32_APICBASE_BSP), 1);
@@ -213,18 +190,19 @@ static void test_msr(void)
 
 static void change_pages(u64 operation)
 {
+	u64 *list = (u64 *)(guest.ghcb + GHCB_SHARED_BUFFER);
 	int i;
 
-	clear_page(guest.ghcb);
-	/* Header: current entry 15:0, last entry 31:16; an entry: gfn 51:12, operation 55:52. */
-	GET(guest.ghcb, GHCB_SHARED_BUFFER) = (u64)(PSC_PAGES - 1) << 16;
+	ghcb_page_request(guest.ghcb, SVM_VMGEXIT_PSC, 0, 0);
+	/* Header: current entry 15:0, last entry 31:16. */
+	WRITE_ONCE(list[0], (u64)(PSC_PAGES - 1) << 16);
 	for (i = 0; i < PSC_PAGES; i++)
-		GET(guest.ghcb, GHCB_SHARED_BUFFER + 8 + 8 * i) = guest.gpa[i] | operation << 52;
-	ghcb_put(GHCB_SW_SCRATCH, guest.ghcb_gpa + GHCB_SHARED_BUFFER);
-	ghcb_exit(EXIT_PSC, 0, 0);
-	snp_expect("error of the page state change", GET(guest.ghcb, GHCB_SW_EXITINFO2), 0);
-	snp_expect("next entry of the page state change",
-		   (u16)GET(guest.ghcb, GHCB_SHARED_BUFFER), PSC_PAGES);
+		WRITE_ONCE(list[1 + i], GHCB_PSC_ENTRY(guest.gpa[i] >> PAGE_SHIFT, operation));
+	ghcb_page_set(guest.ghcb, GHCB_SW_SCRATCH, guest.ghcb_gpa + GHCB_SHARED_BUFFER);
+	ghcb_exit();
+	snp_expect("error of the page state change",
+		   ghcb_page_get(guest.ghcb, GHCB_SW_EXITINFO2), 0);
+	snp_expect("next entry of the page state change", (u16)READ_ONCE(list[0]), PSC_PAGES);
 }
 
 static void test_psc(void)
@@ -235,12 +213,12 @@ static void test_psc(void)
 	for (i = 0; i < PSC_PAGES; i++)
 		snp_expect("PVALIDATE that rescinds",
 			   snp_pvalidate((u64)guest.private[i], false), 0);
-	change_pages(SNP_PSC_SHARED);
+	change_pages(SNP_PAGE_STATE_SHARED);
 	for (i = 0; i < PSC_PAGES; i++)
 		GET(guest.shared[i], 0x10) = 0x1234 + i;
 	for (i = 0; i < PSC_PAGES; i++)
 		snp_expect("shared page", GET(guest.shared[i], 0x10), 0x1234 + i);
-	change_pages(SNP_PSC_PRIVATE);
+	change_pages(SNP_PAGE_STATE_PRIVATE);
 	for (i = 0; i < PSC_PAGES; i++) {
 		snp_expect("PVALIDATE", snp_pvalidate((u64)guest.private[i], true), 0);
 		GET(guest.private[i], 0x20) = 0x5678 + i;
@@ -254,11 +232,11 @@ static void test_rmpadjust(void)
 	u64 page = (u64)guest.private[0];
 
 	begin(12);
-	snp_expect("RMPADJUST for VMPL 0, the caller's own", snp_rmpadjust(page, PERMISSION_READ),
-		   RMPADJUST_FAIL_PERMISSION);
+	snp_expect("RMPADJUST for VMPL 0, the caller's own",
+		   snp_rmpadjust(page, SNP_RMPADJUST_READ), SNP_RMPADJUST_FAIL_PERMISSION);
 	snp_expect("RMPADJUST for VMPL 4, which does not exist",
-		   snp_rmpadjust(page, PERMISSION_READ | 4), RMPADJUST_FAIL_INPUT);
-	snp_expect("RMPADJUST for VMPL 1", snp_rmpadjust(page, PERMISSION_READ | 1), 0);
+		   snp_rmpadjust(page, SNP_RMPADJUST_READ | 4), SNP_RMPADJUST_FAIL_INPUT);
+	snp_expect("RMPADJUST for VMPL 1", snp_rmpadjust(page, SNP_RMPADJUST_READ | 1), 0);
 }
 
 #define AP_VALUE(run, n)	(0x1111000000000000ull * (run) + 0x0101010101010101ull * (n))
@@ -296,15 +274,16 @@ static void build_vmsa(u8 *vmsa, u64 run)
 {
 	int i;
 
-	snp_build_vmsa(vmsa, (u64)ap_entry, guest.stack);
-	snp_set_segment(vmsa, SEG_FS, 0, 0xc93, ~0u, AP_FS_BASE(run));
-	snp_set_segment(vmsa, SEG_GS, 0, 0xc93, ~0u, (u64)guest.area[1]);
-	GET(vmsa, VMSA_RFLAGS) = X86_EFLAGS_FIXED | X86_EFLAGS_CF | X86_EFLAGS_DF;
+	snp_vmsa_init(vmsa, (u64)ap_entry, guest.stack);
+	snp_vmsa_set_segment(vmsa, VMSA_FS, 0, 0xc93, ~0u, AP_FS_BASE(run));
+	snp_vmsa_set_segment(vmsa, VMSA_GS, 0, 0xc93, ~0u, (u64)guest.area[1]);
+	snp_vmsa_set(vmsa, VMSA_RFLAGS, X86_EFLAGS_FIXED | X86_EFLAGS_CF | X86_EFLAGS_DF);
 	for (i = 0; i < ARRAY_SIZE(vmsa_gpr); i++)
-		GET(vmsa, vmsa_gpr[i]) = AP_VALUE(run, i);
-	GET(vmsa, VMSA_RSP) = guest.stack;
-	GET(vmsa, VMSA_KERNEL_GS_BASE) = 0xfeed000 + run;
-	GET(vmsa, VMSA_MXCSR) = 0x1f80 | (run << 13);	/* a different rounding in each run */
+		snp_vmsa_set(vmsa, vmsa_gpr[i], AP_VALUE(run, i));
+	snp_vmsa_set(vmsa, VMSA_RSP, guest.stack);
+	snp_vmsa_set(vmsa, VMSA_KERNEL_GS_BASE, 0xfeed000 + run);
+	/* A different rounding in each run. */
+	snp_vmsa_set(vmsa, VMSA_MXCSR, 0x1f80 | (run << 13));
 }
 
 /* Called by ap_entry only. */
@@ -330,7 +309,7 @@ void ap_code(void)
 	WRITE_ONCE(area->runs, run);
 	while (!READ_ONCE(area->stop))
 		WRITE_ONCE(area->beats, area->beats + 1);
-	snp_terminate(SNP_TERM_PASSED, area->report.id);
+	ghcb_terminate(SNP_TERM_PASSED, area->report.id);
 }
 
 static void make_vmsa(int n)
@@ -343,9 +322,10 @@ static void make_vmsa(int n)
 
 static void ap_request(u64 request, u64 vmsa_gpa)
 {
-	clear_page(guest.ghcb);
-	ghcb_put(GHCB_RAX, SNP_FEATURES);
-	ghcb_exit(EXIT_AP_CREATION, AP_REQUEST(request, 1), vmsa_gpa);
+	ghcb_page_request(guest.ghcb, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(request, 1),
+			  vmsa_gpa);
+	ghcb_page_set(guest.ghcb, GHCB_RAX, SNP_SEV_FEATURES);
+	ghcb_exit();
 }
 
 static void test_aps(void)
@@ -356,12 +336,12 @@ static void test_aps(void)
 	begin(7);
 	make_vmsa(0);
 	begin(8);
-	ap_request(AP_CREATE, guest.vmsa_gpa[0]);
+	ap_request(SVM_VMGEXIT_AP_CREATE, guest.vmsa_gpa[0]);
 	wait_until("runs of vCPU 1", &ap->runs, 1);
 	wait_until("signs of life of vCPU 1", &ap->beats, 1000);
 
 	begin(9);
-	ap_request(AP_DESTROY, 0);
+	ap_request(SVM_VMGEXIT_AP_DESTROY, 0);
 	pause_for(200);
 	beats = READ_ONCE(ap->beats);
 	pause_for(200);
@@ -369,11 +349,11 @@ static void test_aps(void)
 
 	begin(10);
 	snp_expect("RMPADJUST that takes a VMSA back", snp_rmpadjust((u64)guest.vmsa[0], 1), 0);
-	clear_page(guest.vmsa[0]);
+	memset(guest.vmsa[0], 0, PAGE_SIZE);
 
 	begin(11);
 	make_vmsa(1);
-	ap_request(AP_CREATE, guest.vmsa_gpa[1]);
+	ap_request(SVM_VMGEXIT_AP_CREATE, guest.vmsa_gpa[1]);
 	wait_until("runs of vCPU 1", &ap->runs, 2);
 	wait_until("signs of life of vCPU 1, again", &ap->beats, beats + 1000);
 	WRITE_ONCE(ap->stop, 1);
@@ -385,14 +365,13 @@ static void guest_code(void)
 
 	snp_guest_init(&guest.area[0]->report);
 	begin(0);
-	r = snp_msr_request(SNP_MSR_HV_FT_REQ);
-	snp_expect("answer to the request for features", SNP_MSR_INFO(r), SNP_MSR_HV_FT_RESP);
-	snp_expect("features SNP and AP creation", r >> 12 & (HV_FT_SNP | HV_FT_AP_CREATION),
-		   HV_FT_SNP | HV_FT_AP_CREATION);
+	r = ghcb_msr_call(GHCB_MSR_HV_FT_REQ);
+	snp_expect("answer to the request for features", GHCB_MSR_INFO(r), GHCB_MSR_HV_FT_RESP);
+	snp_expect("features SNP and AP creation", r >> 12 & FEATURES, FEATURES);
 	begin(1);
 	snp_expect("answer to the GHCB's registration",
-		   snp_msr_request(guest.ghcb_gpa | SNP_MSR_REG_GPA_REQ),
-		   guest.ghcb_gpa | SNP_MSR_REG_GPA_RESP);
+		   ghcb_msr_call(guest.ghcb_gpa | GHCB_MSR_REG_GPA_REQ),
+		   guest.ghcb_gpa | GHCB_MSR_REG_GPA_RESP);
 	test_cpuid();
 	test_io();
 	test_msr();
@@ -400,7 +379,7 @@ static void guest_code(void)
 	test_aps();
 	test_rmpadjust();
 	guest.area[0]->done = NR_STEPS;
-	snp_terminate(SNP_TERM_PASSED, 0);
+	ghcb_terminate(SNP_TERM_PASSED, 0);
 }
 
 /* --- On the host ------------------------------------------------------------------------------- */
@@ -442,7 +421,7 @@ int main(int argc, char *argv[])
 	gva_t gva;
 	int i;
 
-	snp_require_snp();
+	snp_require_vms();
 	ksft_print_header();
 	ksft_set_plan(NR_STEPS + 3);
 	snp_limit(60, "creating and launching the VM");
@@ -454,17 +433,17 @@ int main(int argc, char *argv[])
 		area[i] = (struct ap_area *)v[i].report;
 		guest.area[i] = (struct ap_area *)gva;
 		guest.vmsa[i] = (u8 *)vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
-		guest.vmsa_gpa[i] = snp_gpa(vm, (u64)guest.vmsa[i]);
+		guest.vmsa_gpa[i] = sev_gva2gpa(vm, (u64)guest.vmsa[i]);
 	}
 	guest.ghcb = (u8 *)vm_alloc_shared(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
-	guest.ghcb_gpa = snp_gpa(vm, (u64)guest.ghcb);
+	guest.ghcb_gpa = sev_gva2gpa(vm, (u64)guest.ghcb);
 	/* 16-byte aligned before the stub's call, as the ABI wants. */
 	guest.stack = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR) + PAGE_SIZE;
 	for (i = 0; i < PSC_PAGES; i++) {
 		gva = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
 		guest.private[i] = (u8 *)gva;
 		guest.shared[i] = (u8 *)snp_map_shared_alias(vm, gva);
-		guest.gpa[i] = snp_gpa(vm, gva);
+		guest.gpa[i] = sev_gva2gpa(vm, gva);
 	}
 	guest.tsc_per_second = guest_tsc_khz * 1000;
 	sync_global_to_guest(vm, guest);

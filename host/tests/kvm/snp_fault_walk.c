@@ -175,11 +175,11 @@ static void check_log(const char * const *expected)
 
 static struct result sev_command(struct kvm_vm *vm, u32 id, void *data)
 {
-	struct kvm_sev_cmd cmd = { .id = id, .data = (u64)data, .sev_fd = vm->arch.sev_fd };
-	/* Not kvm_ioctl(): it checks the size that the ioctl's number encodes, which is wrong here. */
-	int error = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? errno : 0;
+	struct result r = { 0 };
 
-	return (struct result) { error, cmd.error };
+	if (__vm_sev_op(vm, id, data, &r.status))
+		r.error = errno;
+	return r;
 }
 
 /* Makes the vCPU end with this code, which it has only in its registers. */
@@ -189,7 +189,7 @@ static void set_code(struct launch *l, int i, u64 code, struct kvm_regs *regs)
 	l->code[i] = code;
 	regs->rip = 0;
 	regs->rcx = MSR_AMD64_SEV_ES_GHCB;
-	regs->rax = SNP_TERM_REQUEST(SNP_TERM_PASSED, code);
+	regs->rax = GHCB_MSR_TERM(SNP_TERM_PASSED, code);
 	regs->rdx = 0;
 }
 
@@ -284,9 +284,9 @@ static bool run(struct launch *l)
 		    r->system_event.type != KVM_SYSTEM_EVENT_SEV_TERM)
 			return wrong("vCPU %d: expected its termination request, found exit %s (%u)",
 				     i, exit_reason_str(r->exit_reason), r->exit_reason);
-		if (r->system_event.data[0] != SNP_TERM_REQUEST(SNP_TERM_PASSED, l->code[i]))
+		if (r->system_event.data[0] != GHCB_MSR_TERM(SNP_TERM_PASSED, l->code[i]))
 			return wrong("vCPU %d: expected termination request 0x%lx, found 0x%llx", i,
-				     SNP_TERM_REQUEST(SNP_TERM_PASSED, l->code[i]),
+				     GHCB_MSR_TERM(SNP_TERM_PASSED, l->code[i]),
 				     r->system_event.data[0]);
 	}
 	return true;
@@ -779,7 +779,7 @@ int main(int argc, char *argv[])
 			return opt == 'h' ? 0 : KSFT_FAIL;
 		}
 	}
-	snp_require_snp();
+	snp_require_vms();
 	TEST_REQUIRE(is_smt_on());
 	ksft_print_header();
 	if (!snp_host_reach(why, sizeof(why)))

@@ -9,42 +9,6 @@
 
 /* --- In the guest ------------------------------------------------------------------------------ */
 
-/* The handler that the stub below calls. The guest has a copy, as of all of the program's data. */
-static void (*vc_handler_fn)(struct ex_regs *);
-
-/*
- * The selftest library's stub for vector 29 pushes a zero, as if #VC had no error code. But the CPU
- * pushes one: with that stub each field of the frame is one off, and IRETQ returns to a wrong address.
- * So the vector gets this stub, which pushes the registers in the library's layout.
- */
-extern char snp_vc_entry[];
-asm(".pushsection .text\n"
-	"snp_vc_entry:\n"
-	"	pushq $29\n"
-	"	push %r15\n	push %r14\n	push %r13\n	push %r12\n"
-	"	push %r11\n	push %r10\n	push %r9\n	push %r8\n"
-	"	push %rdi\n	push %rsi\n	push %rbp\n	push %rbx\n"
-	"	push %rdx\n	push %rcx\n	push %rax\n"
-	"	mov %rsp, %rdi\n"
-	"	call snp_route_vc\n"
-	"	pop %rax\n	pop %rcx\n	pop %rdx\n	pop %rbx\n"
-	"	pop %rbp\n	pop %rsi\n	pop %rdi\n"
-	"	pop %r8\n	pop %r9\n	pop %r10\n	pop %r11\n"
-	"	pop %r12\n	pop %r13\n	pop %r14\n	pop %r15\n"
-	"	add $16, %rsp\n"
-	"	iretq\n"
-	".popsection\n");
-
-/* Called by the stub only. */
-void snp_route_vc(struct ex_regs *regs);
-void snp_route_vc(struct ex_regs *regs)
-{
-	if (vc_handler_fn)
-		vc_handler_fn(regs);
-	else
-		snp_fail("unexpected #VC, error code", regs->error_code, 0);
-}
-
 /*
  * The library reports an exception by a ucall, which is port I/O. In an SNP guest that raises a #VC,
  * which hides the first exception: use the report instead.
@@ -63,39 +27,12 @@ static void unexpected_exception(struct ex_regs *regs)
 	snp_fail(what ?: "an exception, at", regs->rip, 0);
 }
 
+static void unexpected_vc(struct ex_regs *regs)
+{
+	snp_fail("unexpected #VC, error code", regs->error_code, 0);
+}
+
 /* --- On the host ------------------------------------------------------------------------------- */
-
-void snp_require_snp(void)
-{
-	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM));
-}
-
-/* A KVM_MEMORY_ENCRYPT_OP that may fail: returns 0 or the negative error, and the firmware's status if wanted. */
-int snp_sev_op(struct kvm_vm *vm, u32 id, void *data, u32 *fw_error)
-{
-	struct kvm_sev_cmd cmd = {
-		.id = id,
-		.data = (unsigned long)data,
-		.error = 0xdead,
-		.sev_fd = vm->arch.sev_fd,
-	};
-	/* The size in the ioctl's number is wrong, see __vm_sev_ioctl(). */
-	int ret = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &cmd) ? -errno : 0;
-
-	if (fw_error)
-		*fw_error = cmd.error;
-	return ret;
-}
-
-static void set_vc_gate(struct kvm_vm *vm)
-{
-	struct idt_entry *gate = (struct idt_entry *)addr_gva2hva(vm, vm->arch.idt) + SNP_VC_VECTOR;
-	u64 address = (u64)snp_vc_entry;
-
-	gate->offset0 = address;
-	gate->offset1 = address >> 16;
-	gate->offset2 = address >> 32;
-}
 
 struct kvm_vm *snp_create_vm(u32 type, u32 nr_vcpus, void *guest_code, struct kvm_vcpu **vcpus,
 			     void (*vc_handler)(struct ex_regs *))
@@ -107,11 +44,8 @@ struct kvm_vm *snp_create_vm(u32 type, u32 nr_vcpus, void *guest_code, struct kv
 	for (i = 0; i < 32; i++)
 		if (i != SNP_VC_VECTOR && i != NMI_VECTOR)
 			vm_install_exception_handler(vm, i, unexpected_exception);
-	if (type == KVM_X86_SNP_VM) {
-		set_vc_gate(vm);
-		vc_handler_fn = vc_handler;
-		sync_global_to_guest(vm, vc_handler_fn);
-	}
+	if (type == KVM_X86_SNP_VM)
+		vm_install_exception_handler(vm, SNP_VC_VECTOR, vc_handler ?: unexpected_vc);
 	return vm;
 }
 
@@ -133,8 +67,8 @@ gva_t snp_map_shared_alias(struct kvm_vm *vm, gva_t private)
 {
 	gva_t alias = vm_unused_gva_gap(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
 
-	virt_pg_map(vm, alias, snp_gpa(vm, private));
-	*vm_get_pte(vm, alias) &= ~snp_c_bit(vm);
+	virt_pg_map(vm, alias, sev_gva2gpa(vm, private));
+	*vm_get_pte(vm, alias) &= ~vm->arch.c_bit;
 	return alias;
 }
 
@@ -198,16 +132,16 @@ static void *run_vcpu(void *arg)
 		if (run->exit_reason == KVM_EXIT_SYSTEM_EVENT &&
 		    run->system_event.type == KVM_SYSTEM_EVENT_SEV_TERM) {
 			event = run->system_event.data[0];
-			if (event == SNP_TERM_REQUEST(SNP_TERM_PASSED, v->report->id))
+			if (event == GHCB_MSR_TERM(SNP_TERM_PASSED, v->report->id))
 				break;
-			if (event == SNP_TERM_REQUEST(SNP_TERM_FAILED, v->report->id) &&
+			if (event == GHCB_MSR_TERM(SNP_TERM_FAILED, v->report->id) &&
 			    v->report->failed)
 				fail(v, "round %lu, %s: %s: expected 0x%lx, found 0x%lx",
 				     v->report->round, v->report->step ?: "start",
 				     v->report->failed, v->report->expected, v->report->found);
 			else
 				fail(v, "expected termination request 0x%lx, found 0x%lx",
-				     (u64)SNP_TERM_REQUEST(SNP_TERM_PASSED, v->report->id), event);
+				     (u64)GHCB_MSR_TERM(SNP_TERM_PASSED, v->report->id), event);
 			break;
 		}
 		if (!v->on_exit(v))

@@ -57,7 +57,7 @@ static void guest_code(struct bench_area *area)
 		area->tsc = rdtsc() - start;
 		/* Exit to the host by whichever way this guest has: the loop takes far longer. */
 		if (area->snp)
-			snp_msr_request(SNP_TERM_REQUEST(SNP_TERM_PASSED, 0));
+			ghcb_msr_call(GHCB_MSR_TERM(SNP_TERM_PASSED, 0));
 		else
 			GUEST_SYNC(0);
 	}
@@ -163,7 +163,7 @@ int main(int argc, char *argv[])
 		turns = atoi_positive("turns", optarg);
 	}
 	TEST_ASSERT(turns <= MAX_TURNS, "at most %d turns", MAX_TURNS);
-	snp_require_snp();
+	snp_require_vms();
 	ksft_print_header();
 	ksft_set_plan(2);
 	snp_limit(100, "measuring");

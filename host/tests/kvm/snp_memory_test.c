@@ -63,7 +63,7 @@ int main(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	snp_require_snp();
+	snp_require_vms();
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY));
 	ksft_print_header();
 	ksft_set_plan(1);

@@ -74,7 +74,7 @@ static void handle_vc(struct ex_regs *regs)
 {
 	struct smp_area *area = this_area();
 
-	snp_expect("#VC error code", regs->error_code, SNP_EXIT_NOT_VALIDATED);
+	snp_expect("#VC error code", regs->error_code, SNP_VC_NOT_VALIDATED);
 	snp_expect("#VC for a page that is not validated, due", area->vc_due, 1);
 	area->vc_due = 0;
 	area->report.nr_vc_not_validated++;
@@ -196,7 +196,7 @@ static void compare_registers(u64 round, u64 request, u64 response)
 
 	wrmsr(MSR_AMD64_SEV_ES_GHCB, request);
 	exit_with_registers(&before, &after);
-	snp_expect("GHCB MSR's answer", SNP_MSR_INFO(rdmsr(MSR_AMD64_SEV_ES_GHCB)), response);
+	snp_expect("GHCB MSR's answer", GHCB_MSR_INFO(rdmsr(MSR_AMD64_SEV_ES_GHCB)), response);
 
 	for (i = 0; i < ARRAY_SIZE(gpr_names); i++)
 		snp_expect(gpr_names[i], after.gpr[i], before.gpr[i]);
@@ -243,13 +243,13 @@ static void change_hands(u64 round)
 	snp_expect("PVALIDATE that rescinds again", snp_pvalidate(private, false), SNP_NO_CHANGE);
 
 	snp_step("page to the host");
-	snp_psc(area->gpa, SNP_PSC_SHARED);
+	snp_psc(area->gpa, SNP_PAGE_STATE_SHARED);
 	/* The host checks these numbers when the guest asks for the page back. */
 	fill(area->shared, seed(id, round, 3));
 	expect_filled("shared page's content", area->shared, seed(id, round, 3));
 
 	snp_step("page back from the host");
-	snp_psc(area->gpa, SNP_PSC_PRIVATE);
+	snp_psc(area->gpa, SNP_PAGE_STATE_PRIVATE);
 	area->vc_due = 1;
 	fill(area->private, seed(id, round, 4));
 	snp_expect("#VC for a page that was not validated", area->vc_due, 0);
@@ -273,16 +273,17 @@ static void guest_code(struct smp_area *area)
 		snp_step("private memory");
 		work(round);
 		snp_step("registers across an exit to the kernel");
-		compare_registers(round, SNP_MSR_SEV_INFO_REQ, SNP_MSR_SEV_INFO_RESP);
+		compare_registers(round, GHCB_MSR_SEV_INFO_REQ, GHCB_MSR_SEV_INFO_RESP);
 		change_hands(round);
 		snp_step("registers across an exit to user space");
 		/* The page is private already: the request goes to user space but changes nothing. */
-		compare_registers(round, (SNP_PSC_PRIVATE << 52) | area->gpa | SNP_MSR_PSC_REQ,
-				  SNP_MSR_PSC_RESP);
+		compare_registers(round, GHCB_MSR_PSC_REQ |
+				  GHCB_PSC_ENTRY(area->gpa >> PAGE_SHIFT, SNP_PAGE_STATE_PRIVATE),
+				  GHCB_MSR_PSC_RESP);
 	}
 	snp_step("all vCPUs done");
 	arrive_and_wait(2 * area->nr_vcpus);
-	snp_terminate(SNP_TERM_PASSED, area->report.id);
+	ghcb_terminate(SNP_TERM_PASSED, area->report.id);
 }
 
 /* --- On the host ------------------------------------------------------------------------------- */
@@ -384,7 +385,7 @@ static int launch(struct snp_vcpu *v)
 		private = vm_alloc(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR);
 		host[i].area->private = (u64 *)private;
 		host[i].area->shared = (u64 *)snp_map_shared_alias(vm, private);
-		host[i].area->gpa = snp_gpa(vm, private);
+		host[i].area->gpa = sev_gva2gpa(vm, private);
 		host[i].page = addr_gpa2hva(vm, host[i].area->gpa);
 		vcpu_args_set(vcpus[i], 1, area);
 	}
@@ -445,7 +446,7 @@ int main(int argc, char *argv[])
 	}
 	TEST_ASSERT(nr_vcpus <= MAX_VCPUS && rounds <= MAX_ROUNDS,
 		    "at most %d vCPUs and %d rounds", MAX_VCPUS, MAX_ROUNDS);
-	snp_require_snp();
+	snp_require_vms();
 
 	ksft_print_header();
 	if (n == 1) {

@@ -41,7 +41,7 @@ static void guest_code(struct stay_area *area)
 			snp_expect("private memory", READ_ONCE(area->private[i]), count + i);
 		WRITE_ONCE(area->count, ++count);
 	}
-	snp_terminate(SNP_TERM_PASSED, area->report.id);
+	ghcb_terminate(SNP_TERM_PASSED, area->report.id);
 }
 
 /* Waits until each vCPU counts on. Returns false, and says which, if one stands still or has ended. */
@@ -110,7 +110,7 @@ int main(int argc, char *argv[])
 		}
 	}
 	TEST_ASSERT(nr <= MAX_VCPUS, "at most %d vCPUs", MAX_VCPUS);
-	snp_require_snp();
+	snp_require_vms();
 
 	ksft_print_header();
 	ksft_set_plan(nr);

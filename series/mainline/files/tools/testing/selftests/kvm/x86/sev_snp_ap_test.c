@@ -1,31 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vCPUs that an SNP guest starts and stops itself ("SNP AP Creation", 56421): what KVM takes, what it
+ * Test vCPUs that an SNP guest starts and stops itself: what KVM takes, what it
  * refuses, and that a refused or useless request changes nothing and blocks nobody.
  *
- * vCPU 0 does what the host wants (ghcb_guest.h). vCPU 1 counts in a shared page, once it is created.
+ * vCPU 0 does what the host wants (sev_guest.h).  vCPU 1 counts in a shared page,
+ * once it is created.
+ *
+ * What to expect is specified by "SEV-ES Guest-Hypervisor Communication Block
+ * Standardization" (56421), section "SNP AP Creation": requests, their input, and
+ * that a vCPU runs the VMSA that the guest named, or none.  Malformed input gets the
+ * error codes of section "Invoking VMGEXIT".  KVM_EXIT_FAIL_ENTRY of Documentation/
+ * virt/kvm/api.rst is what userspace sees of a vCPU that can't be run.
  */
-#include <linux/falloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
 
 #include "kselftest_harness.h"
-#include "ghcb_guest.h"
-#include "snp_host.h"
+#include "sev_guest.h"
 
 #define CASE_SECONDS	60
 #define AP_TEST_F(name)	TEST_F_TIMEOUT(snp_ap, name, CASE_SECONDS)
 
-/* How long to wait for what should happen at once, and to watch what should not happen. */
+/* How long to wait for what should happen, and to watch what should not happen. */
 #define WAIT_MS		10000
 #define WATCH_MS	200
 
 /* Nobody has memory there. */
 #define NO_MEMORY_GPA	0x7654321000ull
 #define ALIGN_2M	(2ull << 20)
-/* SEV_FEATURES: the debug registers are swapped. */
-#define DEBUG_SWAP	BIT_ULL(5)
 /* In place of a result while KVM_RUN has not returned. */
 #define STILL_RUNNING	(-1000)
 
@@ -41,8 +44,8 @@ static void ap_code(struct ap_area *area)
 	for (;;) {
 		WRITE_ONCE(area->beats, area->beats + 1);
 		if (READ_ONCE(area->exits)) {
-			wrmsr(MSR_AMD64_SEV_ES_GHCB, READY);
-			snp_vmgexit();
+			wrmsr(MSR_AMD64_SEV_ES_GHCB, GHCB_VM_READY);
+			vmgexit();
 		}
 	}
 }
@@ -51,7 +54,7 @@ static void ap_code(struct ap_area *area)
 struct ap {
 	struct kvm_vcpu *vcpu;
 	pthread_t thread;
-	/* What KVM_RUN returned, as run() does; STILL_RUNNING before. */
+	/* What ghcb_vcpu_run() returned; STILL_RUNNING before. */
 	int result;
 };
 
@@ -59,11 +62,8 @@ FIXTURE(snp_ap) {
 	struct ghcb_vm g;
 	struct ap_area *area;
 	struct ap ap;
-	/* Private pages for VMSAs, neither at a multiple of 2 MB. */
+	/* Private pages for VMSAs, neither at a multiple of 2MiB. */
 	gva_t vmsa[2];
-	/* The errors that the lab's host had counted before the case, if that host is there. */
-	bool has_host;
-	u64 before;
 };
 
 static u64 now_ms(void)
@@ -77,24 +77,19 @@ static u64 now_ms(void)
 FIXTURE_SETUP(snp_ap)
 {
 	struct ghcb_vm *g = &self->g;
-	char why[512];
 	int i, n = 0;
 
-	create(g, KVM_X86_SNP_VM, 2);
+	ghcb_vm_create(g, KVM_X86_SNP_VM, 2);
 	self->area = (struct ap_area *)g->other;
 	self->ap.vcpu = g->vcpus[1];
 	self->ap.result = 0;
 	/* The last spare page is the stack. */
-	for (i = 0; i < NR_SPARE - 1 && n < 2; i++)
-		if (private_gpa(g, g->spare + i * PAGE_SIZE) % ALIGN_2M)
+	for (i = 0; i < GHCB_VM_NR_SPARE - 1 && n < 2; i++)
+		if (ghcb_vm_spare_gpa(g, g->spare + i * PAGE_SIZE) % ALIGN_2M)
 			self->vmsa[n++] = g->spare + i * PAGE_SIZE;
 	g->box->rip = (u64)ap_code;
-	g->box->rsp = g->spare + NR_SPARE * PAGE_SIZE - 8;
+	g->box->rsp = g->spare + GHCB_VM_NR_SPARE * PAGE_SIZE - 8;
 	g->box->arg = g->other_gva;
-	/* On the lab's host, VMRUNs that the CPU refuses are counted. */
-	self->has_host = snp_host_reach(why, sizeof(why));
-	if (self->has_host)
-		self->before = snp_host_counter("guest-errors");
 }
 
 static void handle_signal(int sig)
@@ -105,18 +100,18 @@ static void *run_ap(void *arg)
 {
 	struct ap *ap = arg;
 
-	WRITE_ONCE(ap->result, run_vcpu(ap->vcpu));
+	WRITE_ONCE(ap->result, ghcb_vcpu_run(ap->vcpu));
 	return NULL;
 }
 
-/* Starts KVM_RUN of vCPU 1. */
+/* Starts KVM_RUN of vCPU 1, in a thread. */
 static void start_ap(struct ap *ap)
 {
 	WRITE_ONCE(ap->result, STILL_RUNNING);
 	TEST_ASSERT(!pthread_create(&ap->thread, NULL, run_ap, ap), "pthread_create() failed");
 }
 
-/* Waits until KVM_RUN of vCPU 1 has returned. Returns its result. */
+/* Waits until KVM_RUN of vCPU 1 has returned.  Returns its result. */
 static int wait_ap(struct ap *ap)
 {
 	u64 end = now_ms() + WAIT_MS;
@@ -139,9 +134,24 @@ static bool beats(struct ap_area *area, unsigned int ms)
 	return READ_ONCE(area->beats) != before;
 }
 
+/*
+ * Waits until vCPU 1 counts no more: the request that stops it may be answered before
+ * it has left the guest.  Says so if it counts on, for WAIT_MS.
+ */
+static bool stops(struct ap_area *area)
+{
+	u64 end = now_ms() + WAIT_MS;
+
+	while (now_ms() < end)
+		if (!beats(area, WATCH_MS))
+			return true;
+	ksft_print_msg("expected vCPU 1 to stand still, found it counting\n");
+	return false;
+}
+
 FIXTURE_TEARDOWN(snp_ap)
 {
-	/* A vCPU that counts ends KVM_RUN by itself then. One that hangs ends with the process. */
+	/* A vCPU that counts leaves KVM_RUN then.  One that hangs ends with the process. */
 	WRITE_ONCE(self->area->exits, 1);
 	if (READ_ONCE(self->ap.result) == STILL_RUNNING && wait_ap(&self->ap) == STILL_RUNNING)
 		return;
@@ -151,7 +161,7 @@ FIXTURE_TEARDOWN(snp_ap)
 /* Makes the guest ask for vCPU 1 with these features. */
 static void ap_request(struct ghcb_vm *g, u64 what, u64 features, gpa_t gpa)
 {
-	request(g, EXIT_AP_CREATION, AP_REQUEST(what, 1), gpa);
+	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(what, 1), gpa);
 	ghcb_set(g, GHCB_RAX, features);
 }
 
@@ -174,13 +184,7 @@ do {											\
 	ASSERT_ALIVE();									\
 } while (0)
 
-#define ASSERT_STANDS_STILL()								\
-do {											\
-	/* The request may be answered before vCPU 1 has left the guest. */		\
-	usleep(WATCH_MS * 1000);							\
-	ASSERT_FALSE(beats(self->area, WATCH_MS))					\
-		TH_LOG("expected vCPU 1 to stand still, found it counting");		\
-} while (0)
+#define ASSERT_STANDS_STILL()		ASSERT_TRUE(stops(self->area))
 
 #define ASSERT_AP_RETURNS(expected)							\
 do {											\
@@ -188,110 +192,118 @@ do {											\
 											\
 	ASSERT_EQ(expected, found__)							\
 		TH_LOG("KVM_RUN of vCPU 1: expected %s, found %s", #expected,		\
-		       found__ == STILL_RUNNING ? "no return" : exit_name(found__));	\
+		       found__ == STILL_RUNNING ? "no return" : ghcb_exit_str(found__));	\
 } while (0)
 
 /* Makes vCPU 1, on the first of the pages, and starts it. */
 #define ASSERT_CREATED()								\
 do {											\
-	ASSERT_EQ(0, guest_does(&self->g, DO_MAKE_VMSA, self->vmsa[0]));		\
+	ASSERT_EQ(0, ghcb_vm_do(&self->g, GHCB_TASK_MAKE_VMSA, self->vmsa[0]));		\
 	start_ap(&self->ap);								\
-	ap_request(&self->g, AP_CREATE, SNP_FEATURES, private_gpa(&self->g, self->vmsa[0]));	\
-	ASSERT_ANSWER(&self->g, RESP_NO_ACTION, 0);					\
+	ap_request(&self->g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES,			\
+		   ghcb_vm_spare_gpa(&self->g, self->vmsa[0]));				\
+	GHCB_ASSERT_OK(&self->g);					\
 	ASSERT_ALIVE();									\
 } while (0)
 
-/* How many VMRUNs, or other errors, the lab's host has counted in this case; 0 on another host. */
-#define HOST_ERRORS()	(self->has_host ? snp_host_counter("guest-errors") - self->before : 0)
-
+/* An operating system does so to take a CPU offline and online. */
 AP_TEST_F(created_and_destroyed_and_created)
 {
 	struct ghcb_vm *g = &self->g;
 
 	ASSERT_CREATED();
-	ap_request(g, AP_DESTROY, 0, 0);
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ap_request(g, SVM_VMGEXIT_AP_DESTROY, 0, 0);
+	GHCB_ASSERT_OK(g);
 	ASSERT_STANDS_STILL();
-	ASSERT_EQ(0, guest_does(g, DO_END_VMSA, self->vmsa[0]));
-	ASSERT_EQ(0, guest_does(g, DO_MAKE_VMSA, self->vmsa[1]));
-	ap_request(g, AP_CREATE, SNP_FEATURES, private_gpa(g, self->vmsa[1]));
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_END_VMSA, self->vmsa[0]));
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, self->vmsa[1]));
+	ap_request(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, self->vmsa[1]));
+	GHCB_ASSERT_OK(g);
 	ASSERT_ALIVE();
-	EXPECT_EQ(0, HOST_ERRORS());
 }
 
-/* SEV_FEATURES are the VM's: KVM knows how to run these, and no others. */
+/* SEV_FEATURES are the VM's (KVM_SEV_INIT2): KVM knows how to run these, and no others. */
 AP_TEST_F(other_features_refused)
 {
 	static const u64 bad[] = {
-		SNP_FEATURES | DEBUG_SWAP, 0, SNP_FEATURES | BIT_ULL(3), SNP_FEATURES | BIT_ULL(63),
+		SNP_SEV_FEATURES | SNP_SEV_FEATURE_DEBUG_SWAP, 0,
+		SNP_SEV_FEATURES | BIT_ULL(3), SNP_SEV_FEATURES | BIT_ULL(63),
 	};
 	struct ghcb_vm *g = &self->g;
 	int i;
 
-	ASSERT_EQ(0, guest_does(g, DO_MAKE_VMSA, self->vmsa[0]));
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, self->vmsa[0]));
 	start_ap(&self->ap);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		ap_request(g, AP_CREATE, bad[i], private_gpa(g, self->vmsa[0]));
-		ASSERT_ANSWER(g, RESP_MALFORMED_INPUT, ERR_INVALID_INPUT);
+		ap_request(g, SVM_VMGEXIT_AP_CREATE, bad[i], ghcb_vm_spare_gpa(g, self->vmsa[0]));
+		GHCB_ASSERT_MALFORMED(g, GHCB_ERR_INVALID_INPUT);
 		ASSERT_STANDS_STILL();
 	}
-	ap_request(g, AP_CREATE, SNP_FEATURES, private_gpa(g, self->vmsa[0]));
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ap_request(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES,
+		   ghcb_vm_spare_gpa(g, self->vmsa[0]));
+	GHCB_ASSERT_OK(g);
 	ASSERT_ALIVE();
 }
 
-/* A request that KVM refuses leaves a vCPU alone that runs. */
+/*
+ * A request that KVM refuses leaves a vCPU alone that runs.  A VMSA must be aligned
+ * to 4KiB, and not to 2MiB: see KVM's snp_safe_alloc_page() for the erratum.
+ */
 AP_TEST_F(refused_request_changes_nothing)
 {
 	struct ghcb_vm *g = &self->g;
+	const gpa_t vmsa = ghcb_vm_spare_gpa(g, self->vmsa[1]);
 	const struct { u64 request, features; gpa_t gpa; } bad[] = {
-		{ AP_CREATE, SNP_FEATURES, ALIGN_2M },
-		{ AP_CREATE, SNP_FEATURES, private_gpa(g, self->vmsa[1]) + 1 },
-		{ AP_CREATE_ON_INIT, SNP_FEATURES, ALIGN_2M },
-		{ 3, SNP_FEATURES, private_gpa(g, self->vmsa[1]) },
+		{ SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ALIGN_2M },
+		{ SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, vmsa + 1 },
+		{ SVM_VMGEXIT_AP_CREATE_ON_INIT, SNP_SEV_FEATURES, ALIGN_2M },
+		{ 3, SNP_SEV_FEATURES, vmsa },
 	};
 	int i;
 
 	ASSERT_CREATED();
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		ap_request(g, bad[i].request, bad[i].features, bad[i].gpa);
-		ASSERT_ANSWER(g, RESP_MALFORMED_INPUT, ERR_INVALID_INPUT);
+		GHCB_ASSERT_MALFORMED(g, GHCB_ERR_INVALID_INPUT);
 		ASSERT_STILL_ALIVE();
 	}
 	/* There is no such vCPU. */
-	request(g, EXIT_AP_CREATION, AP_REQUEST(AP_CREATE, 77), private_gpa(g, self->vmsa[1]));
-	ghcb_set(g, GHCB_RAX, SNP_FEATURES);
-	ASSERT_ANSWER(g, RESP_MALFORMED_INPUT, ERR_INVALID_INPUT);
+	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION,
+			GHCB_AP_REQUEST(SVM_VMGEXIT_AP_CREATE, 77), vmsa);
+	ghcb_set(g, GHCB_RAX, SNP_SEV_FEATURES);
+	GHCB_ASSERT_MALFORMED(g, GHCB_ERR_INVALID_INPUT);
 	ASSERT_STILL_ALIVE();
 }
 
-/* Userspace learns that a vCPU has nothing to run; it must not wait for ever. */
+/* Userspace learns that a vCPU has nothing to run; it must not wait forever. */
 AP_TEST_F(useless_vmsa_ends_run)
 {
 	struct ghcb_vm *g = &self->g;
 
 	ASSERT_CREATED();
-	ap_request(g, AP_DESTROY, 0, 0);
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ap_request(g, SVM_VMGEXIT_AP_DESTROY, 0, 0);
+	GHCB_ASSERT_OK(g);
 	ASSERT_STANDS_STILL();
-	ap_request(g, AP_CREATE, SNP_FEATURES, NO_MEMORY_GPA);
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ap_request(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, NO_MEMORY_GPA);
+	GHCB_ASSERT_OK(g);
 	ASSERT_AP_RETURNS(KVM_EXIT_FAIL_ENTRY);
 }
 
-/* The VMSA that KVM made for the launch is not what the guest asked for. */
+/* The VMSA that KVM made for the launch isn't what the guest asked for. */
 AP_TEST_F(useless_first_vmsa_starts_nothing)
 {
 	struct ghcb_vm *g = &self->g;
 
 	start_ap(&self->ap);
-	ap_request(g, AP_CREATE, SNP_FEATURES, NO_MEMORY_GPA);
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ap_request(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, NO_MEMORY_GPA);
+	GHCB_ASSERT_OK(g);
 	ASSERT_AP_RETURNS(KVM_EXIT_FAIL_ENTRY);
 }
 
-/* A vCPU that the guest has destroyed has no state that userspace could run. */
+/*
+ * A vCPU that the guest has destroyed has no state that could be run, even if
+ * userspace makes the vCPU runnable.
+ */
 AP_TEST_F(destroyed_vcpu_is_not_run)
 {
 	struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
@@ -299,8 +311,8 @@ AP_TEST_F(destroyed_vcpu_is_not_run)
 	struct ghcb_vm *g = &self->g;
 
 	ASSERT_CREATED();
-	ap_request(g, AP_DESTROY, 0, 0);
-	ASSERT_ANSWER(g, RESP_NO_ACTION, 0);
+	ap_request(g, SVM_VMGEXIT_AP_DESTROY, 0, 0);
+	GHCB_ASSERT_OK(g);
 	ASSERT_STANDS_STILL();
 
 	/* Get vCPU 1 out of KVM_RUN, and keep it out until it is made runnable. */
@@ -310,12 +322,10 @@ AP_TEST_F(destroyed_vcpu_is_not_run)
 	vcpu_mp_state_set(self->ap.vcpu, &runnable);
 	WRITE_ONCE(self->ap.vcpu->run->immediate_exit, 0);
 	ASSERT_AP_RETURNS(KVM_EXIT_FAIL_ENTRY);
-	EXPECT_EQ(0, HOST_ERRORS())
-		TH_LOG("expected no VMRUN without a VMSA, found that the host refused one");
 }
 
 int main(int argc, char **argv)
 {
-	snp_require_snp();
+	snp_require_vms();
 	return test_harness_run(argc, argv);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The memory of SEV-SNP VMs, as userspace sets it up: regions, guest_memfd, LAUNCH_UPDATE. Each bad
- * argument gets its error, and nothing else happens.
+ * Test the memory of SEV-SNP VMs, as userspace sets it up: regions, guest_memfd,
+ * LAUNCH_UPDATE.  Every bad argument gets its error, and nothing else happens.
  *
- * "KVM_MEMORY_ENCRYPT_OP" and the rest of Documentation/virt/kvm/x86/amd-memory-encryption.rst;
- * KVM_SET_USER_MEMORY_REGION2 and KVM_CAP_SYNC_REGS of Documentation/virt/kvm/api.rst.
+ * What to expect is specified by Documentation/virt/kvm/api.rst, and by x86/
+ * amd-memory-encryption.rst beside it: the ioctl is above the cases.  The firmware's
+ * statuses are specified by "SEV Secure Nested Paging Firmware ABI Specification"
+ * (56860), section SNP_LAUNCH_UPDATE.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -12,22 +14,22 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "snp_guest.h"
+#include "sev_guest.h"
 
 #define CASE_SECONDS	60
 #define MEMORY_TEST_F(name)	TEST_F_TIMEOUT(snp_memory, name, CASE_SECONDS)
 
-/* Slot and GPA of memory that the library does not know. */
+/* Slot and GPA of memory that the library doesn't know. */
 #define SLOT		20
 #define SLOT_GPA	0x40000000ull
 
-/* The firmware's status; -1 if the command did not get there. */
+/* The firmware's status of the last command. */
 static u32 fw_error;
 
 /* Returns 0 or the negative error. */
 static int sev_op(struct kvm_vm *vm, u32 id, void *data)
 {
-	return snp_sev_op(vm, id, data, &fw_error);
+	return __vm_sev_op(vm, id, data, &fw_error) ? -errno : 0;
 }
 
 static int register_region(struct kvm_vm *vm, u64 addr, u64 size)
@@ -52,7 +54,7 @@ static void *map_pages(int nr, int flags, int fd)
 	return p;
 }
 
-/* A VM before LAUNCH_START, with a page of its memory. */
+/* A VM before LAUNCH_START, with pages of its memory. */
 FIXTURE(snp_memory) {
 	struct kvm_vm *vm;
 	gva_t gva;
@@ -63,7 +65,7 @@ FIXTURE_SETUP(snp_memory)
 {
 	self->vm = vm_sev_create_bare(KVM_X86_SNP_VM, 1, 16);
 	self->gva = vm_alloc_pages(self->vm, 4);
-	self->gpa = snp_gpa(self->vm, self->gva);
+	self->gpa = sev_gva2gpa(self->vm, self->gva);
 }
 
 FIXTURE_TEARDOWN(snp_memory)
@@ -71,7 +73,7 @@ FIXTURE_TEARDOWN(snp_memory)
 	kvm_vm_free(self->vm);
 }
 
-/* --- Regions that stay in memory ---------------------------------------------------------------- */
+/* --- KVM_MEMORY_ENCRYPT_REG_REGION, KVM_MEMORY_ENCRYPT_UNREG_REGION ------------------ */
 
 MEMORY_TEST_F(region_registered_and_unregistered)
 {
@@ -83,7 +85,7 @@ MEMORY_TEST_F(region_registered_and_unregistered)
 	EXPECT_EQ(-EINVAL, unregister_region(self->vm, addr, 4 * PAGE_SIZE));
 }
 
-/* Any process with /dev/kvm can ask for this: it is no reason to warn. */
+/* Any process with /dev/kvm can ask for this, i.e. it's no reason to WARN. */
 MEMORY_TEST_F(region_of_impossible_size)
 {
 	EXPECT_EQ(-EINVAL, register_region(self->vm, 0, ~0ull));
@@ -91,7 +93,7 @@ MEMORY_TEST_F(region_of_impossible_size)
 	EXPECT_EQ(-EINVAL, register_region(self->vm, ~0ull - PAGE_SIZE, 2 * PAGE_SIZE));
 }
 
-/* Firmware in flash is mapped read-only; the guest only reads it. */
+/* Memory that userspace can only read, e.g. firmware in flash, is the guest's, too. */
 MEMORY_TEST_F(region_read_only)
 {
 	void *p = map_pages(2, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -101,7 +103,7 @@ MEMORY_TEST_F(region_read_only)
 	EXPECT_EQ(0, register_region(self->vm, (unsigned long)p, 2 * PAGE_SIZE));
 }
 
-/* --- LAUNCH_UPDATE ------------------------------------------------------------------------------- */
+/* --- KVM_SEV_SNP_LAUNCH_UPDATE -------------------------------------------------------- */
 
 static int update(struct kvm_vm *vm, gpa_t gpa, const void *source, u64 len, u8 type)
 {
@@ -161,7 +163,7 @@ MEMORY_TEST_F(update_with_bad_arguments)
 	EXPECT_EQ(0, update(self->vm, self->gpa, source, PAGE_SIZE, normal));
 }
 
-/* A length of 0. */
+/* The length must be a page at least. */
 MEMORY_TEST_F(update_of_no_page)
 {
 	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -191,7 +193,10 @@ MEMORY_TEST_F(update_without_source)
 				  KVM_SEV_SNP_PAGE_TYPE_NORMAL));
 }
 
-/* In the CPUID page, the firmware corrects what the CPU does not have, and refuses it. */
+/*
+ * 56860, PAGE_TYPE_CPUID: firmware corrects what the CPU doesn't have, and refuses the
+ * page.  KVM hands the corrected page to userspace, to try again.
+ */
 struct cpuid_page {
 	u32 count;
 	u32 reserved1;
@@ -250,7 +255,7 @@ MEMORY_TEST_F(cpuid_page_read_only)
 	EXPECT_EQ(0, memcmp(&good, &found, PAGE_SIZE));
 }
 
-/* --- Slots with guest_memfd ------------------------------------------------------------------------ */
+/* --- KVM_SET_USER_MEMORY_REGION2, with guest_memfd ------------------------------------- */
 
 static int set_slot(struct kvm_vm *vm, u32 flags, u64 size, int fd, u64 offset, void *hva)
 {
@@ -302,11 +307,11 @@ MEMORY_TEST_F(slot_keeps_its_file)
 	close(fd);
 }
 
-/* --- A launched VM ---------------------------------------------------------------------------------- */
+/* --- A launched VM ---------------------------------------------------------------------- */
 
 static void guest_code(void)
 {
-	snp_terminate(0, 0);
+	ghcb_terminate(0, 0);
 }
 
 FIXTURE(launched_vm) {
@@ -320,7 +325,7 @@ FIXTURE_TEARDOWN(launched_vm)
 {
 }
 
-/* Userspace can't reach a launched guest's registers, by KVM_RUN's copy of them either. */
+/* KVM_CAP_SYNC_REGS: a launched guest's registers are out of userspace's reach. */
 TEST_F_TIMEOUT(launched_vm, sync_regs, CASE_SECONDS)
 {
 	struct kvm_vcpu *vcpu;
@@ -342,7 +347,7 @@ TEST_F_TIMEOUT(launched_vm, update, CASE_SECONDS)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = vm_sev_create_with_one_vcpu(KVM_X86_SNP_VM, guest_code, &vcpu);
-	gpa_t gpa = snp_gpa(vm, vm_alloc_page(vm));
+	gpa_t gpa = sev_gva2gpa(vm, vm_alloc_page(vm));
 	struct kvm_sev_snp_launch_start start = { .policy = snp_default_policy() };
 	struct kvm_sev_snp_launch_finish finish = { 0 };
 	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -358,6 +363,6 @@ TEST_F_TIMEOUT(launched_vm, update, CASE_SECONDS)
 
 int main(int argc, char **argv)
 {
-	snp_require_snp();
+	snp_require_vms();
 	return test_harness_run(argc, argv);
 }

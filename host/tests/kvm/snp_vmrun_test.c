@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Does KVM execute VMRUN for a vCPU that has no VMSA? The CPU refuses that, and userspace sees the same
+ * failure of KVM_RUN as when KVM refuses. Only the emulated host can tell the two apart: it counts the
+ * VMRUNs that it refuses. sev_snp_ap_test of the selftests checks what any host can show.
+ */
+#include <signal.h>
+#include <sys/time.h>
+
+#include "kselftest_harness.h"
+#include "sev_guest.h"
+#include "snp_host.h"
+
+#define CASE_SECONDS	60
+#define VMRUN_TEST_F(name)	TEST_F_TIMEOUT(snp_vmrun, name, CASE_SECONDS)
+/* A vCPU that is destroyed stays in KVM_RUN: a signal after this time gets it out. */
+#define SIGNAL_MS		200
+
+FIXTURE(snp_vmrun) {
+	struct ghcb_vm g;
+	/* The host's errors before the case. */
+	u64 before;
+};
+
+static void ap_code(void)
+{
+	for (;;)
+		ghcb_msr_call(GHCB_VM_READY);
+}
+
+FIXTURE_SETUP(snp_vmrun)
+{
+	struct ghcb_vm *g = &self->g;
+	char why[512];
+
+	if (!snp_host_reach(why, sizeof(why)))
+		SKIP(return, "%s", why);
+	ghcb_vm_create(g, KVM_X86_SNP_VM, 2);
+	g->box->rip = (u64)ap_code;
+	g->box->rsp = g->spare + GHCB_VM_NR_SPARE * PAGE_SIZE - 8;
+	self->before = snp_host_counter("guest-errors");
+}
+
+FIXTURE_TEARDOWN(snp_vmrun)
+{
+	kvm_vm_free(self->g.vm);
+}
+
+static void handle_signal(int sig)
+{
+}
+
+/* A spare page that is not at a multiple of 2 MB, where KVM takes no VMSA. */
+static gva_t vmsa_page(struct ghcb_vm *g)
+{
+	return g->spare + (ghcb_vm_spare_gpa(g, g->spare) % (2ull << 20) ? 0 : PAGE_SIZE);
+}
+
+static void request_ap(struct ghcb_vm *g, u64 what, u64 features, gpa_t gpa)
+{
+	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(what, 1), gpa);
+	ghcb_set(g, GHCB_RAX, features);
+}
+
+/* Runs vCPU 1 until KVM has halted it, and a signal ends KVM_RUN. Returns its state. */
+static u32 run_until_halted(struct ghcb_vm *g)
+{
+	const struct itimerval timer = { .it_value.tv_usec = SIGNAL_MS * 1000 };
+	struct kvm_mp_state state;
+	int ret;
+
+	do {
+		setitimer(ITIMER_REAL, &timer, NULL);
+		ret = __vcpu_run(g->vcpus[1]);
+		vcpu_mp_state_get(g->vcpus[1], &state);
+	} while (ret < 0 && state.mp_state == KVM_MP_STATE_RUNNABLE);
+	return state.mp_state;
+}
+
+VMRUN_TEST_F(destroyed_vcpu_is_not_run)
+{
+	struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	struct sigaction action = { .sa_handler = handle_signal };
+	struct ghcb_vm *g = &self->g;
+	gva_t vmsa = vmsa_page(g);
+
+	/* One run of vCPU 1, with the guest's VMSA. */
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa));
+	request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa));
+	GHCB_ASSERT_OK(g);
+	ASSERT_EQ(GHCB_VM_ANSWERED, ghcb_vcpu_run(g->vcpus[1]));
+	EXPECT_EQ(self->before, snp_host_counter("guest-errors"));
+
+	request_ap(g, SVM_VMGEXIT_AP_DESTROY, 0, 0);
+	GHCB_ASSERT_OK(g);
+	sigaction(SIGALRM, &action, NULL);
+	ASSERT_EQ(KVM_MP_STATE_HALTED, run_until_halted(g));
+
+	/* Userspace makes it runnable: there is nothing to run. */
+	vcpu_mp_state_set(g->vcpus[1], &runnable);
+	ASSERT_EQ(KVM_EXIT_FAIL_ENTRY, ghcb_vcpu_run(g->vcpus[1]));
+	EXPECT_EQ(self->before, snp_host_counter("guest-errors"))
+		TH_LOG("expected no VMRUN without a VMSA, found that the host refused one");
+}
+
+int main(int argc, char **argv)
+{
+	snp_require_vms();
+	return test_harness_run(argc, argv);
+}
