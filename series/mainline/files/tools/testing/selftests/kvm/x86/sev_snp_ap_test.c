@@ -12,6 +12,7 @@
  * error codes of section "Invoking VMGEXIT".  KVM_EXIT_FAIL_ENTRY of Documentation/
  * virt/kvm/api.rst is what userspace sees of a vCPU that can't be run.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -322,6 +323,45 @@ AP_TEST_F(destroyed_vcpu_is_not_run)
 	vcpu_mp_state_set(self->ap.vcpu, &runnable);
 	WRITE_ONCE(self->ap.vcpu->run->immediate_exit, 0);
 	ASSERT_AP_RETURNS(KVM_EXIT_FAIL_ENTRY);
+}
+
+/*
+ * Takes what the page allocator has just got back, so that the next page is
+ * another one.
+ */
+static void take_free_pages(struct kvm_vm *vm)
+{
+	const u64 size = 512 * PAGE_SIZE;
+	int fd = vm_create_guest_memfd(vm, size, 0);
+
+	TEST_ASSERT(!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size),
+		    "fallocate() failed, errno: %d", errno);
+}
+
+/*
+ * Userspace takes a VMSA's page away while its vCPU is in an exit, and the guest
+ * makes another VMSA in the page that comes instead.  The guest names a VMSA by
+ * its GPA, so that is the one which the vCPU has to run.
+ */
+AP_TEST_F(vmsa_page_replaced)
+{
+	struct ghcb_vm *g = &self->g;
+	struct ap_area *second = self->area + 1;
+
+	ASSERT_CREATED();
+	WRITE_ONCE(self->area->exits, 1);
+	ASSERT_AP_RETURNS(GHCB_VM_ANSWERED);
+
+	vm_guest_mem_punch_hole(g->vm, ghcb_vm_spare_gpa(g, self->vmsa[0]), PAGE_SIZE);
+	take_free_pages(g->vm);
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_VALIDATE, self->vmsa[0]));
+	g->box->arg = g->other_gva + sizeof(*second);
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, self->vmsa[0]));
+
+	second->exits = 1;
+	start_ap(&self->ap);
+	ASSERT_AP_RETURNS(GHCB_VM_ANSWERED);
+	EXPECT_EQ(1, second->beats);
 }
 
 int main(int argc, char **argv)

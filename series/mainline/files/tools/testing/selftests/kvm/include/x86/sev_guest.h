@@ -237,6 +237,8 @@ enum ghcb_task {
 	/* Make a page the VMSA of a vCPU that starts at RIP, or a page again. */
 	GHCB_TASK_MAKE_VMSA,
 	GHCB_TASK_END_VMSA,
+	/* Validate a page. */
+	GHCB_TASK_VALIDATE,
 };
 
 /* The guest's next task, and its result, in a page that both share. */
@@ -247,7 +249,7 @@ struct ghcb_mailbox {
 	u64 rip;
 	u64 rsp;
 	u64 arg;
-	/* The GHCB MSR, or what RMPADJUST returned. */
+	/* The GHCB MSR, or what RMPADJUST or PVALIDATE returned. */
 	u64 answer;
 };
 

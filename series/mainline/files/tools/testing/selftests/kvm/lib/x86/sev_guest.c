@@ -75,6 +75,9 @@ static void guest_code(struct ghcb_mailbox *box)
 		case GHCB_TASK_END_VMSA:
 			WRITE_ONCE(box->answer, snp_rmpadjust(box->gva, 1));
 			break;
+		case GHCB_TASK_VALIDATE:
+			WRITE_ONCE(box->answer, snp_pvalidate(box->gva, true));
+			break;
 		}
 		wrmsr(MSR_AMD64_SEV_ES_GHCB, GHCB_VM_READY);
 		vmgexit();
