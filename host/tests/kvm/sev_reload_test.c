@@ -8,7 +8,10 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <linux/kvm.h>
 #include <linux/psp-sev.h>
@@ -26,6 +29,13 @@
 #define CCP		"ccp"
 /* A firmware status that none of the commands has for another reason. */
 #define STATUS		"0x3"
+
+/* Two identifiers of 64 bytes; the longest buffer that the driver takes, four pages. */
+#define ID_LENGTH	128
+#define LONG_LENGTH	0x4000
+#define LONG_TIMES	8
+/* Bytes of free memory to write to. */
+#define TOUCHED		(128 << 20)
 
 #define SEV_TYPES	(BIT(KVM_X86_SEV_VM) | BIT(KVM_X86_SEV_ES_VM) | BIT(KVM_X86_SNP_VM))
 
@@ -115,6 +125,42 @@ static u8 snp_state(void)
 
 	TEST_ASSERT(!ret, "expected SNP_PLATFORM_STATUS to succeed, found: %s", strerror(-ret));
 	return status.state;
+}
+
+/* SEV_GET_ID2: the two identifiers of the processor's sockets. The buffer may be longer. */
+static int get_id(void *buffer, u32 length)
+{
+	struct sev_user_data_get_id2 id = {
+		.address = (unsigned long)buffer,
+		.length = length,
+	};
+
+	return issue(SEV_GET_ID2, &id, NULL);
+}
+
+static bool is_zero(const u8 *bytes, size_t n)
+{
+	while (n && !*bytes) {
+		bytes++;
+		n--;
+	}
+	return !n;
+}
+
+/* Has a process write to memory that was free, first of all what was freed last. Returns its exit status. */
+static int touch_free_memory(void)
+{
+	int status;
+	pid_t pid;
+	void *p;
+
+	pid = fork();
+	if (!pid) {
+		p = mmap(NULL, TOUCHED, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_NORESERVE, -1, 0);
+		_exit(p == MAP_FAILED);
+	}
+	return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
 }
 
 /* The types of VMs that KVM offered before the first case. */
@@ -257,6 +303,29 @@ RELOAD_TEST_F(sev_shutdown_fails)
 	EXPECT_EQ(all_types, sev_types());
 	ASSERT_EQ(0, unload(KVM_AMD));
 	EXPECT_EQ(0, snp_state());
+}
+
+/*
+ * With SNP up, the driver has the firmware write into pages of its own, which it makes the firmware's, takes
+ * back, copies from and frees: all of them, and no others.
+ */
+RELOAD_TEST_F(long_buffer_is_returned_whole)
+{
+	u8 *short_id = calloc(1, ID_LENGTH), *long_id = calloc(1, LONG_LENGTH);
+	int i;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	ASSERT_EQ(0, get_id(short_id, ID_LENGTH));
+	ASSERT_FALSE(is_zero(short_id, ID_LENGTH));
+	for (i = 0; i < LONG_TIMES; i++) {
+		memset(long_id, 0, LONG_LENGTH);
+		ASSERT_EQ(0, get_id(long_id, LONG_LENGTH));
+		ASSERT_EQ(0, memcmp(short_id, long_id, ID_LENGTH));
+	}
+	/* Pages that were freed twice, or that are still the firmware's, get an owner now. */
+	EXPECT_EQ(0, touch_free_memory());
+	free(short_id);
+	free(long_id);
 }
 
 /* The harness ends the program by itself. Cases are other processes. */
