@@ -5,6 +5,7 @@
  *
  * For the lab only: it unloads and loads kvm_amd and ccp, and makes firmware commands fail.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -27,6 +28,7 @@
 #define KVM_AMD		"kvm-amd"
 #define KVM		"kvm"
 #define CCP		"ccp"
+#define CCP_DRIVER	"/sys/bus/pci/drivers/ccp"
 /* A firmware status that none of the commands has for another reason. */
 #define STATUS		"0x3"
 
@@ -125,6 +127,32 @@ static u8 snp_state(void)
 
 	TEST_ASSERT(!ret, "expected SNP_PLATFORM_STATUS to succeed, found: %s", strerror(-ret));
 	return status.state;
+}
+
+/* Writes the secure processor's address to a file of the ccp driver: "bind" or "unbind". */
+static int tell_driver(const char *what)
+{
+	static char address[32];
+	struct dirent *entry;
+	char path[64];
+	int fd, ret;
+	DIR *dir;
+
+	if (!address[0]) {
+		dir = opendir(CCP_DRIVER);
+		TEST_ASSERT(dir, "expected " CCP_DRIVER ", found: %s", strerror(errno));
+		while ((entry = readdir(dir)))
+			if (!strncmp(entry->d_name, "0000:", 5))
+				snprintf(address, sizeof(address), "%.31s", entry->d_name);
+		closedir(dir);
+		TEST_ASSERT(address[0], "expected a device in " CCP_DRIVER ", found none");
+	}
+	snprintf(path, sizeof(path), CCP_DRIVER "/%s", what);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	TEST_ASSERT(fd >= 0, "expected %s, found: %s", path, strerror(errno));
+	ret = write(fd, address, strlen(address)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
 }
 
 /* SEV_GET_ID2: the two identifiers of the processor's sockets. The buffer may be longer. */
@@ -326,6 +354,51 @@ RELOAD_TEST_F(long_buffer_is_returned_whole)
 	EXPECT_EQ(0, touch_free_memory());
 	free(short_id);
 	free(long_id);
+}
+
+/*
+ * The driver must not use a device that was taken from it, so KVM has no SEV. Whether KVM has SEV after the
+ * device came back is up to the driver; after a reload KVM has it again.
+ */
+RELOAD_TEST_F(device_is_unbound_and_bound)
+{
+	ASSERT_EQ(0, tell_driver("unbind"));
+	load(KVM_AMD, "");
+	EXPECT_EQ(0, sev_types());
+	unload(KVM_AMD);
+
+	ASSERT_EQ(0, tell_driver("bind"));
+	load(KVM_AMD, "");
+	unload(KVM_AMD);
+
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
+	ASSERT_EQ(0, load_all());
+	EXPECT_EQ(all_types, sev_types());
+}
+
+/*
+ * The firmware keeps the page of a command's buffer. The driver must use another one, and must not give the
+ * page back when it is unloaded. It says so: this case leaves a report in the kernel's log, and a page that is
+ * the firmware's until the next reset.
+ */
+RELOAD_TEST_F(unreclaimed_command_buffer_is_replaced)
+{
+	struct sev_user_data_status status = { 0 };
+	int i;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	snp_host_fail("SNP_PAGE_RECLAIM:1:" STATUS);
+	EXPECT_EQ(-EFAULT, issue(SEV_PLATFORM_STATUS, &status, NULL));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, issue(SEV_PLATFORM_STATUS, &status, NULL));
+
+	ASSERT_EQ(0, unload(KVM_AMD));
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
+	EXPECT_EQ(0, touch_free_memory());
+	ASSERT_EQ(0, load_all());
+	EXPECT_EQ(all_types, sev_types());
 }
 
 /* The harness ends the program by itself. Cases are other processes. */
