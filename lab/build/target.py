@@ -15,7 +15,7 @@ from lab.core.errors import usage_error
 from lab.core.options import Given
 from lab.core.places import LAB, Cache, kernel_version, short_digest, slug, tilde
 from lab.core.session import Session
-from lab.patches.series import is_tree, list_series, series_dir, trees
+from lab.patches.series import all_trees, base_tree, is_tree, list_series, series_dir, whole_series
 
 DEFAULT_TREE = "6.12.y"
 KUNIT = "arch/x86/kvm/svm/tests"
@@ -34,7 +34,7 @@ class Target:
 
     def source(self, session: Session) -> Source:
         """The source that is built."""
-        return Source(session, kernel_kind(DEFAULT_TREE if self.folder else self.name), self.folder or self.linux)
+        return Source(session, kernel_kind(DEFAULT_TREE if self.folder else base_tree(self.name)), self.folder or self.linux)
 
     def work(self, cache: Cache, suffix: str = "") -> Path:
         """The folder that the kernel is built in. With another configuration than `run` uses, its name has a suffix."""
@@ -47,8 +47,8 @@ class Target:
         return cache.root / "work" / (name + suffix)
 
     def series(self) -> list[Path]:
-        """The patches of the series; none for a tree of the user's."""
-        return [] if self.folder else list_series(series_dir(self.name))
+        """The patches of the series, and of the one below it; none for a tree of the user's."""
+        return [] if self.folder else whole_series(self.name)
 
     def patches(self, source: Source, extra: Sequence[Path] = ()) -> list[Path]:
         """All patches to apply to the source. A tree without our KUnit test gets the lab's, if there is one for its
@@ -81,7 +81,7 @@ def target_of(given: Given, more: str = "") -> Target:
     if is_tree(name):
         return Target(name, linux=linux)
     if not name or not Path(name).is_dir():
-        names = ", ".join([*trees(), more] if more else trees())
+        names = ", ".join([*all_trees(), more] if more else all_trees())
         raise usage_error(f"no such tree: expected {names} or a directory, found '{name}'")
     if linux is not None:
         raise usage_error("--linux is the base of a series: it does not go with --tree DIR")

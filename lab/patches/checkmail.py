@@ -17,8 +17,9 @@ from lab.patches.queues import Queue
 from lab.patches.sender import Sender
 
 FINDING = re.compile(r".*\.patch:([0-9]+): ?(.*)")
-# The stable rules prescribe this line. checkpatch complains about its form.
-UPSTREAM = re.compile(r"\[ Upstream commit [0-9a-f]{40} \]")
+# Lines that stable's maintainers want like this. checkpatch complains about their form.
+STABLE = re.compile(r'\[ Upstream commit [0-9a-f]{40} \]|Stable-dep-of: [0-9a-f]{12} \(".*"\)')
+FORM = ("GIT_COMMIT_ID:", "COMMIT_LOG_LONG_LINE:")
 
 
 def check_mails(job: Job, queue: Queue, source: Path, sender: Sender, cover: Path, mails: Sequence[Path],
@@ -72,6 +73,6 @@ def checkpatch(job: Job, queue: Queue, source: Path, mail: Path) -> list[str]:
         found = FINDING.fullmatch(line)
         if found is None:
             findings.append(line)
-        elif "GIT_COMMIT_ID:" not in found[2] or not UPSTREAM.fullmatch(lines[int(found[1]) - 1]):
+        elif not any(kind in found[2] for kind in FORM) or not STABLE.fullmatch(lines[int(found[1]) - 1]):
             findings.append(f"{found[1]}: {found[2]}")
     return findings

@@ -10,12 +10,15 @@ from lab.build.sources import Source
 from lab.core.errors import setup_error
 from lab.core.process import CommandFailed
 from lab.core.steps import Job
+from lab.patches.cover import read_cover_letter
 from lab.patches.git import AM, answer, git_own, is_top_of_repository
+from lab.patches.newfiles import write_whole
 from lab.patches.queues import Queue
+from lab.patches.series import base_tree, entries, needs_lower, series_dir
 
 
 class SmallRepository:
-    """A git work tree whose only commit has the base's files that the series changes."""
+    """A git work tree of the base's files that the series changes. The tag "base" has the patches that it is on top of."""
 
     def __init__(self, job: Job, queue: Queue, source: Source, folder: Path, patches: Sequence[Path]) -> None:
         self.job = job
@@ -24,14 +27,17 @@ class SmallRepository:
         self.folder = folder
         self.patches = patches
         job.run(git_own(None, "init", "-q", "--template=", "--object-format=sha1", folder))
+        lower = write_whole(queue.lower, folder.parent / "lower")
         # Run it in this repository: git apply skips files outside of the repository it is run in.
-        for line in job.output(git_own(folder, "apply", "--numstat", *patches)).splitlines():
+        for line in job.output(git_own(folder, "apply", "--numstat", *lower, *patches)).splitlines():
             name = line.split("\t", 2)[2]
             if (source.path / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source.path / name, folder / name)
         job.run(git_own(folder, "add", "-A", "-f", "."))
         job.run(git_own(folder, "commit", "-q", "--allow-empty", "-m", "base"))
+        if lower:
+            self.apply(lower)
         job.run(git_own(folder, "tag", "base"))
 
     def tree_of(self, mails: Sequence[Path]) -> str:
@@ -40,19 +46,36 @@ class SmallRepository:
         self.job.run(git_own(self.folder, *AM, *mails))
         return self.job.output(git_own(self.folder, "rev-parse", "HEAD^{tree}")).strip()
 
-    def series_tree(self) -> str:
-        """The id of the tree after the series is applied."""
+    def apply(self, patches: Sequence[Path]) -> None:
+        """Makes each patch of a series a commit."""
         try:
-            return self.tree_of(self.patches)
+            self.job.run(git_own(self.folder, *AM, *patches))
         except CommandFailed as e:
             raise setup_error(f"the series does not apply to {self.queue.project} {self.source.version}",
                               "expected every hunk to apply with no fuzz; git's messages are in the log",
                               f"give the version it was made for with {self.queue.option} DIR") from e
 
+    def series_tree(self) -> str:
+        """The id of the tree after the series is applied."""
+        self.job.run(git_own(self.folder, "reset", "-q", "--hard", "base"))
+        self.apply(self.patches)
+        return self.job.output(git_own(self.folder, "rev-parse", "HEAD^{tree}")).strip()
+
     def diffstat(self) -> str:
         """The diffstat, as in a cover letter of git format-patch, of the patches that tree_of() applied last."""
         return self.job.output(git_own(self.folder, "diff", "--stat=72", "--summary", "--no-renames", "--no-color",
                                        "base", "HEAD"))
+
+
+def base_lines(queue: Queue, source: Source) -> str:
+    """The lines in the cover letter that name the base, and the series that it is on top of."""
+    if not queue.lower:
+        return base_line(source)
+    subject = read_cover_letter(series_dir(base_tree(queue.name)) / "cover-letter").subject
+    apart = needs_lower(queue.folder)
+    numbers = ", ".join(str(number) for number, name in enumerate(entries(queue.folder), 1) if name in apart)
+    return (f"{base_line(source)}On top of the series \"{subject}\".\n"
+            f"Patches that need that series: {numbers or 'none'}. The others apply to the base alone, too.\n")
 
 
 def base_line(source: Source) -> str:

@@ -39,10 +39,11 @@ def git_own(folder: Path | None, *words: str | Path, index: Path | None = None) 
                     "git", *settings, *place, *(str(word) for word in words)))
 
 
-def applies(folder: Path, patch: Path, context: int, reverse: bool) -> str | None:
+def applies(folder: Path, patch: Path, context: int, reverse: bool, check: bool = True) -> str | None:
     """Tries a patch on the files below a folder, with that many lines of context. What git says about the hunks' places, or
-    None if the patch does not apply. Nothing is changed."""
-    words = ["apply", "--check", "--verbose", "--whitespace=nowarn", f"-C{context}", *(["-R"] if reverse else [])]
+    None if the patch does not apply. Nothing is changed, unless `check` is false."""
+    words = ["apply", *(["--check"] if check else []), "--verbose", "--whitespace=nowarn", f"-C{context}",
+             *(["-R"] if reverse else [])]
     # The empty repository of /dev/null is none: inside of a repository, git would skip files that are not tracked.
     cmd = git_own(folder, "--git-dir=/dev/null", "--work-tree=.", *words, patch)
     done = subprocess.run(cmd.argv, env=cmd.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

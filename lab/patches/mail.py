@@ -18,7 +18,7 @@ from lab.core.steps import Job
 from lab.patches.addresses import address_header, subject_header
 from lab.patches.beside import folder_beside
 from lab.patches.checkmail import check_mails
-from lab.patches.combined import SmallRepository, base_line
+from lab.patches.combined import SmallRepository, base_lines
 from lab.patches.cover import CoverLetter, read_cover_letter
 from lab.patches.maintainers import SCRIPT, Recipients, of_all, recipients
 from lab.patches.newfiles import read_whole, write_whole
@@ -132,7 +132,7 @@ def write_mails(job: Job, queue: Queue, source: Source, sender: Sender, folder: 
     everybody = of_all(each, sender.email)
     repository = SmallRepository(job, queue, source, temporary / "apply", wholes)
     wanted = repository.series_tree()
-    write(new / COVER, mailing.cover_mail(everybody, repository.diffstat(), base_line(source)))
+    write(new / COVER, mailing.cover_mail(everybody, repository.diffstat(), base_lines(queue, source)))
     mails = [new / mail_name(number, patch) for number, patch in enumerate(mailing.patches, 1)]
     check_mails(job, queue, source.path, sender, new / COVER, mails, repository, wanted)
     write_sums(new)

@@ -12,7 +12,7 @@ from lab.core.errors import usage_error
 from lab.core.options import Given, Option
 from lab.core.places import TOP, kernel_version
 from lab.core.session import Session
-from lab.patches.series import HOST, is_stable, patch_name, series_dir, trees
+from lab.patches.series import HOST, all_trees, base_tree, is_stable, lower_series, patch_name, series_dir
 
 LINUX_OPTION = Option("--linux", "DIR")
 QEMU_OPTION = Option("--qemu", "DIR")
@@ -40,14 +40,19 @@ class Queue:
         return patch_name(self.folder)
 
     @property
+    def lower(self) -> list[Path]:
+        """The patches that it is on top of."""
+        return [] if self.is_host else lower_series(self.name)
+
+    @property
     def project(self) -> str:
         """The project that the patches change, for messages and commits."""
         return "QEMU" if self.is_host else "linux"
 
     @property
     def stable(self) -> str:
-        """Its name if the rules of Linux's stable trees apply to it; else nothing."""
-        return self.name if is_stable(self.name) else ""
+        """The name of the stable tree, whose rules apply to it; else nothing."""
+        return base_tree(self.name) if is_stable(self.name) else ""
 
     @property
     def option(self) -> str:
@@ -77,12 +82,12 @@ class Queue:
         """Its base: the user's source tree, or the newest one."""
         if self.is_host:
             return Source(session, KIND, qemu_of(given))
-        return kernel_source(session, self.name, linux_of(given))
+        return kernel_source(session, base_tree(self.name), linux_of(given))
 
 
 def queues() -> list[str]:
     """The names of all queues."""
-    return [*trees(), HOST]
+    return [*all_trees(), HOST]
 
 
 def need_queue(name: str | None, given: Given) -> Queue:

@@ -14,9 +14,20 @@ from lab.patches.patchfile import PatchFile, read, to_bytes, to_lines, to_text
 HOST = "host"
 
 
-def trees() -> list[str]:
+def all_trees() -> list[str]:
     """The names of the trees that have a series."""
     return [d.name.removeprefix("linux-") for d in sorted(SERIES.glob("[!.]*")) if d.is_dir()]
+
+
+def trees() -> list[str]:
+    """Of these, the trees with a series on a plain base. They have mutants and a history; the others have those of the tree
+    below."""
+    return [tree for tree in all_trees() if tree == base_tree(tree)]
+
+
+def base_tree(tree: str) -> str:
+    """The tree whose series a tree's own series is on top of: 6.12.y for 6.12.y-backlog. A plain tree's is itself."""
+    return tree.partition("-")[0]
 
 
 def series_name(tree: str) -> str:
@@ -36,13 +47,16 @@ def is_tree(name: str) -> bool:
 
 def is_stable(tree: str) -> bool:
     """Is this the name of a stable tree?"""
-    return tree.endswith(".y")
+    return base_tree(tree).endswith(".y")
 
 
 def need_series(name: str | None) -> str:
     """The tree that a verb's first argument names."""
     if not name:
         raise usage_error(f"which tree? expected {', '.join(trees())}")
+    if is_tree(name) and name != base_tree(name):
+        raise usage_error(f"'{name}' is a series on top of another: expected {', '.join(trees())}",
+                          f"{base_tree(name)} has the mutants and the history of both")
     if not is_tree(name):
         raise usage_error(f"no such tree: expected {', '.join(trees())}, found '{name}'")
     return name
@@ -68,6 +82,23 @@ def list_series(folder: Path) -> list[Path]:
     return patches
 
 
+def lower_series(tree: str) -> list[Path]:
+    """The patches that a tree's own series is on top of."""
+    below = base_tree(tree)
+    return [] if below == tree else list_series(series_dir(below))
+
+
+def whole_series(tree: str) -> list[Path]:
+    """All patches of a tree, in order: those below its own series, and its own."""
+    return [*lower_series(tree), *list_series(series_dir(tree))]
+
+
+def needs_lower(folder: Path) -> set[str]:
+    """The names of patches that do not apply to the plain base: in "series", "# needs TREE" follows their name."""
+    lines = to_lines(read(folder / "series"))
+    return {name for line in lines if (name := entry(line)) and line.split()[1:3] == ["#", "needs"]}
+
+
 def patch_name(patch: Path) -> str:
     """A patch's path in this repository, for messages."""
     return str(patch.relative_to(TOP)) if patch.is_relative_to(TOP) else str(patch)
@@ -81,7 +112,7 @@ def patch_subject(patch: Path) -> str:
 def series_digest(tree: str) -> str:
     """The digest of all text that goes into commits; comments in "series", notes below "---" and Date do not count."""
     digest = hashlib.sha256()
-    for patch in list_series(series_dir(tree)):
+    for patch in whole_series(tree):
         parts = read_whole(patch)
         digest.update(to_bytes(to_text([patch.name, parts.subject, *parts.committed])))
     return digest.hexdigest()

@@ -52,6 +52,8 @@ def commands(queue: Queue, source: Source, folder: Path) -> Iterator[Command]:
     yield command("git", "init", folder)
     yield command("git", "-C", folder, "add", "-A", "-f")
     yield command("git", "-C", folder, "commit", "-m", f"{queue.project} {source.version}")
+    for patch in queue.lower:
+        yield command("git", "-C", folder, "am", patch)
     yield command("git", "-C", folder, "tag", "base")
     for patch in list_series(queue.folder):
         yield command("git", "-C", folder, "am", patch)
@@ -72,16 +74,9 @@ def make(job: Job, queue: Queue, source: Source, folder: Path) -> None:
     job.write(f"copying {source.path}")
     copy_base(job, source, temporary)
     commit_base(job, queue, source, temporary)
-    patches = list_series(queue.folder)
-    for patch, whole in zip(patches, write_whole(patches, beside / "whole")):
-        job.write(f"applying {patch}")
-        try:
-            job.run(git_own(temporary, *AM, whole))
-        except CommandFailed as e:
-            raise setup_error(f"{patch_name(patch)} does not apply to {queue.project} {source.version}",
-                              "expected every hunk to apply with no fuzz; git's messages are in the log",
-                              f"give the version it was made for with {queue.option} DIR") from e
-        name_commit(job, temporary, "HEAD", patch.name)
+    add_commits(job, queue, source, temporary, queue.lower, beside / "lower")
+    job.run(git_own(temporary, "tag", "base"))
+    add_commits(job, queue, source, temporary, list_series(queue.folder), beside / "whole")
     job.run(git_own(temporary, "config", "snplab.tree", queue.name))
     job.run(git_own(temporary, "config", "snplab.series", series_digest(queue.name)))
     with job.whole():
@@ -89,6 +84,19 @@ def make(job: Job, queue: Queue, source: Source, folder: Path) -> None:
             os.rename(temporary, folder)
         except OSError as e:
             raise setup_error(f"somebody else has created {folder} meanwhile", "run again") from e
+
+
+def add_commits(job: Job, queue: Queue, source: Source, folder: Path, patches: list[Path], beside: Path) -> None:
+    """Makes each patch a commit. The whole patches, with their new files, go into the folder `beside`."""
+    for patch, whole in zip(patches, write_whole(patches, beside)):
+        job.write(f"applying {patch}")
+        try:
+            job.run(git_own(folder, *AM, whole))
+        except CommandFailed as e:
+            raise setup_error(f"{patch_name(patch)} does not apply to {queue.project} {source.version}",
+                              "expected every hunk to apply with no fuzz; git's messages are in the log",
+                              f"give the version it was made for with {queue.option} DIR") from e
+        name_commit(job, folder, "HEAD", patch.name)
 
 
 def copy_base(job: Job, source: Source, folder: Path) -> None:
@@ -118,7 +126,6 @@ def commit_base(job: Job, queue: Queue, source: Source, folder: Path) -> None:
     job.run(git_own(folder, "-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "-c", "core.safecrlf=false",
                     "add", "-A", "-f", "."))
     job.run(git_own(folder, "commit", "-q", "--no-verify", "-m", f"{queue.project} {source.version}"))
-    job.run(git_own(folder, "tag", "base"))
     # The user's configuration must not make git convert line endings.
     job.run(git_own(folder, "config", "core.autocrlf", "false"))
     # A commit that is amended or rebased keeps its note, which is its patch's file name.

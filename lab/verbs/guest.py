@@ -31,7 +31,7 @@ from lab.judge.files import read_lines
 from lab.judge.guest import Launch, judge_guest
 from lab.judge.show import Show
 from lab.judge.verdict import BootQuestion
-from lab.patches.series import trees
+from lab.patches.series import all_trees
 from lab.verbs import common
 
 LIMIT = 600
@@ -54,7 +54,7 @@ Otherwise the lab uses the console to judge the guest: it must launch, run, give
 its CPUs. It must also get an attestation report that is signed with the emulated platform's key, and whose measurement
 equals the one that the lab computes from firmware, kernel, initrd and command line.
 
-  --tree TREE     L1's kernel: {', '.join(trees())}, debian (the unmodified package), or a directory with a kernel
+  --tree TREE     L1's kernel: {', '.join(all_trees())}, debian (the unmodified package), or a directory with a kernel
                   source tree (default 6.12.y)
   --smp N         the guest's CPUs, 1 to 16 (default {Guest.smp})
   --memory MIB    the guest's memory, 256 to 2048 (default {Guest.memory})

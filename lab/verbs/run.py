@@ -21,7 +21,7 @@ from lab.judge.files import read_lines
 from lab.judge.programs import Origin, Picked, all_programs, need_program, pick, provoked_by
 from lab.judge.trace_log import parse_trace
 from lab.judge.verdict import BootQuestion, Verdict, judge
-from lab.patches.series import trees
+from lab.patches.series import all_trees
 from lab.verbs import common
 from lab.view.elements import html_text, svg_text
 from lab.view.run_page import run_page
@@ -48,7 +48,7 @@ Fetches a kernel, applies the series, builds, boots it on the emulated SNP host 
 tests and prints one line that says pass or fail. Sources and builds stay in
 ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
 
-  --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree, which
+  --tree TREE     {', '.join(all_trees())} (default 6.12.y), or a directory with a kernel source tree, which
                   is built without the series, incrementally; no file is written into it
   --test GLOB     the programs that match, '*' for all that do not take minutes:
                   {' '.join(p.name for p in all_programs())}

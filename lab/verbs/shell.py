@@ -15,7 +15,7 @@ from lab.core.process import Command
 from lab.core.session import Session
 from lab.core.steps import Plan, show
 from lab.judge.programs import Origin, all_programs
-from lab.patches.series import trees
+from lab.patches.series import all_trees
 from lab.verbs import common
 
 TAKES_REST = True
@@ -28,7 +28,7 @@ usage: ./snplab shell [--tree TREE] [--patch FILE] [--append WORDS] [--gdb] [--l
 
 Boots the same kernel and the same L1 as `run`, but to a shell instead of the tests.
 
-  --tree TREE     {', '.join(trees())} (default 6.12.y), or a directory with a kernel source tree
+  --tree TREE     {', '.join(all_trees())} (default 6.12.y), or a directory with a kernel source tree
   --patch FILE    a patch on top of the others
   --append WORDS  more words for the command line of L1's kernel
   --gdb           build the kernel with debug information, and print the command line for gdb before the boot; L1
