@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,11 +131,24 @@ class Trial:
         self.place(files_of(diff))
         return [part for part in single_hunks(diff) if self._applies(part, CONTEXTS[0], False) is None]
 
-    def _applies(self, diff: Sequence[str], context: int, reverse: bool) -> str | None:
+    def take_out(self, diff: Sequence[str]) -> str | None:
+        """Applies the diff in reverse to the copies of the files, with all of its context: the first hunk's place. None if
+        it does not apply, or takes no line away and so could have been anywhere."""
+        hunks = hunks_of(diff)
+        if self.place(files_of(diff)) is not None or not any(hunk.inserted for hunk in hunks):
+            return None
+        said = self._applies(diff, CONTEXTS[0], True, check=False)
+        if said is None:
+            return None
+        start, _ = moved_hunks(said).get((hunks[0].file, hunks[0].number), (hunks[0].after, None))
+        return f"{hunks[0].file}:{start + hunks[0].leading}"
+
+    def _applies(self, diff: Sequence[str], context: int, reverse: bool, check: bool = True) -> str | None:
         """What git said about where it found the hunks; None if the diff does not apply with that many lines of context."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
         patch = self.scratch / "patch"
         patch.write_bytes(to_bytes(to_text(list(diff))))
-        return applies(self.scratch, patch, context, reverse)
+        return applies(self.scratch, patch, context, reverse, check)
 
     def _check(self, diff: Sequence[str], said: str, context: int, reverse: bool) -> str | None:
         """The first hunk's place; None if a hunk's place proves nothing."""
@@ -274,8 +287,32 @@ def answer_of(trial: Trial, bug: Bug) -> Given:
     return Given(Answer.OPEN, place.where, seen)
 
 
-def presence_of(trial: Trial, entry: Entry) -> Presence:
-    """The answer for one bug: of all its patches that give one."""
+@dataclass(frozen=True)
+class Stack:
+    """The fixes of whole series that a tree has (lab/history/stacked.py)."""
+
+    # The place of each fix, by upstream's id.
+    fixes: Mapping[str, str]
+    # The copies of the tree's files, with these fixes taken out.
+    below: Trial
+
+
+def presence_of(trial: Trial, entry: Entry, stack: Stack | None = None) -> Presence:
+    """The answer for one bug: of all its patches that give one. If none does, because of a series, that of the series, or of
+    the tree below the series."""
+    found, commit = presence_by_patches(trial, entry), entry.any.commit
+    if found.answer is not Answer.UNKNOWN or stack is None or not stack.fixes:
+        return found
+    where = next((place for full, place in stack.fixes.items() if commit and full.startswith(commit)), None)
+    if where is not None:
+        return Presence(entry, Answer.FIXED, where)
+    below = presence_by_patches(stack.below, entry)
+    # The lines have other numbers there.
+    return Presence(entry, Answer.FIXED, below.where.rpartition(":")[0]) if below.answer is Answer.FIXED else found
+
+
+def presence_by_patches(trial: Trial, entry: Entry) -> Presence:
+    """The answer for one bug by its own patches."""
     given = [answer_of(trial, bug) for bug in entry.bugs.values()]
     decided = [one for one in given if one.answer in (Answer.FIXED, Answer.OPEN)]
     if len({one.answer for one in decided}) > 1:

@@ -14,6 +14,7 @@ from lab.core.steps import Plan
 from lab.core.terminal import Terminal
 from lab.history.corpus import corpus
 from lab.history.presence import PARTS, AllReport, Trial, presence_of
+from lab.history.stacked import stack_of, stacked_series
 from lab.patches import git
 from lab.status.examine import examine
 from lab.status.report import CannotSay
@@ -86,8 +87,9 @@ def say_all(session: Session, name: str) -> int:
         complain(["git is missing: --all needs it to try the patches of tests/history", "to do: apt-get install git"])
         return Exit.SETUP
     with tempfile.TemporaryDirectory(prefix="snplab-status-") as scratch:
-        trial = Trial(tree.top, Path(scratch), tree.version)
-        report = AllReport(name, tree.version, [presence_of(trial, entry) for entry in corpus()])
+        stack = stack_of(Trial(tree.top, Path(scratch, "below"), tree.version), stacked_series())
+        trial = Trial(tree.top, Path(scratch, "each"), tree.version)
+        report = AllReport(name, tree.version, [presence_of(trial, entry, stack) for entry in corpus()])
     answer = Terminal(sys.stdout)
     for line in report.lines():
         answer.say(line)
