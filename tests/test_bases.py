@@ -18,7 +18,7 @@ import pytest
 
 from lab.core.session import Session
 from lab.patches.newfiles import whole_text
-from lab.patches.series import list_series, series_name
+from lab.patches.series import base_tree, list_series, lower_series, series_name
 from tests.support.front import TOP, Done, expect, run_snplab
 from tests.support.l1 import lab_session
 from tests.support.patches import copy_program, patch, write_identity
@@ -31,7 +31,8 @@ NEEDS = ("fetch", "overlay", "mail", "sendmail")
 TAKES = 150
 
 # A tree and a base. The verb fetches the newest base by itself; other bases are given by --linux.
-BASES = (("6.12.y", "newest"), ("6.12.y", "older"), ("6.12.y", "changed"), ("mainline", "newest"), ("mainline", "changed"))
+BASES = (("6.12.y", "newest"), ("6.12.y", "older"), ("6.12.y", "changed"), ("6.12.y-backlog", "small"),
+         ("mainline", "newest"), ("mainline", "changed"))
 MAILED = [base for base in BASES if base[1] != "changed"]
 POSITION = re.compile(r"^@@ -[0-9]+(,[0-9]+)? \+[0-9]+(,[0-9]+)? @@.*")
 
@@ -91,7 +92,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 def make_base(session: Session, folder: Path, tree: str, kind: str) -> Base:
     """Makes the base, and the copy of the repository."""
-    newest = newest_base(session, folder, tree)
+    newest = newest_base(session, folder, base_tree(tree))
     base = Base(tree, kind, folder, None, newest)
     if kind == "changed":
         base.linux, base.moved = changed_base(session, tree, newest, folder / "linux")
@@ -100,7 +101,7 @@ def make_base(session: Session, folder: Path, tree: str, kind: str) -> Base:
         base.linux = older_base(session, folder, tree, newest)
         if base.linux is None:
             base.linux, base.moved = changed_base(session, tree, newest, folder / "linux")
-    elif tree == "mainline" or newest.parent.name != "base":
+    elif kind == "small" or tree == "mainline" or newest.parent.name != "base":
         base.linux = copy_some(session, newest, folder / "linux")
     base.source = base.linux or newest
     copy_program(base.top)
@@ -154,6 +155,8 @@ def test_and_once_more(base: Base) -> None:
 
 def test_applies_with_no_fuzz(base: Base, session: Session, tmp_path: Path) -> None:
     again = copy_some(session, base.source, tmp_path / "again")
+    for file in lower_series(base.tree):
+        patch(again, file)
     for file in list_series(base.series):
         patch(again, file)
         for name in re.findall(r"^\+\+\+ b/(\S+)$", whole_text(file), re.M):

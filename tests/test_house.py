@@ -31,7 +31,7 @@ MOST_FUNCTION_LINES = 60
 MOST_SHELL_LINES = 1500
 MOST_HW_LINES = 750
 # Other projects' lines in our patches: they may contain words that ours must not.
-THEIRS = re.compile(r"^(host/[^/:]*|tests/history/[^:]*)\.patch:\d+:[ -]")
+THEIRS = re.compile(r"^(host/[^/:]*|series/[^/:]*/[^/:]*|tests/history/[^:]*)\.patch:\d+:[ -]")
 WORDS = {
     "no absolute path of a home or work folder": r"(^|[^A-Za-z0-9._~/-])/(home|root|work|Users)/[a-z]",
     "no mirror's address": r"https?://[a-z0-9.-]*(deb\.debian\.org|security\.debian\.org|snapshot\.debian|/debian/dists)",

@@ -31,6 +31,7 @@ TAKES = 2
 
 STABLE, MAINLINE = "linux-6.12.y", "mainline"
 TREES = (STABLE, MAINLINE)
+BACKLOG = "linux-6.12.y-backlog"
 LAUNCH_TEST = "sev_snp_launch_test"
 LAUNCH_SOURCE = TOP / f"series/mainline/files/tools/testing/selftests/kvm/x86/{LAUNCH_TEST}.c"
 KUNIT_SOURCE = TOP / "series/mainline/files/arch/x86/kvm/svm/tests/sev_kunit.c"
@@ -178,8 +179,15 @@ def test_mainline_letter_quotes_subjects_that_are_there() -> None:
 
 def test_the_table_of_series_has_each_patch_in_order() -> None:
     rows = re.findall(r"^\|[^|]*\|[^|]*\| ([\w-]+) \|", (TOP / "series/README.md").read_text(encoding="utf-8"), re.M)
-    names = [patch.stem for tree in TREES for patch in list_series(TOP / "series" / tree)]
+    names = [patch.stem for tree in (STABLE, BACKLOG, MAINLINE) for patch in list_series(TOP / "series" / tree)]
     assert [row for row in rows if row != "patch"] == names
+
+
+def test_pages_count_the_backlogs_fixes() -> None:
+    """A patch that another one needs is no fix."""
+    patches = [PatchFile.read(patch) for patch in list_series(TOP / "series" / BACKLOG)]
+    fixes = [patch for patch in patches if not any(line.startswith("Stable-dep-of: ") for line in patch.message)]
+    check_sentences(r"6\.12\.y with \[(\d+) further fixes\]", (len(fixes),), [TOP / "README.md"])
 
 
 def test_host_letter_counts_the_repairs() -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is every patch of both series fit to be sent to a maintainer?
+"""Is every patch of the series fit to be sent to a maintainer?
 
-On the newest base each patch applies without fuzz and passes checkpatch --strict, and each new file has a maintainer.
+On the newest base each patch applies without fuzz and passes checkpatch --strict, and each new file has a maintainer. A
+series on top of another applies to the plain base, too.
 tests/test_series_builds.py, which takes longer, tests that each patch compiles by itself.
 """
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.core.session import Session
-from lab.patches.series import list_series, series_dir, trees
+from lab.patches.series import all_trees, base_tree, list_series, lower_series, needs_lower, series_dir
 from tests.support.l1 import lab_session
 from tests.support.patches import patch
 from tests.support.patches_real import checkpatch, copy_some, maintained, new_files, newest_base
@@ -22,8 +23,8 @@ LANE = "boot"
 NEEDS = ("fetch", "overlay", "mail")
 TAKES = 40
 
-PATCHES = [(tree, file.name) for tree in trees() for file in list_series(series_dir(tree))]
-ADDED = [(tree, name) for tree in trees() for name in new_files(list_series(series_dir(tree)))]
+PATCHES = [(tree, file.name) for tree in all_trees() for file in list_series(series_dir(tree))]
+ADDED = [(tree, name) for tree in all_trees() for name in new_files(list_series(series_dir(tree)))]
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,13 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def bases(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A copy of each tree's newest base; the tests apply its patches one after the other."""
+    """A copy of each tree's newest base with the series below its own; the tests apply its patches one after the other."""
     folder = tmp_path_factory.mktemp("bases")
-    return {tree: copy_some(session, newest_base(session, folder, tree), folder / tree) for tree in trees()}
+    made = {tree: copy_some(session, newest_base(session, folder, base_tree(tree)), folder / tree) for tree in all_trees()}
+    for tree, top in made.items():
+        for file in lower_series(tree):
+            patch(top, file)
+    return made
 
 
 @pytest.mark.parametrize("tree, name", PATCHES)
@@ -50,6 +55,15 @@ def test_applies_with_no_fuzz(bases: dict[str, Path], tree: str, name: str) -> N
         patch(bases[tree], series_dir(tree) / one)
         done.append(one)
         applied.write_text(" ".join(done), encoding="utf-8")
+
+
+@pytest.mark.parametrize("tree", [tree for tree in all_trees() if tree != base_tree(tree)])
+def test_applies_to_the_plain_base(session: Session, tmp_path: Path, tree: str) -> None:
+    """All patches but those that need the series below."""
+    plain = copy_some(session, newest_base(session, tmp_path, base_tree(tree)), tmp_path / "plain")
+    for file in list_series(series_dir(tree)):
+        if file.name not in needs_lower(series_dir(tree)):
+            patch(plain, file)
 
 
 @pytest.mark.parametrize("tree, name", PATCHES)

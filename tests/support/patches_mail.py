@@ -13,6 +13,7 @@ from email.header import decode_header, make_header
 from pathlib import Path
 
 from lab.patches.newfiles import whole_text
+from lab.patches.series import base_tree, is_stable
 from tests.support.front import changed_environment, run_command
 from tests.support.patches import patch
 
@@ -75,7 +76,7 @@ class Mails:
     @property
     def prefix(self) -> str:
         """The text in the subject's brackets, before the number."""
-        return f"PATCH {self.tree}" if self.tree.endswith(".y") else "PATCH"
+        return f"PATCH {base_tree(self.tree)}" if is_stable(self.tree) else "PATCH"
 
     def number(self, number: int) -> str:
         """A mail's number, such as 1/3 or 01/12."""
@@ -150,7 +151,7 @@ def everybody_nobody_twice(mails: Mails) -> None:
     """Each person and list that get_maintainer.pl names is a recipient, and nobody is one twice."""
     for _, mail, file in mails.each():
         found = recipients(mail)
-        if mails.tree.endswith(".y"):
+        if is_stable(mails.tree):
             assert found[0] == "stable@vger.kernel.org"
         done = run_command("perl", "scripts/get_maintainer.pl", "--no-git", "--no-git-fallback", "--no-rolestats", file,
                            env={"HOME": "/nonexistent"}, cwd=mails.linux)
