@@ -2,7 +2,7 @@
 """Builds the mutants' modules, one mutant after the other, in the series' own tree. The cache keeps them under a digest of
 the kernel, its source and the mutant's diff; the patch's header does not count, so that it can be edited.
 
-A mutant changes KVM's modules. They are appended to the initrd of the kernel without mutant, whose files of the same name
+A mutant changes KVM's modules or ccp. They are appended to the initrd of the kernel without mutant, whose files of the same name
 they replace. A bug of tests/history may be in another module or in the kernel itself: whatever differs is kept."""
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ MODULES = ("arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko", "drivers/crypto/ccp
 IMAGE = "arch/x86/boot/bzImage"
 KERNEL = IMAGE.rpartition("/")[2]
 # What a mutant may change.
-PLACES = ("arch/x86/kvm/", "virt/kvm/")
-SOURCES = (*PLACES, "drivers/crypto/ccp/")
+PLACES = ("arch/x86/kvm/", "virt/kvm/", "drivers/crypto/ccp/")
 
 
 def below_header(patch: Path) -> bytes:
@@ -60,7 +59,7 @@ class Store:
         obj, src = self.prepared.kernel_build().obj, self.prepared.work / "src"
         digest = hashlib.sha256()
         files = [obj / ".config", obj / IMAGE, *(obj / name for name in MODULES if (obj / name).exists())]
-        files += sorted(p for place in SOURCES for p in (src / place).rglob("*.[ch]"))
+        files += sorted(p for place in PLACES for p in (src / place).rglob("*.[ch]"))
         for path in files:
             digest.update(str(path.relative_to(src)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         self.key = digest.hexdigest()[:32]
