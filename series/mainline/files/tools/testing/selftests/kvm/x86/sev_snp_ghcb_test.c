@@ -736,6 +736,110 @@ TEST_F_TIMEOUT(no_vm, ghcb_is_released_with_the_vm, CASE_SECONDS)
 	close(fd);
 }
 
+/* --- What is done of a list of page state changes ("Page State Change") ---------- */
+
+#define PSC_LIST	3
+#define DONE(pages)	((u64)(pages))
+#define TO_PRIVATE_2M(n)	(TO_PRIVATE(n) | GHCB_PSC_2M)
+
+struct psc_list {
+	const char *what;
+	u16 first, last;
+	u64 entries[PSC_LIST];
+	/* Exits to userspace, until there are no pages, and whether userspace refuses. */
+	struct {
+		u64 n;
+		u16 nr_pages;
+		bool refused;
+	} exits[PSC_LIST];
+	/* The response; -1 for any error. */
+	u64 response;
+	/* In the list afterwards: the header's cur_entry, and each entry's cur_page. */
+	u16 current, pages[PSC_LIST];
+};
+
+/* Makes the guest ask for a list. */
+static void check_psc_list(struct __test_metadata *_metadata, struct ghcb_vm *g,
+			   const struct psc_list *l)
+{
+	struct kvm_run *run = g->vcpu->run;
+	u64 response;
+	int i;
+
+	put_psc(g, GHCB_SHARED_BUFFER, l->first, l->last, PSC_LIST, l->entries);
+	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
+	for (i = 0; i < PSC_LIST && l->exits[i].nr_pages; i++) {
+		GHCB_ASSERT_EXIT(g, KVM_EXIT_HYPERCALL);
+		EXPECT_EQ((PSC_GFN + l->exits[i].n) << 12, run->hypercall.args[0]);
+		EXPECT_EQ(l->exits[i].nr_pages, run->hypercall.args[1]);
+		run->hypercall.ret = l->exits[i].refused ? EINVAL : 0;
+	}
+	GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
+	EXPECT_EQ(GHCB_HV_RESP_NO_ACTION, ghcb_get(g, GHCB_SW_EXITINFO1));
+	response = ghcb_get(g, GHCB_SW_EXITINFO2);
+	if (l->response == -1ull) {
+		EXPECT_NE(0, response >> 32)
+			TH_LOG("%s", l->what);
+	} else {
+		EXPECT_EQ(l->response, response)
+			TH_LOG("%s", l->what);
+	}
+	EXPECT_EQ(l->current, psc_current(g, GHCB_SHARED_BUFFER))
+		TH_LOG("%s: the header's cur_entry", l->what);
+	for (i = 0; i < PSC_LIST; i++) {
+		u64 entry = *(u64 *)(g->ghcb + GHCB_SHARED_BUFFER + GHCB_PSC_HEADER_SIZE +
+				     GHCB_PSC_ENTRY_SIZE * i);
+
+		EXPECT_EQ(l->entries[i] & ~0xfffull, entry & ~0xfffull)
+			TH_LOG("%s: entry %d", l->what, i);
+		EXPECT_EQ(l->pages[i], entry & 0xfff)
+			TH_LOG("%s: cur_page of entry %d", l->what, i);
+	}
+}
+
+/*
+ * The hypervisor keeps cur_entry and cur_page up to date: afterwards they say what is
+ * done, and where the guest has to go on if not all is.
+ */
+GHCB_TEST_F(snp_ghcb, psc_list_says_what_is_done)
+{
+	static const struct psc_list lists[] = {
+		{ "all done by this request", 0, 2, { TO_PRIVATE(0), TO_SHARED(4), TO_PRIVATE(8) },
+		  { { 0, 1 }, { 4, 1 }, { 8, 1 } }, 0, 3, { 1, 1, 1 } },
+		{ "last one done before", 0, 1, { TO_PRIVATE(0), TO_SHARED(4) | DONE(1) },
+		  { { 0, 1 } }, 0, 2, { 1, 1 } },
+		{ "last one of 2M done before", 0, 1,
+		  { TO_PRIVATE(0), TO_PRIVATE_2M(512) | DONE(512) },
+		  { { 0, 1 } }, 0, 2, { 1, 512 } },
+		{ "all done before", 0, 2,
+		  { TO_PRIVATE(0) | DONE(1), TO_SHARED(4) | DONE(1), TO_PRIVATE_2M(512) | DONE(512) },
+		  { }, 0, 3, { 1, 1, 512 } },
+		{ "only entry done before, not the first", 1, 1,
+		  { TO_PRIVATE(0), TO_SHARED(4) | DONE(1) }, { }, 0, 2, { 0, 1 } },
+		{ "2M, a part done before", 0, 0, { TO_PRIVATE_2M(512) | DONE(3) },
+		  { { 515, 509 } }, 0, 1, { 512 } },
+		{ "bad entry after one done before", 0, 1,
+		  { TO_PRIVATE(0) | DONE(1), TO_PRIVATE(4) | DONE(2) },
+		  { }, GHCB_PSC_ERROR_INVALID_ENTRY, 1, { 1, 2 } },
+		{ "bad entry after one done by this request", 0, 1,
+		  { TO_PRIVATE(0), TO_PRIVATE_2M(513) },
+		  { { 0, 1 } }, GHCB_PSC_ERROR_INVALID_ENTRY, 1, { 1, 0 } },
+		{ "first one refused", 0, 1, { TO_PRIVATE(0), TO_SHARED(4) },
+		  { { 0, 1, true } }, -1, 0, { 0, 0 } },
+		{ "refused after one done before", 0, 1, { TO_PRIVATE(0) | DONE(1), TO_SHARED(4) },
+		  { { 4, 1, true } }, -1, 1, { 1, 0 } },
+		{ "refused after both kinds", 0, 2,
+		  { TO_PRIVATE(0), TO_SHARED(4) | DONE(1), TO_PRIVATE(8) },
+		  { { 0, 1 }, { 8, 1, true } }, -1, 2, { 1, 1, 0 } },
+		{ "two at once refused", 0, 2, { TO_SHARED(4) | DONE(1), TO_PRIVATE(0), TO_PRIVATE(1) },
+		  { { 0, 2, true } }, -1, 1, { 1, 0, 0 } },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(lists); i++)
+		check_psc_list(_metadata, &self->g, &lists[i]);
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
