@@ -840,6 +840,68 @@ GHCB_TEST_F(snp_ghcb, psc_list_says_what_is_done)
 		check_psc_list(_metadata, &self->g, &lists[i]);
 }
 
+/* --- What else MMIO touches ("MMIO Access") --------------------------------------- */
+
+#define BEHIND_GHCB_BUFFER	(GHCB_PROTOCOL_VERSION - GHCB_SHARED_BUFFER)
+
+/* A read of n bytes writes these into the scratch area, and nothing before and behind. */
+GHCB_TEST_F(snp_ghcb, mmio_read_of_each_length)
+{
+	static const u8 data[8] = { 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88 };
+	struct ghcb_vm *g = &self->g;
+	u8 expected[BEHIND_GHCB_BUFFER], *buffer = g->ghcb + GHCB_SHARED_BUFFER;
+	struct kvm_run *run = g->vcpu->run;
+	int len, i;
+
+	for (len = 1; len <= 8; len++) {
+		const unsigned int offsets[] = {
+			0, 0x123, GHCB_SHARED_BUFFER_END - GHCB_SHARED_BUFFER - len,
+		};
+
+		for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+			memset(buffer, 0xee, BEHIND_GHCB_BUFFER);
+			ghcb_vm_request_scratch(g, SVM_VMGEXIT_MMIO_READ, MMIO_GPA, len,
+						GHCB_SHARED_BUFFER + offsets[i]);
+			GHCB_ASSERT_EXIT(g, KVM_EXIT_MMIO);
+			EXPECT_EQ(len, run->mmio.len);
+			EXPECT_EQ(0, run->mmio.is_write);
+			memcpy(run->mmio.data, data, sizeof(data));
+			GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
+
+			memset(expected, 0xee, sizeof(expected));
+			memcpy(expected + offsets[i], data, len);
+			EXPECT_EQ(0, memcmp(expected, buffer, sizeof(expected)))
+				TH_LOG("%d bytes at 0x%x", len, offsets[i]);
+		}
+	}
+}
+
+/* A write of n bytes takes these from the scratch area, and writes nothing there. */
+GHCB_TEST_F(snp_ghcb, mmio_write_of_each_length)
+{
+	struct ghcb_vm *g = &self->g;
+	u8 before[BEHIND_GHCB_BUFFER], *buffer = g->ghcb + GHCB_SHARED_BUFFER;
+	struct kvm_run *run = g->vcpu->run;
+	int len, i;
+
+	for (i = 0; i < sizeof(before); i++)
+		before[i] = i;
+	for (len = 1; len <= 8; len++) {
+		const unsigned int offset = GHCB_SHARED_BUFFER_END - GHCB_SHARED_BUFFER - len;
+
+		memcpy(buffer, before, sizeof(before));
+		ghcb_vm_request_scratch(g, SVM_VMGEXIT_MMIO_WRITE, MMIO_GPA, len,
+					GHCB_SHARED_BUFFER + offset);
+		GHCB_ASSERT_EXIT(g, KVM_EXIT_MMIO);
+		EXPECT_EQ(len, run->mmio.len);
+		EXPECT_EQ(1, run->mmio.is_write);
+		EXPECT_EQ(0, memcmp(before + offset, run->mmio.data, len));
+		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
+		EXPECT_EQ(0, memcmp(before, buffer, sizeof(before)))
+			TH_LOG("%d bytes", len);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
