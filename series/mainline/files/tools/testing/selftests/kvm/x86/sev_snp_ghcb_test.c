@@ -902,6 +902,84 @@ GHCB_TEST_F(snp_ghcb, mmio_write_of_each_length)
 	}
 }
 
+/* --- CPUID's subleaves --------------------------------------------------------------- */
+
+#define NR_CPUID_REGS	4
+
+/* KVM computes this register of a leaf from the guest's XCR0. */
+static bool cpuid_depends_on_xcr0(const struct kvm_cpuid_entry2 *entry, int reg)
+{
+	return entry->function == CPUID_XSTATE && entry->index <= 1 && reg == 1;
+}
+
+/* By the page, a guest gets every subleaf that userspace has set ("CPUID"). */
+GHCB_TEST_F(snp_ghcb, cpuid_of_each_subleaf)
+{
+	static const unsigned int regs[NR_CPUID_REGS] = {
+		GHCB_RAX, GHCB_RBX, GHCB_RCX, GHCB_RDX,
+	};
+	struct ghcb_vm *g = &self->g;
+	int i, reg;
+
+	vcpu_get_cpuid(g->vcpu);
+	for (i = 0; i < g->vcpu->cpuid->nent; i++) {
+		const struct kvm_cpuid_entry2 *entry = &g->vcpu->cpuid->entries[i];
+
+		request_cpuid(g, entry->function);
+		ghcb_set(g, GHCB_RCX, entry->index);
+		ghcb_set(g, GHCB_XCR0, XFEATURE_MASK_FP);
+		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
+		for (reg = 0; reg < NR_CPUID_REGS; reg++) {
+			EXPECT_TRUE(ghcb_is_valid(g, regs[reg]));
+			if (cpuid_depends_on_xcr0(entry, reg))
+				continue;
+			EXPECT_EQ((&entry->eax)[reg], ghcb_get(g, regs[reg]))
+				TH_LOG("CPUID 0x%x, subleaf 0x%x, register %d",
+				       entry->function, entry->index, reg);
+		}
+	}
+}
+
+/*
+ * A request by the MSR has no room for a subleaf and means subleaf 0 ("GHCB MSR
+ * Protocol"), whatever RCX the guest had in its GHCB in an earlier request.
+ */
+GHCB_TEST_F(snp_ghcb, msr_cpuid_is_of_subleaf_0)
+{
+	static const u64 stale[] = { 1, 2, 0x7fffffff };
+	struct ghcb_vm *g = &self->g;
+	int i, k, reg, nr_leaves = 0;
+
+	vcpu_get_cpuid(g->vcpu);
+	for (i = 0; i < g->vcpu->cpuid->nent; i++) {
+		const struct kvm_cpuid_entry2 *entry = &g->vcpu->cpuid->entries[i];
+
+		if (entry->index || !(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))
+			continue;
+		nr_leaves++;
+		for (reg = 0; reg < NR_CPUID_REGS; reg++) {
+			if (cpuid_depends_on_xcr0(entry, reg))
+				continue;
+			k = (nr_leaves + reg) % ARRAY_SIZE(stale);
+			/* An access of no bytes takes RCX, and does nothing. */
+			ghcb_vm_request(g, SVM_EXIT_IOIO, GHCB_IOIO_PORT(TEST_PORT), 0);
+			ghcb_set(g, GHCB_RAX, 0);
+			ghcb_set(g, GHCB_RCX, stale[k]);
+			GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
+
+			ghcb_vm_request_msr(g, (u64)entry->function << 32 | (u64)reg << 30 |
+					    GHCB_MSR_CPUID_REQ);
+			GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
+			EXPECT_EQ(GHCB_MSR_CPUID_RESP, GHCB_MSR_INFO(g->box->answer));
+			EXPECT_EQ((&entry->eax)[reg], g->box->answer >> 32)
+				TH_LOG("CPUID 0x%x, register %d, after RCX 0x%lx",
+				       entry->function, reg, stale[k]);
+		}
+	}
+	/* 7, 0xd and others have subleaves on every CPU that has SNP. */
+	EXPECT_LE(2, nr_leaves);
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
