@@ -980,6 +980,149 @@ GHCB_TEST_F(snp_ghcb, msr_cpuid_is_of_subleaf_0)
 	EXPECT_LE(2, nr_leaves);
 }
 
+/* --- Certificates for a report ("SNP Extended Guest Request") -------------------------- */
+
+/* Offset and value of the type in a message's header (SNP firmware ABI, 56860). */
+#define MSG_TYPE		52
+#define MSG_REPORT_REQ		5
+/* The size of the entry that ends a table of certificates. */
+#define CERT_ENTRY_SIZE		24
+#define NO_FW_ERROR		0
+
+/* A shared page that the guest has not mapped. */
+static u8 *alloc_page_for_kvm(struct ghcb_vm *g, gpa_t *gpa)
+{
+	*gpa = __vm_phy_pages_alloc(g->vm, 1, KVM_GUEST_PAGE_TABLE_MIN_PADDR,
+				    g->vm->memslots[MEM_REGION_TEST_DATA], false);
+	return addr_gpa2hva(g->vm, *gpa);
+}
+
+/* Asks for a report, and for certificates in so many pages. */
+static void request_report(struct ghcb_vm *g, gpa_t response, u64 data_gpa, u64 nr_pages)
+{
+	memset(g->other, 0, PAGE_SIZE);
+	g->other[MSG_TYPE] = MSG_REPORT_REQ;
+	ghcb_vm_request(g, SVM_VMGEXIT_EXT_GUEST_REQUEST, g->other_gpa, response);
+	ghcb_set(g, GHCB_RAX, data_gpa);
+	ghcb_set(g, GHCB_RBX, nr_pages);
+}
+
+/* Without KVM_SEV_SNP_ENABLE_REQ_CERTS, there is an empty table, if there is room. */
+GHCB_TEST_F(snp_ghcb, report_without_certificates)
+{
+	struct ghcb_vm *g = &self->g;
+	gpa_t response, data_gpa;
+	u8 *data;
+	int i, k;
+
+	alloc_page_for_kvm(g, &response);
+	data = alloc_page_for_kvm(g, &data_gpa);
+	for (i = 0; i <= 1; i++) {
+		memset(data, 0xee, PAGE_SIZE);
+		request_report(g, response, data_gpa, i);
+		GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
+		/* Firmware refuses a message that isn't encrypted. */
+		EXPECT_EQ(GHCB_HV_RESP_NO_ACTION, ghcb_get(g, GHCB_SW_EXITINFO1));
+		EXPECT_EQ(0, ghcb_get(g, GHCB_SW_EXITINFO2) >> 32);
+		EXPECT_NE(NO_FW_ERROR, (u32)ghcb_get(g, GHCB_SW_EXITINFO2));
+		for (k = 0; k < PAGE_SIZE; k++)
+			if (data[k] != (k < i * CERT_ENTRY_SIZE ? 0 : 0xee))
+				break;
+		EXPECT_EQ(PAGE_SIZE, k)
+			TH_LOG("room for %d pages: byte %d is 0x%x", i, k, data[k]);
+	}
+}
+
+/* /dev/kvm says whether there is KVM_EXIT_SNP_REQ_CERTS. */
+static bool has_req_certs(void)
+{
+	int fd = open_kvm_dev_path_or_exit();
+	u64 value = 0;
+	bool has;
+
+	has = !__kvm_has_device_attr(fd, KVM_X86_GRP_SEV, KVM_X86_SEV_SNP_REQ_CERTS) &&
+	      !__kvm_device_attr_get(fd, KVM_X86_GRP_SEV, KVM_X86_SEV_SNP_REQ_CERTS, &value) &&
+	      value == 1;
+	close(fd);
+	return has;
+}
+
+static void enable_req_certs(struct kvm_vm *vm)
+{
+	vm_sev_ioctl(vm, KVM_SEV_SNP_ENABLE_REQ_CERTS, NULL);
+}
+
+/* What userspace answers to the exit, and what the guest gets to know (api.rst). */
+TEST_F_TIMEOUT(no_vm, certificates_from_userspace, CASE_SECONDS)
+{
+	static const struct {
+		u64 ret, nr_pages, info2, rbx;
+	} cases[] = {
+		{ ENOSPC, 7, 1ull << 32, 7 },
+		{ EAGAIN, 8, 2ull << 32, 3 },
+		{ EIO, 9, 0xffffffffull << 32, 3 },
+		/* Once more, after each of the others. */
+		{ ENOSPC, 6, 1ull << 32, 6 },
+	};
+	struct ghcb_vm vm, *g = &vm;
+	const u64 data_gpa = 0xabcd000;
+	struct kvm_run *run;
+	gpa_t response;
+	int i;
+
+	if (!has_req_certs())
+		SKIP(return, "KVM has no KVM_EXIT_SNP_REQ_CERTS");
+
+	__ghcb_vm_create(g, KVM_X86_SNP_VM, 1, NULL, enable_req_certs);
+	alloc_page_for_kvm(g, &response);
+	run = g->vcpu->run;
+	for (i = 0; i <= ARRAY_SIZE(cases); i++) {
+		request_report(g, response, data_gpa + i * PAGE_SIZE, 3);
+		/* "ret" is 0, whatever the exit before left there. */
+		memset(&run->snp_req_certs, 0xa5, sizeof(run->snp_req_certs));
+		GHCB_ASSERT_EXIT(g, KVM_EXIT_SNP_REQ_CERTS);
+		EXPECT_EQ(data_gpa + i * PAGE_SIZE, run->snp_req_certs.gpa);
+		EXPECT_EQ(3, run->snp_req_certs.npages);
+		EXPECT_EQ(0, run->snp_req_certs.ret);
+		if (i == ARRAY_SIZE(cases))
+			break;
+		run->snp_req_certs.ret = cases[i].ret;
+		run->snp_req_certs.npages = cases[i].nr_pages;
+		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, cases[i].info2);
+		EXPECT_EQ(cases[i].rbx, ghcb_get(g, GHCB_RBX));
+	}
+
+	/* With 0, firmware gets the request, and refuses a message that isn't encrypted. */
+	run->snp_req_certs.ret = 0;
+	GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
+	EXPECT_EQ(0, ghcb_get(g, GHCB_SW_EXITINFO2) >> 32);
+	EXPECT_NE(NO_FW_ERROR, (u32)ghcb_get(g, GHCB_SW_EXITINFO2));
+
+	request_report(g, response, data_gpa + 8, 3);
+	GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_MALFORMED_INPUT, GHCB_ERR_INVALID_INPUT);
+
+	/* Any other answer is an error of userspace's. */
+	request_report(g, response, data_gpa, 3);
+	GHCB_ASSERT_EXIT(g, KVM_EXIT_SNP_REQ_CERTS);
+	run->snp_req_certs.ret = EPERM;
+	GHCB_ASSERT_EXIT(g, -EINVAL);
+	kvm_vm_free(g->vm);
+}
+
+/* The exits are for SNP VMs, and are asked for before there are vCPUs. */
+TEST_F_TIMEOUT(no_vm, certificates_refused, CASE_SECONDS)
+{
+	struct ghcb_vm vm, *g = &vm;
+
+	if (!has_req_certs())
+		SKIP(return, "KVM has no KVM_EXIT_SNP_REQ_CERTS");
+
+	ghcb_vm_create(g, KVM_X86_SNP_VM, 1);
+	EXPECT_EQ(-1, __vm_sev_op(g->vm, KVM_SEV_SNP_ENABLE_REQ_CERTS, NULL, NULL));
+	EXPECT_EQ(EINVAL, errno);
+	kvm_vm_free(g->vm);
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();

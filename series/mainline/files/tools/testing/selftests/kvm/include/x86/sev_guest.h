@@ -258,7 +258,7 @@ struct ghcb_mailbox {
 
 struct ghcb_vm {
 	struct kvm_vm *vm;
-	/* vCPU 0 does tasks, others are halted until the guest creates them. */
+	/* The first vCPU does tasks, others are halted until the guest creates them. */
 	struct kvm_vcpu *vcpu, *vcpus[GHCB_VM_MAX_VCPUS];
 	struct ghcb_mailbox *box;
 	/* The GHCB, and a shared page that isn't one. */
@@ -274,6 +274,8 @@ struct ghcb_vm {
 #define GHCB_VM_ANSWERED		1000
 
 void ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus);
+void __ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus, const u32 *ids,
+		      void (*prepare)(struct kvm_vm *vm));
 int ghcb_vm_run(struct ghcb_vm *g);
 int ghcb_vcpu_run(struct kvm_vcpu *vcpu);
 const char *ghcb_exit_str(int reason);

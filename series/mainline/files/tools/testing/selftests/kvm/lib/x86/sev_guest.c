@@ -200,8 +200,12 @@ static void *alloc_shared_page(struct kvm_vm *vm, gva_t *gva, gpa_t *gpa)
 	return addr_gva2hva(vm, *gva);
 }
 
-/* Makes and launches a VM of that type, whose vCPU 0 waits for tasks. */
-void ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus)
+/*
+ * Makes and launches a VM of that type, whose first vCPU waits for tasks.  IDs of vCPUs
+ * are 0, 1, ... unless others are given; prepare(), if any, is called before there are vCPUs.
+ */
+void __ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus, const u32 *ids,
+		      void (*prepare)(struct kvm_vm *vm))
 {
 	struct kvm_mp_state halted = { .mp_state = KVM_MP_STATE_HALTED };
 	struct vm_shape shape = { .mode = VM_MODE_DEFAULT, .type = type };
@@ -210,7 +214,12 @@ void ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus)
 
 	TEST_ASSERT(nr_vcpus <= GHCB_VM_MAX_VCPUS, "Expected at most %d vCPUs",
 		    GHCB_VM_MAX_VCPUS);
-	g->vm = __vm_create_with_vcpus(shape, nr_vcpus, 0, guest_code, g->vcpus);
+	g->vm = __vm_create(shape, nr_vcpus, 0);
+	if (prepare)
+		prepare(g->vm);
+	for (i = 0; i < nr_vcpus; i++)
+		g->vcpus[i] = vm_vcpu_add(g->vm, ids ? ids[i] : i, guest_code);
+	kvm_arch_vm_finalize_vcpus(g->vm);
 	g->vcpu = g->vcpus[0];
 	for (i = 1; i < nr_vcpus; i++)
 		vcpu_mp_state_set(g->vcpus[i], &halted);
@@ -232,6 +241,11 @@ void ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus)
 		    ghcb_exit_str(ret));
 	if (type == KVM_X86_SNP_VM)
 		ghcb_vm_register(g);
+}
+
+void ghcb_vm_create(struct ghcb_vm *g, u32 type, int nr_vcpus)
+{
+	__ghcb_vm_create(g, type, nr_vcpus, NULL, NULL);
 }
 
 /* An SNP guest has to tell where its GHCB is before it uses it. */
