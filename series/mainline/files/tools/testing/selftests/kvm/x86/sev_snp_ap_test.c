@@ -75,22 +75,27 @@ static u64 now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
-FIXTURE_SETUP(snp_ap)
+/* vCPU 1 isn't run yet, and will start at ap_code(). */
+static void prepare_ap(struct ghcb_vm *g, struct ap_area **area, struct ap *ap, gva_t *vmsa)
 {
-	struct ghcb_vm *g = &self->g;
 	int i, n = 0;
 
-	ghcb_vm_create(g, KVM_X86_SNP_VM, 2);
-	self->area = (struct ap_area *)g->other;
-	self->ap.vcpu = g->vcpus[1];
-	self->ap.result = 0;
+	*area = (struct ap_area *)g->other;
+	ap->vcpu = g->vcpus[1];
+	ap->result = 0;
 	/* The last spare page is the stack. */
 	for (i = 0; i < GHCB_VM_NR_SPARE - 1 && n < 2; i++)
 		if (ghcb_vm_spare_gpa(g, g->spare + i * PAGE_SIZE) % ALIGN_2M)
-			self->vmsa[n++] = g->spare + i * PAGE_SIZE;
+			vmsa[n++] = g->spare + i * PAGE_SIZE;
 	g->box->rip = (u64)ap_code;
 	g->box->rsp = g->spare + GHCB_VM_NR_SPARE * PAGE_SIZE - 8;
 	g->box->arg = g->other_gva;
+}
+
+FIXTURE_SETUP(snp_ap)
+{
+	ghcb_vm_create(&self->g, KVM_X86_SNP_VM, 2);
+	prepare_ap(&self->g, &self->area, &self->ap, self->vmsa);
 }
 
 static void handle_signal(int sig)
@@ -150,20 +155,30 @@ static bool stops(struct ap_area *area)
 	return false;
 }
 
-FIXTURE_TEARDOWN(snp_ap)
+static void end_ap(struct ghcb_vm *g, struct ap_area *area, struct ap *ap)
 {
 	/* A vCPU that counts leaves KVM_RUN then.  One that hangs ends with the process. */
-	WRITE_ONCE(self->area->exits, 1);
-	if (READ_ONCE(self->ap.result) == STILL_RUNNING && wait_ap(&self->ap) == STILL_RUNNING)
+	WRITE_ONCE(area->exits, 1);
+	if (READ_ONCE(ap->result) == STILL_RUNNING && wait_ap(ap) == STILL_RUNNING)
 		return;
-	kvm_vm_free(self->g.vm);
+	kvm_vm_free(g->vm);
 }
 
-/* Makes the guest ask for vCPU 1 with these features. */
+FIXTURE_TEARDOWN(snp_ap)
+{
+	end_ap(&self->g, self->area, &self->ap);
+}
+
+/* Makes the guest ask for a vCPU with these features. */
+static void ap_request_id(struct ghcb_vm *g, u64 what, u32 apic_id, u64 features, gpa_t gpa)
+{
+	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(what, apic_id), gpa);
+	ghcb_set(g, GHCB_RAX, features);
+}
+
 static void ap_request(struct ghcb_vm *g, u64 what, u64 features, gpa_t gpa)
 {
-	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(what, 1), gpa);
-	ghcb_set(g, GHCB_RAX, features);
+	ap_request_id(g, what, 1, features, gpa);
 }
 
 /* Says so if vCPU 1 stands still, for WAIT_MS. */
@@ -362,6 +377,76 @@ AP_TEST_F(vmsa_page_replaced)
 	start_ap(&self->ap);
 	ASSERT_AP_RETURNS(GHCB_VM_ANSWERED);
 	EXPECT_EQ(1, second->beats);
+}
+
+/*
+ * The request names the vCPU by its APIC ID, i.e. by the ID of KVM_CREATE_VCPU: what
+ * counts isn't in which order the vCPUs were created.
+ */
+FIXTURE(snp_ap_ids) {
+	struct ghcb_vm g;
+	struct ap_area *area;
+	struct ap ap;
+	gva_t vmsa[2];
+};
+
+FIXTURE_VARIANT(snp_ap_ids) {
+	/* The vCPU that does tasks, and the one that is created. */
+	u32 ids[2];
+	/* IDs that no vCPU has, some of them less than the number of vCPUs. */
+	u32 others[4];
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_ids, with_gap) {
+	.ids = { 0, 5 },
+	.others = { 1, 2, 4, 6 },
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_ids, descending) {
+	.ids = { 5, 0 },
+	.others = { 1, 4, 6, ~0u },
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_ids, exchanged) {
+	.ids = { 1, 0 },
+	.others = { 2, 3, 255, ~0u },
+};
+
+FIXTURE_SETUP(snp_ap_ids)
+{
+	__ghcb_vm_create(&self->g, KVM_X86_SNP_VM, 2, variant->ids, NULL);
+	prepare_ap(&self->g, &self->area, &self->ap, self->vmsa);
+}
+
+FIXTURE_TEARDOWN(snp_ap_ids)
+{
+	end_ap(&self->g, self->area, &self->ap);
+}
+
+TEST_F_TIMEOUT(snp_ap_ids, apic_id_is_vcpu_id, CASE_SECONDS)
+{
+	struct ghcb_vm *g = &self->g;
+	gpa_t vmsa = ghcb_vm_spare_gpa(g, self->vmsa[0]);
+	int i;
+
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, self->vmsa[0]));
+	start_ap(&self->ap);
+	for (i = 0; i < ARRAY_SIZE(variant->others); i++) {
+		ap_request_id(g, SVM_VMGEXIT_AP_CREATE, variant->others[i], SNP_SEV_FEATURES, vmsa);
+		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_MALFORMED_INPUT, GHCB_ERR_INVALID_INPUT);
+		ap_request_id(g, SVM_VMGEXIT_AP_DESTROY, variant->others[i], 0, 0);
+		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_MALFORMED_INPUT, GHCB_ERR_INVALID_INPUT);
+	}
+	ASSERT_STANDS_STILL();
+
+	ap_request_id(g, SVM_VMGEXIT_AP_CREATE, variant->ids[1], SNP_SEV_FEATURES, vmsa);
+	GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
+	ASSERT_ALIVE();
+	ap_request_id(g, SVM_VMGEXIT_AP_DESTROY, variant->ids[1], 0, 0);
+	GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
+	ASSERT_STANDS_STILL();
+	/* The vCPU that asks is still there. */
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_END_VMSA, self->vmsa[0]));
 }
 
 int main(int argc, char **argv)
