@@ -361,6 +361,88 @@ TEST_F_TIMEOUT(launched_vm, update, CASE_SECONDS)
 	kvm_vm_free(vm);
 }
 
+/* --- Regions that share a guest_memfd --------------------------------------------------------- */
+
+#define NR_REGIONS	3
+#define REGION_PAGES	4
+#define REGION_SIZE	(REGION_PAGES * PAGE_SIZE)
+
+/* Region n has the n-th part of the file. */
+static int set_region(struct kvm_vm *vm, int n, u64 size, int fd, u64 offset, void *hva)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = SLOT + n,
+		.flags = size ? KVM_MEM_GUEST_MEMFD : 0,
+		.guest_phys_addr = SLOT_GPA + n * REGION_SIZE,
+		.memory_size = size,
+		.userspace_addr = (unsigned long)hva,
+		.guest_memfd = fd,
+		.guest_memfd_offset = offset,
+	};
+
+	return ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &region) ? -errno : 0;
+}
+
+static int update_region(struct kvm_vm *vm, int n, int page, void *source)
+{
+	return update(vm, SLOT_GPA + n * REGION_SIZE + page * PAGE_SIZE, source, PAGE_SIZE,
+		      KVM_SEV_SNP_PAGE_TYPE_NORMAL);
+}
+
+/*
+ * A region is bound to its range of the file until it's deleted, whatever happens to
+ * regions of adjacent ranges; a range that is bound can't be bound once more.
+ */
+MEMORY_TEST_F(regions_of_one_file)
+{
+	const u64 size = NR_REGIONS * REGION_SIZE;
+	void *hva = map_pages(NR_REGIONS * REGION_PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	void *source = map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct kvm_vm *vm;
+	int gone, n, fd;
+
+	for (gone = 0; gone < NR_REGIONS; gone++) {
+		vm = vm_sev_create_bare(KVM_X86_SNP_VM, 1, 16);
+		fd = vm_create_guest_memfd(vm, size, 0);
+		for (n = 0; n < NR_REGIONS; n++)
+			ASSERT_EQ(0, set_region(vm, n, REGION_SIZE, fd, n * REGION_SIZE,
+						hva + n * REGION_SIZE));
+		snp_vm_launch_start(vm, snp_default_policy());
+		vm_mem_set_private(vm, SLOT_GPA, size);
+
+		/* Any offset but that of the whole file's end overlaps a region. */
+		for (n = 0; n < NR_REGIONS * REGION_PAGES; n++)
+			EXPECT_NE(0, set_region(vm, NR_REGIONS, PAGE_SIZE, fd, n * PAGE_SIZE, hva))
+				TH_LOG("page %d is bound twice", n);
+
+		ASSERT_EQ(0, set_region(vm, gone, 0, 0, 0, NULL));
+		for (n = 0; n < NR_REGIONS; n++) {
+			if (n == gone) {
+				EXPECT_NE(0, update_region(vm, n, 0, source));
+				continue;
+			}
+			EXPECT_EQ(0, update_region(vm, n, 0, source))
+				TH_LOG("first page of region %d, without region %d", n, gone);
+			EXPECT_EQ(0, update_region(vm, n, REGION_PAGES - 1, source))
+				TH_LOG("last page of region %d, without region %d", n, gone);
+		}
+
+		/* Its range, and nothing more, is free. */
+		if (gone)
+			EXPECT_NE(0, set_region(vm, gone, 2 * PAGE_SIZE, fd,
+						gone * REGION_SIZE - PAGE_SIZE, hva));
+		if (gone < NR_REGIONS - 1)
+			EXPECT_NE(0, set_region(vm, gone, 2 * PAGE_SIZE, fd,
+						(gone + 1) * REGION_SIZE - PAGE_SIZE, hva));
+		EXPECT_EQ(0, set_region(vm, gone, REGION_SIZE, fd, gone * REGION_SIZE,
+					hva + gone * REGION_SIZE));
+		EXPECT_EQ(0, update_region(vm, gone, 0, source));
+		EXPECT_EQ(0, update_region(vm, gone, REGION_PAGES - 1, source));
+		close(fd);
+		kvm_vm_free(vm);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
