@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -399,6 +400,100 @@ RELOAD_TEST_F(unreclaimed_command_buffer_is_replaced)
 	EXPECT_EQ(0, touch_free_memory());
 	ASSERT_EQ(0, load_all());
 	EXPECT_EQ(all_types, sev_types());
+}
+
+/* --- Pages that the firmware writes to -------------------------------------------------------- */
+
+#define BUFFER_LEN	4096
+
+/* A command of /dev/sev, by the firmware's name. */
+struct command {
+	u32 cmd;
+	const char *name;
+	/* Without a failure it succeeds. */
+	bool succeeds;
+};
+
+/* Fills in the command's buffer, and returns it. */
+static void *arguments(u32 cmd, void *args, u8 *buffer)
+{
+	struct sev_user_data_pdh_cert_export *pdh = args;
+	struct sev_user_data_snp_vlek_load *vlek = args;
+	struct sev_user_data_pek_csr *csr = args;
+
+	memset(args, 0, BUFFER_LEN);
+	switch (cmd) {
+	case SNP_COMMIT:
+		return NULL;
+	case SEV_GET_ID2:
+	case SEV_PEK_CSR:
+		/* Both describe their buffer in the same way. */
+		csr->address = (unsigned long)buffer;
+		csr->length = BUFFER_LEN;
+		break;
+	case SEV_PDH_CERT_EXPORT:
+		pdh->pdh_cert_address = (unsigned long)buffer;
+		pdh->pdh_cert_len = BUFFER_LEN;
+		pdh->cert_chain_address = (unsigned long)buffer + BUFFER_LEN;
+		pdh->cert_chain_len = 2 * BUFFER_LEN;
+		break;
+	case SNP_VLEK_LOAD:
+		vlek->len = sizeof(*vlek);
+		vlek->vlek_wrapped_address = (unsigned long)buffer;
+		break;
+	}
+	return args;
+}
+
+/*
+ * While SNP is initialized, what the firmware writes to is a Firmware page for the time of the command
+ * (SNP firmware ABI, 56860, "Page States"). If the command fails, it has to be the hypervisor's again
+ * before anybody else gets it: the host would fault on it (APM volume 2, 15.36).
+ */
+RELOAD_TEST_F(failed_command_keeps_no_page)
+{
+	static const struct command commands[] = {
+		{ SNP_PLATFORM_STATUS, "SNP_PLATFORM_STATUS", true },
+		{ SNP_COMMIT, "SNP_COMMIT", true },
+		{ SNP_SET_CONFIG, "SNP_CONFIG", true },
+		{ SNP_VLEK_LOAD, "SNP_VLEK_LOAD", false },
+		{ SEV_PLATFORM_STATUS, "PLATFORM_STATUS", true },
+		{ SEV_GET_ID2, "GET_ID", true },
+		{ SEV_PEK_CSR, "PEK_CSR", true },
+		{ SEV_PDH_CERT_EXPORT, "PDH_CERT_EXPORT", true },
+	};
+	static u8 args[BUFFER_LEN] __aligned(8), buffer[4 * BUFFER_LEN];
+	u64 assigned, n;
+	char spec[64];
+	u32 error;
+	int i, ret;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	assigned = snp_host_counter("stat-rmp-assigned");
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct command *c = &commands[i];
+
+		snprintf(spec, sizeof(spec), "%s:1:" STATUS, c->name);
+		snp_host_fail(spec);
+		ret = issue(c->cmd, arguments(c->cmd, args, buffer), &error);
+		EXPECT_EQ(-EIO, ret);
+		EXPECT_EQ(strtoul(STATUS, NULL, 0), error)
+			TH_LOG("%s", c->name);
+		n = snp_host_counter("stat-rmp-assigned");
+		EXPECT_EQ(assigned, n)
+			TH_LOG("%s failed: expected each page to be the host's again, found %ld more assigned",
+			       c->name, (long)(n - assigned));
+		/* What it took with it must not count for the next command. */
+		assigned = n;
+
+		if (c->succeeds) {
+			ret = issue(c->cmd, arguments(c->cmd, args, buffer), &error);
+			EXPECT_EQ(0, ret)
+				TH_LOG("%s: firmware error 0x%x", c->name, error);
+			EXPECT_EQ(assigned, snp_host_counter("stat-rmp-assigned"))
+				TH_LOG("%s", c->name);
+		}
+	}
 }
 
 /* The harness ends the program by itself. Cases are other processes. */
