@@ -496,6 +496,91 @@ RELOAD_TEST_F(failed_command_keeps_no_page)
 	}
 }
 
+/* --- The file of init_ex_path ------------------------------------------------------------------ */
+
+#define NV_FILE		"/sev-nv"
+#define NV_SIZE		(32 * 1024)
+#define NV_PATTERN	0x3c
+
+/* Loads ccp again, with these options, and what is above it. */
+static void load_again(struct __test_metadata *_metadata, const char *options)
+{
+	int ret = unload(KVM_AMD);
+
+	ASSERT_TRUE(!ret || ret == -ENOENT);
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
+	ASSERT_EQ(0, load(CCP, options));
+	ASSERT_EQ(0, load(KVM, ""));
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+}
+
+/* Reads the file, removes it, and returns its size; -1 if there is none. */
+static int take_nv(u8 *nv)
+{
+	int fd = open(NV_FILE, O_RDONLY | O_CLOEXEC), size;
+
+	if (fd < 0)
+		return -1;
+	size = read(fd, nv, NV_SIZE + 1);
+	close(fd);
+	unlink(NV_FILE);
+	return size;
+}
+
+/*
+ * The file holds the storage that the firmware has instead of flash ("Firmware Management" of
+ * Documentation/virt/kvm/x86/amd-memory-encryption.rst; SEV API, 55766, INIT_EX): it is read before
+ * INIT_EX, and written after each command that changes the storage. The emulated firmware keeps nothing
+ * there: so the test takes the file away each time, and looks for a new one.
+ */
+RELOAD_TEST_F(nv_file_follows_the_storage)
+{
+	static const struct command changing[] = {
+		{ SEV_PEK_GEN, "PEK_GEN" }, { SEV_PDH_GEN, "PDH_GEN" },
+		{ SEV_FACTORY_RESET, "FACTORY_RESET" },
+	};
+	static u8 nv[NV_SIZE + 1];
+	u64 inits = issued("INIT"), inits_ex = issued("INIT_EX");
+	int i, fd;
+
+	unlink(NV_FILE);
+	load_again(_metadata, "init_ex_path=" NV_FILE);
+	EXPECT_EQ(inits, issued("INIT"));
+	EXPECT_EQ(inits_ex + 1, issued("INIT_EX"));
+	EXPECT_EQ(all_types, sev_types());
+	EXPECT_EQ(NV_SIZE, take_nv(nv))
+		TH_LOG("after INIT_EX");
+
+	for (i = 0; i < ARRAY_SIZE(changing); i++) {
+		EXPECT_EQ(0, issue(changing[i].cmd, NULL, NULL))
+			TH_LOG("%s", changing[i].name);
+		EXPECT_EQ(NV_SIZE, take_nv(nv))
+			TH_LOG("expected the file to be written after %s, found none",
+			       changing[i].name);
+	}
+
+	/* What is in the file comes back: the firmware got it by INIT_EX. */
+	fd = open(NV_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	memset(nv, NV_PATTERN, NV_SIZE);
+	ASSERT_EQ(NV_SIZE, write(fd, nv, NV_SIZE));
+	close(fd);
+	load_again(_metadata, "init_ex_path=" NV_FILE);
+	EXPECT_EQ(NV_SIZE, take_nv(nv));
+	EXPECT_EQ(0, issue(SEV_PDH_GEN, NULL, NULL));
+	memset(nv, 0, NV_SIZE);
+	EXPECT_EQ(NV_SIZE, take_nv(nv));
+	for (i = 0; i < NV_SIZE && nv[i] == NV_PATTERN; i++)
+		;
+	EXPECT_EQ(NV_SIZE, i)
+		TH_LOG("expected the file's content to be the firmware's, found 0x%x at 0x%x", nv[i], i);
+
+	load_again(_metadata, "");
+	EXPECT_EQ(all_types, sev_types());
+	EXPECT_EQ(-1, take_nv(nv));
+}
+
 /* The harness ends the program by itself. Cases are other processes. */
 static void put_back(void)
 {
