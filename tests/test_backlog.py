@@ -55,14 +55,14 @@ def is_taken(bug: Bug) -> bool:
 # --- Each bug, each patch ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bug", PRESENT, ids=lambda bug: bug.slug)
+@pytest.mark.parametrize("bug", PRESENT, ids=[bug.slug for bug in PRESENT])
 def test_each_bug_is_fixed_or_named(bug: Bug) -> None:
     text = letter()
     named = bug.slug in text or (bug.commit is not None and f" {bug.commit} " in text.partition("\nWhat was not taken")[2])
     assert is_taken(bug) != named, "expected a patch that fixes it, or else its commit or name in the cover letter"
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+@pytest.mark.parametrize("patch", PATCHES, ids=[patch.stem for patch in PATCHES])
 def test_each_patch_is_a_fix_of_the_corpus(patch: Path) -> None:
     """Or what such a fix needs, which stable says by "Stable-dep-of"."""
     text = PatchFile.read(patch)
@@ -74,7 +74,7 @@ def test_each_patch_is_a_fix_of_the_corpus(patch: Path) -> None:
         assert text.subject == entry.any.subject
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+@pytest.mark.parametrize("patch", PATCHES, ids=[patch.stem for patch in PATCHES])
 def test_each_patch_follows_the_stable_rules(patch: Path) -> None:
     text = PatchFile.read(patch)
     assert re.fullmatch(r"[0-9a-f]{40}", commit_of(patch))

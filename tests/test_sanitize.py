@@ -27,7 +27,8 @@ KASAN = "KernelAddressSanitizer initialized"
 def run(tree: str, tests: str, tmp_path: Path) -> dict[str, Any]:
     """The verdict of a run that passes."""
     result = tmp_path / "verdict.json"
-    done = run_snplab("run", "--tree", tree, "--sanitize", "--test", tests, "--json", result, cwd=tmp_path, timeout=2 * BUILD_LIMIT)
+    done = run_snplab("run", "--tree", tree, "--sanitize", "--test", tests, "--json", result, cwd=tmp_path,
+                      timeout=2 * BUILD_LIMIT)
     assert done.status == 0, done.output
     verdict: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     logs = Path(verdict["logs"]).expanduser()

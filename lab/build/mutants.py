@@ -2,8 +2,8 @@
 """Builds the mutants' modules, one mutant after the other, in the series' own tree. The cache keeps them under a digest of
 the kernel, its source and the mutant's diff; the patch's header does not count, so that it can be edited.
 
-A mutant changes KVM's modules or ccp. They are appended to the initrd of the kernel without mutant, whose files of the same name
-they replace. A bug of tests/history may be in another module or in the kernel itself: whatever differs is kept."""
+A mutant changes KVM's modules or ccp. They are appended to the initrd of the kernel without mutant, whose files of the same
+name they replace. A bug of tests/history may be in another module or in the kernel itself: whatever differs is kept."""
 from __future__ import annotations
 
 import filecmp
