@@ -18,7 +18,7 @@ import pytest
 
 from lab.core.session import Session
 from lab.patches.newfiles import whole_text
-from lab.patches.series import base_tree, list_series, lower_series, series_name
+from lab.patches.series import all_trees, base_tree, groups, list_series, lower_series, series_dir, series_name
 from tests.support.front import TOP, Done, expect, run_snplab
 from tests.support.l1 import lab_session
 from tests.support.patches import copy_program, patch, write_identity
@@ -33,7 +33,9 @@ TAKES = 150
 # A tree and a base. The verb fetches the newest base by itself; other bases are given by --linux.
 BASES = (("6.12.y", "newest"), ("6.12.y", "older"), ("6.12.y", "changed"), ("6.12.y-backlog", "small"),
          ("mainline", "newest"), ("mainline", "changed"))
-MAILED = [base for base in BASES if base[1] != "changed"]
+# What is mailed: such a pair, and the group of patches.
+MAILED = [*((*base, "") for base in BASES if base[1] != "changed"),
+          *((tree, "newest", group) for tree in all_trees() for group in groups(series_dir(tree)))]
 POSITION = re.compile(r"^@@ -[0-9]+(,[0-9]+)? \+[0-9]+(,[0-9]+)? @@.*")
 
 
@@ -175,11 +177,12 @@ def test_pleases_the_bases_checkpatch(base: Base, session: Session, tmp_path: Pa
 
 @pytest.fixture(scope="module", params=MAILED, ids=" ".join)
 def mails(request: pytest.FixtureRequest, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mails]:
-    """The mails of the unchanged series, on each real base."""
+    """The mails of the unchanged series, on each real base; and of each group, which has to apply without the rest."""
     folder = tmp_path_factory.mktemp("mails")
-    base = make_base(session, folder, *request.param)
-    base.snplab("mail", "--output", folder / "out")
-    yield Mails(folder / "out", base.series, base.tree, base.source, base.env)
+    tree, kind, group = request.param
+    base = make_base(session, folder, tree, kind)
+    base.snplab("mail", *(("--group", group) if group else ()), "--output", folder / "out")
+    yield Mails(folder / "out", base.series, base.tree, base.source, base.env, f".{group}" if group else "")
     shutil.rmtree(folder, ignore_errors=True)
 
 

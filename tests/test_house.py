@@ -20,7 +20,7 @@ from lab.check.table import Entry, read_table
 from lab.core.places import TOP
 from lab.judge.mutants import Header
 from lab.patches.newfiles import brought_names, files_below
-from lab.patches.series import list_series
+from lab.patches.series import groups, list_series
 
 ABOUT = "the repository's own rules: no paths of a machine, short functions, little shell, lists name what exists"
 LANE = "fast"
@@ -101,6 +101,17 @@ PATCH_FOLDERS = sorted(str(path.parent.relative_to(TOP)) for path in TOP.glob("*
 @pytest.mark.parametrize("folder", PATCH_FOLDERS)
 def test_a_series_names_its_patches(folder: str) -> None:
     assert sorted(list_series(TOP / folder)) == sorted((TOP / folder).glob("*.patch"))
+
+
+@pytest.mark.parametrize("folder", PATCH_FOLDERS)
+def test_a_group_is_a_part_of_its_series(folder: str) -> None:
+    """In the series' order; and each cover letter of a group has a group."""
+    whole = list_series(TOP / folder)
+    for group in groups(TOP / folder):
+        part = list_series(TOP / folder, group)
+        assert part == [patch for patch in whole if patch in part], group
+    assert [path.name.removeprefix("cover-letter.") for path in sorted((TOP / folder).glob("cover-letter.*"))] == groups(
+        TOP / folder)
 
 
 @pytest.mark.parametrize("folder", PATCH_FOLDERS)

@@ -265,7 +265,8 @@ def test_refused(lab: Lab, case: str) -> None:
 @pytest.mark.parametrize("words, text", [
     ((), "which tree. expected 6.12.y"), (("5.4.y",), "no such tree: expected 6.12.y, host, found '5.4.y'"),
     ((TREE, "two"), "mail takes one tree, found another argument: 'two'"), ((TREE, "--frob"), "mail has no option --frob"),
-    ((TREE, "--output", "--linux"), "--output wants a value")], ids=str)
+    ((TREE, "--output", "--linux"), "--output wants a value"),
+    ((TREE, "--group", "some"), "6.12.y has no such group of patches: expected none, found 'some'")], ids=str)
 def test_wrong_words(lab: Lab, words: tuple[str, ...], text: str) -> None:
     expect(lab.snplab("mail", *words), 2, text)
 
@@ -293,6 +294,27 @@ def test_cc_of_the_cover_letter_a_comma_in_a_name(lab: Lab) -> None:
     replace(lab.series / "cover-letter", "Subject:", f"Cc: {more}\nSubject:")
     expect(mail(lab), 0)
     assert more in header(lab.folder / "out" / "0003-add-new.patch", "Cc")
+
+
+# --- Groups --------------------------------------------------------------------------------------
+
+
+def test_group(lab: Lab) -> None:
+    """Only the group's patches, behind its own cover letter."""
+    (lab.series / "series.some").write_text("# Some.\nmultiply.patch\n", encoding="utf-8")
+    letter = "Subject: kernel: Multiply\nTo: stable@vger.kernel.org\n\nAlone.\n"
+    (lab.series / "cover-letter.some").write_text(letter, encoding="utf-8")
+    expect(mail(lab, "--group", "some"), 0)
+    mails = Mails(lab.folder / "out", lab.series, TREE, lab.kernel, lab.env, ".some")
+    assert [path.name for path in mails.patches] == ["multiply.patch"]
+    for name in ("all there", "subjects", "git am makes the series", "base and count"):
+        CHECKS[name](mails)
+    assert header(mails.cover, "Subject") == f"[PATCH {TREE} 0/1] kernel: Multiply"
+
+
+def test_group_without_a_cover_letter(lab: Lab) -> None:
+    (lab.series / "series.some").write_text("multiply.patch\n", encoding="utf-8")
+    expect(mail(lab, "--group", "some"), 3, "expected a cover letter in .*/cover-letter.some, found none")
 
 
 # --- Dry runs ------------------------------------------------------------------------------------

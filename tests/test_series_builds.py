@@ -2,7 +2,8 @@
 """Does each patch of the series compile by itself?
 
 A bisection may stop at any patch. Each patch is built on top of those before it, in the folders that it changes, with W=1
-and KVM_WERROR; neither gcc nor sparse may print a warning that the base does not have.
+and KVM_WERROR; neither gcc nor sparse may print a warning that the base does not have. The KVM selftests are built without
+the patches to the kernel: any tree may take them.
 """
 from __future__ import annotations
 
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.build.kernel import Kernel, kmake
+from lab.build.kernel import Kernel, ccache_env, compiler, jobs, kmake
 from lab.build.overlay import Tree
-from lab.core.process import Command
+from lab.build.selftests import KVM, LIBRARY, selftest_patches
+from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, last_lines
 from lab.patches.newfiles import whole_text
-from lab.patches.series import all_trees, list_series, lower_series, series_dir
+from lab.patches.series import all_trees, groups, list_series, lower_series, series_dir
 from tests.support.patched import Patched, patched_tree
 
 ABOUT = "each patch of the series compiles by itself, without a new warning of gcc or sparse"
@@ -33,6 +35,12 @@ SPARSE = f"{sys.executable} -B {Path(__file__).parent / 'support' / 'sparse_some
 TARGETS = ((re.compile(r"(arch/x86/kvm|virt/kvm)/|arch/x86/include/asm/kvm|include/linux/kvm_host\.h"), "arch/x86/kvm/"),
            (re.compile(r"kernel/locking/|include/linux/mutex\.h"), "kernel/locking/"))
 WARNING = re.compile(r"(?:warning|error):")
+MAINLINE = series_dir("mainline")
+# The selftests' patches up to each of them; and each group without the patches that are not in it.
+SELFTESTS = {patch.name.removesuffix(".patch"): selftest_patches()[:number + 1]
+             for number, patch in enumerate(selftest_patches())}
+SELFTESTS.update({f"group {group}": list_series(MAINLINE, group) for group in groups(MAINLINE)})
+ADDED_PROGRAM = re.compile(r"^\+TEST_GEN_PROGS_x86 \+= x86/(\w+)$", re.M)
 
 
 def touched(patches: Sequence[Path]) -> list[str]:
@@ -115,3 +123,28 @@ def test_compiles_by_itself_without_a_new_warning(builds: Builds, name: str) -> 
     status, log = builds.compile(name, targets([builds.patches[number]]))
     assert status == 0, "\n".join(last_lines(log, 30))
     assert builds.warnings(log) - builds.known == set()
+
+
+# --- KVM selftests -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def selftests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patched]:
+    """Mainline's base, for patches to its KVM selftests."""
+    with patched_tree(tmp_path_factory.mktemp("selftests"), "mainline", "series-selftests") as patched:
+        yield patched
+
+
+@pytest.mark.parametrize("patches", SELFTESTS.values(), ids=SELFTESTS)
+def test_selftests_compile_without_a_warning(selftests: Patched, patches: Sequence[Path]) -> None:
+    """The library, and the programs that the patches add."""
+    work, cache = selftests.work, selftests.session.cache
+    selftests.apply(patches)
+    programs = [*LIBRARY, *(name for patch in patches for name in ADDED_PROGRAM.findall(whole_text(patch)))]
+    (work / "kselftest").mkdir(exist_ok=True)
+    selftests.job.run(kmake(cache, work, "-s", "headers"))
+    selftests.job.run(command(
+        "make", "-s", "-C", work / "src" / KVM, f"-j{jobs()}", f"CC={compiler()}", f"OUTPUT={work}/kselftest",
+        f"KHDR_INCLUDES=-isystem {work}/src/obj/usr/include", "LDFLAGS=-static", "EXTRA_CFLAGS=-Werror",
+        *(f"{work}/kselftest/x86/{name}" for name in programs), env=ccache_env(cache)))
+    assert {path.name for path in (work / "kselftest/x86").iterdir()} >= set(programs)

@@ -26,7 +26,7 @@ from lab.patches.outgoing import write_sums
 from lab.patches.patchfile import PatchFile, to_text, write
 from lab.patches.sender import Sender
 from lab.patches.queues import Queue
-from lab.patches.series import list_series, patch_name, patch_subject
+from lab.patches.series import patch_name, patch_subject
 
 COVER = "0000-cover-letter.patch"
 SIGNED = re.compile(r"Signed-off-by:", re.I)
@@ -121,8 +121,7 @@ def write_mails(job: Job, queue: Queue, source: Source, sender: Sender, folder: 
     temporary = folder_beside(job.session, folder, "name a folder that can be written: --output DIR")
     new = temporary / "new"
     new.mkdir()
-    series = queue.folder
-    mailing = Mailing(queue, sender, read_cover_letter(series / "cover-letter"), list_series(series))
+    mailing = Mailing(queue, sender, read_cover_letter(queue.cover_letter), queue.patches)
     wholes = write_whole(mailing.patches, temporary / "whole")
     each: list[Recipients] = []
     for number, (patch, whole) in enumerate(zip(mailing.patches, wholes), 1):

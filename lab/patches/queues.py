@@ -12,17 +12,20 @@ from lab.core.errors import usage_error
 from lab.core.options import Given, Option
 from lab.core.places import TOP, kernel_version
 from lab.core.session import Session
-from lab.patches.series import HOST, all_trees, base_tree, is_stable, lower_series, patch_name, series_dir
+from lab.patches.series import (HOST, all_trees, base_tree, groups, is_stable, list_series, lower_series, patch_name,
+                                series_dir, with_group)
 
 LINUX_OPTION = Option("--linux", "DIR")
 QEMU_OPTION = Option("--qemu", "DIR")
+GROUP_OPTION = Option("--group", "NAME")
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue of patches, by its name on the command line."""
+    """A queue of patches, by its name on the command line; or a group of these patches, for `mail`."""
 
     name: str
+    group: str = ""
 
     @property
     def is_host(self) -> bool:
@@ -33,6 +36,26 @@ class Queue:
     def folder(self) -> Path:
         """The folder of its patches."""
         return series_dir(self.name)
+
+    @property
+    def series(self) -> Path:
+        """The file that lists its patches."""
+        return self.folder / with_group("series", self.group)
+
+    @property
+    def cover_letter(self) -> Path:
+        """The mail in front of its patches."""
+        return self.folder / with_group("cover-letter", self.group)
+
+    @property
+    def patches(self) -> list[Path]:
+        """Its patches, in order."""
+        return list_series(self.folder, self.group)
+
+    @property
+    def outgoing(self) -> Path:
+        """The default folder of its mails."""
+        return TOP / "outgoing" / (f"{self.name}-{self.group}" if self.group else self.name)
 
     @property
     def shown(self) -> str:
@@ -96,7 +119,10 @@ def need_queue(name: str | None, given: Given) -> Queue:
         raise usage_error(f"which tree? expected {', '.join(queues())}")
     if name not in queues():
         raise usage_error(f"no such tree: expected {', '.join(queues())}, found '{name}'")
-    queue = Queue(name)
+    queue = Queue(name, given.value(GROUP_OPTION.name) or "")
+    if queue.group and queue.group not in groups(queue.folder):
+        raise usage_error(f"{name} has no such group of patches: expected {', '.join(groups(queue.folder)) or 'none'}, "
+                          f"found '{queue.group}'")
     for option in (LINUX_OPTION, QEMU_OPTION):
         if given.value(option.name) is not None and option.name != queue.option:
             raise usage_error(f"{option.name} does not go with {name}: its base is named with {queue.option} DIR")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folders of patches, one for each tree, with a file "series" that lists the patches in order."""
+"""The folders of patches, one for each tree, with a file "series" that lists the patches in order. A file "series.GROUP"
+lists some of them, which apply without the rest and can be sent by themselves, behind the file "cover-letter.GROUP"."""
 from __future__ import annotations
 
 import hashlib
@@ -68,17 +69,28 @@ def entry(line: str) -> str:
     return words[0] if words and not words[0].startswith("#") else ""
 
 
-def entries(folder: Path) -> list[str]:
-    """The names of patches in a folder's "series"."""
-    return [name for line in to_lines(read(folder / "series")) if (name := entry(line))]
+def with_group(name: str, group: str) -> str:
+    """The name of a folder's file for a group of patches; for all patches, without a group."""
+    return f"{name}.{group}" if group else name
 
 
-def list_series(folder: Path) -> list[Path]:
-    """The paths of the patches in a folder's "series", in order."""
-    patches = [folder / name for name in entries(folder)]
+def groups(folder: Path) -> list[str]:
+    """The groups of a folder's patches."""
+    return sorted(path.name.removeprefix("series.") for path in folder.glob("series.*"))
+
+
+def entries(folder: Path, group: str = "") -> list[str]:
+    """The names of patches in a folder's "series", or in a group's."""
+    return [name for line in to_lines(read(folder / with_group("series", group))) if (name := entry(line))]
+
+
+def list_series(folder: Path, group: str = "") -> list[Path]:
+    """The paths of the patches in a folder's "series", or in a group's, in order."""
+    patches = [folder / name for name in entries(folder, group)]
     for patch in patches:
         if not patch.is_file():
-            raise setup_error(f"{folder}/series names {patch.name}, which does not exist", "add the file or remove the line")
+            raise setup_error(f"{folder}/{with_group('series', group)} names {patch.name}, which does not exist",
+                              "add the file or remove the line")
     return patches
 
 

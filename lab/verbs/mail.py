@@ -9,7 +9,7 @@ from lab.build.deps import install_step, is_debian, missing
 from lab.build.sources import Source
 from lab.core.errors import Exit, setup_error, usage_error
 from lab.core.options import Given, Option
-from lab.core.places import TOP, absolute, tilde
+from lab.core.places import absolute, tilde
 from lab.core.process import Command, command, quote
 from lab.core.session import Session
 from lab.core.steps import Job, Plan
@@ -18,18 +18,20 @@ from lab.patches.cover import need_cover_letter
 from lab.patches.mail import mail_name, need_unsigned, write_mails
 from lab.patches.maintainers import QUIET, SCRIPT, Recipients
 from lab.patches.outgoing import mails_in, need_free
-from lab.patches.queues import LINUX_OPTION, QEMU_OPTION, Queue, need_queue, queues
+from lab.patches.queues import GROUP_OPTION, LINUX_OPTION, QEMU_OPTION, Queue, need_queue, queues
 from lab.patches.sender import Sender, find_sender
-from lab.patches.series import list_series
+from lab.patches.series import groups, patch_name, series_dir
 
 USAGE = f"""\
-usage: ./snplab mail TREE [--output DIR] [--linux DIR | --qemu DIR] [--dry-run]
+usage: ./snplab mail TREE [--group NAME] [--output DIR] [--linux DIR | --qemu DIR] [--dry-run]
 
 Writes the series and its cover letter as files for git send-email, with To and Cc from the project's
 get_maintainer.pl, and your Signed-off-by from git config user.name and user.email. Sends nothing.
 TREE: {", ".join(queues())}
+--group: only the patches of series/TREE/series.NAME, behind cover-letter.NAME. They apply without the others:
+{"; ".join(f"{name}: {', '.join(found)}" for name in queues() if (found := groups(series_dir(name))))}
 """
-OPTIONS = (Option("--output", "DIR"), LINUX_OPTION, QEMU_OPTION)
+OPTIONS = (GROUP_OPTION, Option("--output", "DIR"), LINUX_OPTION, QEMU_OPTION)
 ANSWERS = False
 UNKNOWN = Sender("<user.name>", "<user.email>")
 
@@ -41,15 +43,15 @@ def main(session: Session, given: Given) -> int:
     if len(words) > 1:
         raise usage_error(f"mail takes one tree, found another argument: '{words[1]}'",
                           "the folder is named with --output DIR")
-    folder = absolute(given.value("--output") or str(TOP / "outgoing" / queue.name))
+    folder = absolute(given.value("--output") or str(queue.outgoing))
     source = queue.source(session, given)
     # Look up the sender before anything is fetched; if git is still to be installed, after that.
     sender = sender_now(session)
     need_free(folder)
-    patches = list_series(queue.folder)
+    patches = queue.patches
     if not patches:
-        raise setup_error(f"{queue.shown}/series names no patch: nothing to write")
-    need_cover_letter(queue.folder / "cover-letter")
+        raise setup_error(f"{patch_name(queue.series)} names no patch: nothing to write")
+    need_cover_letter(queue.cover_letter)
     need_unsigned(patches)
     done: list[tuple[Sender, Recipients]] = []
 

@@ -61,12 +61,14 @@ class Mails:
     tree: str
     linux: Path
     env: dict[str, str | None]
+    # The end of the names of the group's files, such as ".selftests".
+    group: str = ""
 
     @property
     def patches(self) -> list[Path]:
-        """The files of the series."""
-        names = [line.split()[0] for line in lines_of(self.series / "series") if line.strip() and not line.startswith("#")]
-        return [self.series / name for name in names]
+        """The files of the series, or of the group."""
+        lines = lines_of(self.series / f"series{self.group}")
+        return [self.series / line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 
     @property
     def cover(self) -> Path:
@@ -178,7 +180,7 @@ def answers_to_the_cover_letter(mails: Mails) -> None:
 
 
 def cover_letter_answers(mails: Mails) -> None:
-    assert header(mails.cover, "In-Reply-To") == header(mails.series / "cover-letter", "In-Reply-To")
+    assert header(mails.cover, "In-Reply-To") == header(mails.series / f"cover-letter{mails.group}", "In-Reply-To")
     if mails.tree == "6.12.y":
         assert header(mails.cover, "In-Reply-To") == FAILED_MAIL, "expected a reply to stable's mail FAILED: patch"
 
