@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.build.kernel import Kernel, ccache_env, compiler, jobs, kmake
+from lab.build.kernel import TESTED, Kernel, ccache_env, compiler, jobs, kmake
 from lab.build.overlay import Tree
 from lab.build.selftests import KVM, LIBRARY, selftest_patches
 from lab.core.process import Command, command
@@ -78,7 +78,7 @@ class Builds:
         """Configures and builds. Returns the exit status and the log."""
         work, log = self.patched.work, self.folder / f"{name}.log"
         job = Job(self.cache_session, log)
-        kernel = Kernel(Tree(self.patched.source.path, work, [], True), self.cache_session.cache)
+        kernel = Kernel(Tree(self.patched.source.path, work, [], True), self.cache_session.cache, (*TESTED, "compile"))
         kernel.configure(job)
         cmd = kmake(self.cache_session.cache, work, "W=1", "C=1", f"CHECK={SPARSE}", *wanted)
         names = ":".join(Path(file).name for file in self.files if file.endswith(".c"))
