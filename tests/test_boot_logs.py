@@ -52,6 +52,18 @@ def walked(folder: Path, walk: Walk, lines: Sequence[str], kernel: Sequence[str]
     return Walked(walk, BootLogs.read(write_logs(folder / "logs", lines, [*KERNEL, *kernel], host=host)))
 
 
+def test_announced_reports(tmp_path: Path) -> None:
+    """A message that a test has announced is no report, once; all others are, and so is one that came before."""
+    said = "[ 1.0] snplab: on purpose: Leaking PFN"
+    boots: list[tuple[list[str], list[str]]] = [
+        ([said, LEAK], []), ([LEAK, said], ["leak"]), ([said, LEAK, LEAK], ["leak"]),
+        ([said, TAKEN, LEAK], ["not-reclaimed"]), ([said, said, LEAK, LEAK], [])]
+    for kernel, left in boots:
+        logs = BootLogs.read(write_logs(tmp_path / "logs", [], kernel))
+        assert reports_of(logs.kernel) == left
+        assert len(logs.kernel.matches) == len(left)
+
+
 def test_reports(tmp_path: Path) -> None:
     """Each report is one word: the function of a warning, a leak, a page that was not returned."""
     kernel = [*warning("snp_page_reclaim"), LEAK, TAKEN, *MET, "Kernel panic - not syncing: x"]

@@ -39,6 +39,8 @@ WARNED = re.compile(r"WARNING: (CPU: \d+ PID: \d+ )?at \S+")
 CUT = "[ cut here ]"
 # This line may be in reports of any kind, below their first line.
 LOCKDEP_OFF = "INFO: lockdep is turned off"
+# A test that provokes a message writes this line to /dev/kmsg before, with words of the message. It stands for one message.
+ANNOUNCED = re.compile(r"snplab: on purpose: (\S.*)$")
 # The most lines of a report after its first: lockdep's have lists of locks and stack traces.
 REPORT_LINES = 80
 
@@ -84,6 +86,7 @@ class KernelLog:
     @classmethod
     def parse(cls, lines: Sequence[str]) -> KernelLog:
         """Parses the lines of a log."""
+        lines = unannounced(lines)
         return cls(lines, [line.strip() for line in lines if REPORT.search(line)], _reports(lines),
                    next((m[1] for m in map(PANIC.search, lines) if m), None))
 
@@ -109,6 +112,20 @@ class KernelLog:
     def of_kind(self, kind: Kind) -> list[Report]:
         """The reports of one kind."""
         return [report for report in self.reports if report.kind is kind]
+
+
+def unannounced(lines: Sequence[str]) -> list[str]:
+    """The lines, without the announcements, and the messages that they announce."""
+    kept, awaited = list[str](), list[str]()
+    for line in lines:
+        words = next((words for words in awaited if words in line), None)
+        if announced := ANNOUNCED.search(line):
+            awaited.append(announced[1].strip())
+        elif words is not None:
+            awaited.remove(words)
+        else:
+            kept.append(line)
+    return kept
 
 
 def _reports(lines: Sequence[str]) -> list[Report]:

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,9 @@
 
 #include "kselftest_harness.h"
 #include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "sev.h"
 #include "snp_host.h"
 
 #define CASE_SECONDS	120
@@ -29,6 +33,7 @@
 #define KVM_AMD		"kvm-amd"
 #define KVM		"kvm"
 #define CCP		"ccp"
+#define DEBUGFS		"/sys/kernel/debug"
 #define CCP_DRIVER	"/sys/bus/pci/drivers/ccp"
 /* A firmware status that none of the commands has for another reason. */
 #define STATUS		"0x3"
@@ -156,6 +161,19 @@ static int tell_driver(const char *what)
 	return ret;
 }
 
+/* Tells the lab that the next message with these words in the kernel's log is provoked. */
+static void announce(const char *words)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	char line[128];
+
+	/* The kernel takes each write for a message of its own. */
+	snprintf(line, sizeof(line), "snplab: on purpose: %s", words);
+	TEST_ASSERT(fd >= 0 && write(fd, line, strlen(line)) > 0,
+		    "expected to write to /dev/kmsg, found: %s", strerror(errno));
+	close(fd);
+}
+
 /* SEV_GET_ID2: the two identifiers of the processor's sockets. The buffer may be longer. */
 static int get_id(void *buffer, u32 length)
 {
@@ -190,6 +208,63 @@ static int touch_free_memory(void)
 		_exit(p == MAP_FAILED);
 	}
 	return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
+}
+
+/* An SNP VM with a vCPU and memory, whose launch has started. */
+static struct kvm_vm *start_snp_launch(void)
+{
+	struct kvm_vm *vm = vm_sev_create_bare(KVM_X86_SNP_VM, 1, 16);
+
+	vm_sev_vcpu_add_bare(vm, 0, 0, 0);
+	snp_vm_launch_start(vm, snp_default_policy());
+	vm_mem_set_private(vm, 0, getpagesize());
+	return vm;
+}
+
+static int update_one_page(struct kvm_vm *vm)
+{
+	struct kvm_sev_snp_launch_update update = {
+		.uaddr = (unsigned long)addr_gpa2hva(vm, 0),
+		.len = getpagesize(),
+		.type = KVM_SEV_SNP_PAGE_TYPE_NORMAL,
+	};
+
+	return __vm_sev_ioctl(vm, KVM_SEV_SNP_LAUNCH_UPDATE, &update) ? -errno : 0;
+}
+
+static int kmsg = -1;
+
+/* Announces what KVM says if a page cannot be reclaimed; the count of leaks begins. */
+static void announce_leak(void)
+{
+	int fd;
+
+	/* KVM says it once, but the kernel can be made to forget. */
+	mount("debugfs", DEBUGFS, "debugfs", 0, NULL);
+	fd = open(DEBUGFS "/clear_warn_once", O_WRONLY | O_CLOEXEC);
+	TEST_ASSERT(fd >= 0 && write(fd, "1", 1) == 1,
+		    "expected " DEBUGFS "/clear_warn_once, found: %s", strerror(errno));
+	close(fd);
+	announce("cut here");
+	announce("Failed to reclaim PFN");
+	announce("WARNING: ");
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	TEST_ASSERT(kmsg >= 0 && lseek(kmsg, 0, SEEK_END) >= 0, "/dev/kmsg: %s", strerror(errno));
+}
+
+/* How often has the kernel said, since announce_leak(), that it leaks pages? */
+static int leaks_in_log(void)
+{
+	char record[8192];
+	int leaks = 0;
+	ssize_t n;
+
+	while ((n = read(kmsg, record, sizeof(record) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
+		record[n > 0 ? n : 0] = 0;
+		leaks += strstr(record, "Leaking PFN range") && !strstr(record, "on purpose");
+	}
+	close(kmsg);
+	return leaks;
 }
 
 /* The types of VMs that KVM offered before the first case. */
@@ -380,8 +455,7 @@ RELOAD_TEST_F(device_is_unbound_and_bound)
 
 /*
  * The firmware keeps the page of a command's buffer. The driver must use another one, and must not give the
- * page back when it is unloaded. It says so: this case leaves a report in the kernel's log, and a page that is
- * the firmware's until the next reset.
+ * page back when it is unloaded. The page is the firmware's until the next reset.
  */
 RELOAD_TEST_F(unreclaimed_command_buffer_is_replaced)
 {
@@ -389,6 +463,8 @@ RELOAD_TEST_F(unreclaimed_command_buffer_is_replaced)
 	int i;
 
 	ASSERT_EQ(0, load(KVM_AMD, ""));
+	announce("Leaking PFN range");
+	announce("failed to reclaim buffer for legacy command");
 	snp_host_fail("SNP_PAGE_RECLAIM:1:" STATUS);
 	EXPECT_EQ(-EFAULT, issue(SEV_PLATFORM_STATUS, &status, NULL));
 	for (i = 0; i < 4; i++)
@@ -579,6 +655,45 @@ RELOAD_TEST_F(nv_file_follows_the_storage)
 	load_again(_metadata, "");
 	EXPECT_EQ(all_types, sev_types());
 	EXPECT_EQ(-1, take_nv(nv));
+}
+
+/*
+ * The firmware refuses to encrypt a page, and to give it back. The page must not be freed, nor be put on the
+ * list of leaked pages once more.
+ */
+RELOAD_TEST_F(unreclaimed_guest_page_is_not_freed)
+{
+	struct kvm_vm *vm;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	vm = start_snp_launch();
+	announce_leak();
+	/* The page's last owner reports that it cannot make the page shared, and leaves it alone. */
+	announce("cut here");
+	announce("WARNING: ");
+	snp_host_fail("SNP_LAUNCH_UPDATE:1:" STATUS ",SNP_PAGE_RECLAIM:1:" STATUS);
+	EXPECT_EQ(-EIO, update_one_page(vm));
+	kvm_vm_free(vm);
+	/* The list of leaked pages would use what guest_memfd's page needs for itself. */
+	EXPECT_EQ(0, leaks_in_log());
+	EXPECT_EQ(0, touch_free_memory());
+}
+
+RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
+{
+	struct kvm_sev_snp_launch_finish finish = { 0 };
+	struct kvm_vm *vm;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	vm = start_snp_launch();
+	EXPECT_EQ(0, update_one_page(vm));
+	announce_leak();
+	announce("Leaking PFN range");
+	snp_host_fail("SNP_LAUNCH_UPDATE:1:" STATUS ",SNP_PAGE_RECLAIM:1:" STATUS);
+	EXPECT_EQ(-EIO, __snp_vm_launch_finish(vm, &finish, NULL) ? -errno : 0);
+	kvm_vm_free(vm);
+	EXPECT_EQ(1, leaks_in_log());
+	EXPECT_EQ(0, touch_free_memory());
 }
 
 /* The harness ends the program by itself. Cases are other processes. */
