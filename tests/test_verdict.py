@@ -311,6 +311,12 @@ HOST = {
     "a context page that stays: fail": (emulated(CONTEXT), 1, "rmp-firmware 1$"),
     "a case is skipped on a host that has all it needs: fail":
         (emulated(NO_ERROR, ktap=SKIPPED_CASE, wanted=LAUNCH_TEST), 1, "a.second: skipped, although this host can run it"),
+    "a case is skipped that the tree's kernel cannot run, as the list says: pass, and shown":
+        (emulated(NO_ERROR, ktap=SKIPPED_CASE, wanted=LAUNCH_TEST, expect=(SECOND, "\tsays: no SNP")), 0,
+         "^ *known failure: a.second: not backported"),
+    "a case is skipped for another reason than the list says: fail":
+        (emulated(NO_ERROR, ktap=SKIPPED_CASE, wanted=LAUNCH_TEST, expect=LISTED), 1,
+         "a.second: skipped, although this host can run it: no SNP"),
     "the launch test is skipped on a host that has all it needs: fail":
         (emulated(NO_ERROR, ktap=SKIPPED_TEST, wanted=(*LAUNCH_TEST, "state_test")), 1, "skipped, although this host can"),
     "a case may be skipped on another host": (Ask(SKIPPED_CASE, wanted=LAUNCH_TEST), 0, "^PASS"),

@@ -57,6 +57,8 @@ def _settle_case(case: Case, test: TestResult, expected: KnownFailures, *, may_p
     """The case, marked as known to fail if it is, and its problem or None."""
     entry = expected.of(test.program, None if whole else case.name)
     if case.result is Result.SKIP and not may_skip and test.name != KUNIT:
+        if entry and entry.covers_skip(case):
+            return replace(case, result=Result.KNOWN_FAILURE, known=entry.reason), None
         return case, f"{case.name}: skipped, although this host can run it: {case.reason}"
     if case.result is Result.FAIL and entry:
         objection = entry.objection(case)

@@ -2,7 +2,7 @@
 """The only reader of series/TREE/expect, the list of a tree's known failures:
 
     TEST[ CASE]: known failure: REASON
-        says: REGULAR EXPRESSION        matches a line that the failing case prints
+        says: REGULAR EXPRESSION        matches a line that the failing case prints, or why it is skipped
         evidence: FILE                  a patch in host/tests/kvm/evidence with which the case passes
 """
 from __future__ import annotations
@@ -49,6 +49,10 @@ class Known:
         if not any(re.search(self.says, line) for line in case.said):
             return f"known to fail, but not in this way: expected \"{self.says}\", found: {case.complaint()}"
         return None
+
+    def covers_skip(self, case: Case) -> bool:
+        """Does the list say that this kernel cannot run the case, for the reason that the case gives?"""
+        return self.says is not None and re.search(self.says, case.reason) is not None
 
 
 @dataclass
