@@ -650,7 +650,7 @@ RELOAD_TEST_F(nv_file_follows_the_storage)
 	for (i = 0; i < NV_SIZE && nv[i] == NV_PATTERN; i++)
 		;
 	EXPECT_EQ(NV_SIZE, i)
-		TH_LOG("expected the file's content to be the firmware's, found 0x%x at 0x%x", nv[i], i);
+		TH_LOG("expected the file's content to come back, found 0x%x at 0x%x", nv[i], i);
 
 	load_again(_metadata, "");
 	EXPECT_EQ(all_types, sev_types());

@@ -812,7 +812,8 @@ GHCB_TEST_F(snp_ghcb, psc_list_says_what_is_done)
 		  { TO_PRIVATE(0), TO_PRIVATE_2M(512) | DONE(512) },
 		  { { 0, 1 } }, 0, 2, { 1, 512 } },
 		{ "all done before", 0, 2,
-		  { TO_PRIVATE(0) | DONE(1), TO_SHARED(4) | DONE(1), TO_PRIVATE_2M(512) | DONE(512) },
+		  { TO_PRIVATE(0) | DONE(1), TO_SHARED(4) | DONE(1),
+		    TO_PRIVATE_2M(512) | DONE(512) },
 		  { }, 0, 3, { 1, 1, 512 } },
 		{ "only entry done before, not the first", 1, 1,
 		  { TO_PRIVATE(0), TO_SHARED(4) | DONE(1) }, { }, 0, 2, { 0, 1 } },
@@ -831,7 +832,8 @@ GHCB_TEST_F(snp_ghcb, psc_list_says_what_is_done)
 		{ "refused after both kinds", 0, 2,
 		  { TO_PRIVATE(0), TO_SHARED(4) | DONE(1), TO_PRIVATE(8) },
 		  { { 0, 1 }, { 8, 1, true } }, -1, 2, { 1, 1, 0 } },
-		{ "two at once refused", 0, 2, { TO_SHARED(4) | DONE(1), TO_PRIVATE(0), TO_PRIVATE(1) },
+		{ "two at once refused", 0, 2,
+		  { TO_SHARED(4) | DONE(1), TO_PRIVATE(0), TO_PRIVATE(1) },
 		  { { 0, 2, true } }, -1, 1, { 1, 0, 0 } },
 	};
 	int i;
