@@ -42,7 +42,7 @@ def ktap(word: str) -> list[str]:
 
 REPORTS = {
     WARNED: [*warning("snp_decommission_context"), LEAK, LEAK],
-    PAGE: [TAKEN, *warning("snp_page_reclaim"), LEAK, *warning("sev_gmem_make_shared")],
+    PAGE: [TAKEN, *warning("snp_page_reclaim"), LEAK, *warning("sev_gmem_invalidate")],
 }
 
 
@@ -75,7 +75,7 @@ def test_reports(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", REPORTS)
 def test_walk_passes(name: str, tmp_path: Path) -> None:
     """A boot as known passes."""
-    walk = walks_of("mainline")[name]
+    walk = walks_of("6.12.y")[name]
     walked(tmp_path, walk, ktap(walk.word), REPORTS[name]).check()
 
 
@@ -114,7 +114,7 @@ def test_walk_with_errors_on_the_host(tmp_path: Path) -> None:
 
 def test_next_owner_meets_the_page(tmp_path: Path) -> None:
     """The one allowed early end: an RMP fault on the page freed too early, after the known reports."""
-    walk = walks_of("mainline")[PAGE]
+    walk = walks_of("6.12.y")[PAGE]
     assert walked(tmp_path, walk, [], [*REPORTS[PAGE], *MET]).next_owner_met_the_page()
     assert not walked(tmp_path, walk, [], REPORTS[PAGE]).next_owner_met_the_page()
     assert not walked(tmp_path, walk, [], [*REPORTS[PAGE][1:], *MET]).next_owner_met_the_page()
