@@ -109,19 +109,32 @@ static u32 sev_types(void)
 	return types < 0 ? 0 : types & SEV_TYPES;
 }
 
-static int issue(u32 cmd, void *data, u32 *error)
+static int open_sev(void)
+{
+	int fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
+
+	TEST_ASSERT(fd >= 0, "expected /dev/sev, found: %s", strerror(errno));
+	return fd;
+}
+
+static int issue_by(int fd, u32 cmd, void *data, u32 *error)
 {
 	struct sev_issue_cmd arg = {
 		.cmd = cmd,
 		.data = (unsigned long)data,
 	};
-	int fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
-	int ret;
+	int ret = ioctl(fd, SEV_ISSUE_CMD, &arg) ? -errno : 0;
 
-	TEST_ASSERT(fd >= 0, "expected /dev/sev, found: %s", strerror(errno));
-	ret = ioctl(fd, SEV_ISSUE_CMD, &arg) ? -errno : 0;
 	if (error)
 		*error = arg.error;
+	return ret;
+}
+
+static int issue(u32 cmd, void *data, u32 *error)
+{
+	int fd = open_sev();
+	int ret = issue_by(fd, cmd, data, error);
+
 	close(fd);
 	return ret;
 }
@@ -438,7 +451,13 @@ RELOAD_TEST_F(long_buffer_is_returned_whole)
  */
 RELOAD_TEST_F(device_is_unbound_and_bound)
 {
+	struct sev_user_data_status status = { 0 };
+	int fd = open_sev();
+
+	/* At once, before somebody else uses the device's memory. */
 	ASSERT_EQ(0, tell_driver("unbind"));
+	EXPECT_EQ(-ENODEV, issue_by(fd, SEV_PLATFORM_STATUS, &status, NULL));
+	close(fd);
 	load(KVM_AMD, "");
 	EXPECT_EQ(0, sev_types());
 	unload(KVM_AMD);
