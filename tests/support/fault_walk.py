@@ -36,8 +36,7 @@ NAMES = (ALL, WARNED, VMSA, PAGE)
 
 
 def walks_of(tree: str) -> dict[str, Walk]:
-    """The boots of a tree, and what each must leave. Of its own, a kernel leaks what cannot be reclaimed; mainline does so right
-    since the series' fixes."""
+    """The boots of a tree, and what each must leave. Mainline has the series' fixes of the double failures."""
     fixed = tree == "mainline"
     return {
         ALL: Walk("", 0, ()),
