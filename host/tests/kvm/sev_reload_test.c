@@ -493,10 +493,33 @@ RELOAD_TEST_F(unreclaimed_command_buffer_is_replaced)
 	ASSERT_EQ(0, unload(KVM));
 	ASSERT_EQ(0, unload(CCP));
 	EXPECT_EQ(0, touch_free_memory());
+}
+
+/* SEV's data cannot be read, which is an error each time: the firmware never gets a buffer for them. */
+RELOAD_TEST_F(sev_data_cannot_be_read)
+{
+	u64 sev_inits;
+
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
+	/* A path below a file that is no folder. */
+	ASSERT_EQ(0, load(CCP, "init_ex_path=/proc/version/x"));
+	ASSERT_EQ(0, load(KVM, ""));
+	sev_inits = issued("INIT_EX");
+	load(KVM_AMD, "");
+	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
+	EXPECT_EQ(-ENOTDIR, issue(SEV_PDH_GEN, NULL, NULL));
+	EXPECT_EQ(-ENOTDIR, issue(SEV_PDH_GEN, NULL, NULL));
+	EXPECT_EQ(sev_inits, issued("INIT_EX"));
+
+	unload(KVM_AMD);
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
 	ASSERT_EQ(0, load_all());
 	EXPECT_EQ(all_types, sev_types());
 }
 
+<<<<<<< ours
 /* --- Pages that the firmware writes to -------------------------------------------------------- */
 
 #define BUFFER_LEN	4096
@@ -715,6 +738,8 @@ RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
 	EXPECT_EQ(0, touch_free_memory());
 }
 
+=======
+>>>>>>> theirs
 /* The harness ends the program by itself. Cases are other processes. */
 static void put_back(void)
 {

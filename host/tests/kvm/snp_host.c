@@ -162,6 +162,20 @@ u64 snp_host_counter(const char *name)
 	return strtoull(get(PLATFORM, name), NULL, 10);
 }
 
+u64 snp_host_read(u64 address)
+{
+	char arguments[128], *text;
+
+	snprintf(arguments, sizeof(arguments), "\"command-line\":\"xp /1gx 0x%llx\"",
+		 (unsigned long long)address);
+	text = command("human-monitor-command", arguments);
+	/* The answer is "ADDRESS: 0xVALUE". */
+	text = text ? strstr(text, ": 0x") : NULL;
+	TEST_ASSERT(text, "expected the value at 0x%llx from the emulated host, found %s",
+		    (unsigned long long)address, answer);
+	return strtoull(text + 2, NULL, 16);
+}
+
 int snp_host_commands(struct snp_host_command *c)
 {
 	unsigned long long done, refused, injected;

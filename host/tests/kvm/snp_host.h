@@ -30,6 +30,9 @@ u64 snp_host_counter(const char *name);
 /* Fills C, of SNP_HOST_COMMANDS entries, with each kind that was ever issued. Returns how many there are. */
 int snp_host_commands(struct snp_host_command *c);
 
+/* Reads 8 bytes at a physical address of L1: memory, or a device's registers. */
+u64 snp_host_read(u64 address);
+
 /*
  * Makes commands fail: SPEC is "NAME:N:STATUS,...", by which the Nth command NAME from now on ends with
  * STATUS. A new SPEC replaces the old one, and "" ends all failures.

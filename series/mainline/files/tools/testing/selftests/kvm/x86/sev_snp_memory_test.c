@@ -443,6 +443,101 @@ MEMORY_TEST_F(regions_of_one_file)
 	}
 }
 
+/* GOSVW, the workarounds that the guest should know of, in its secrets page (56860, 8.17.2.5). */
+#define SECRETS_GOSVW	0x10
+#define GOSVW_SIZE	16
+
+static void copy_gosvw(u8 *secrets, u8 *shared)
+{
+	int i;
+
+	for (i = 0; i < GOSVW_SIZE; i++)
+		WRITE_ONCE(shared[i], READ_ONCE(secrets[SECRETS_GOSVW + i]));
+	ghcb_terminate(0, 0);
+}
+
+/* What userspace gives LAUNCH_START gets to the guest, in the secrets page. */
+TEST_F_TIMEOUT(launched_vm, gosvw, CASE_SECONDS)
+{
+	struct kvm_sev_snp_launch_start start = { .policy = snp_default_policy() };
+	struct userspace_mem_region *region;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_sev_create_with_one_vcpu(KVM_X86_SNP_VM, copy_gosvw, &vcpu);
+	gva_t secrets = vm_alloc_page(vm);
+	gva_t shared = vm_alloc_shared(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
+	u8 *found = addr_gva2hva(vm, shared);
+	gpa_t gpa = sev_gva2gpa(vm, secrets);
+	int i;
+
+	for (i = 0; i < GOSVW_SIZE; i++)
+		start.gosvw[i] = i + 1;
+	vcpu_args_set(vcpu, 2, secrets, shared);
+	vm_enable_cap(vm, KVM_CAP_EXIT_HYPERCALL, BIT(KVM_HC_MAP_GPA_RANGE));
+	ASSERT_EQ(0, sev_op(vm, KVM_SEV_SNP_LAUNCH_START, &start));
+	/* The library adds all private pages but this one. */
+	region = memslot2region(vm, vm->memslots[MEM_REGION_TEST_DATA]);
+	sparsebit_clear(region->protected_phy_pages, gpa >> vm->page_shift);
+	snp_vm_launch_update(vm);
+	vm_mem_set_private(vm, gpa, PAGE_SIZE);
+	ASSERT_EQ(0, update(vm, gpa, map_pages(1, MAP_PRIVATE | MAP_ANONYMOUS, -1), PAGE_SIZE,
+			    KVM_SEV_SNP_PAGE_TYPE_SECRETS));
+	snp_vm_launch_finish(vm);
+
+	vcpu_run(vcpu);
+	ASSERT_EQ(KVM_EXIT_SYSTEM_EVENT, vcpu->run->exit_reason);
+	for (i = 0; i < GOSVW_SIZE; i++)
+		EXPECT_EQ(start.gosvw[i], found[i])
+			TH_LOG("byte %d of GOSVW", i);
+	kvm_vm_free(vm);
+}
+
+/* --- Regions and the zone Movable ------------------------------------------------------------- */
+
+#define PINNED_PAGES	(16 * 1024)
+
+/* The free pages of the zone Movable; negative if there is no such zone. */
+static long movable_free(void)
+{
+	FILE *f = fopen("/proc/zoneinfo", "r");
+	bool movable = false;
+	char line[256];
+	long nr = -1;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strstr(line, ", zone "))
+			movable = strstr(line, "Movable");
+		if (movable && sscanf(line, " pages free %ld", &nr) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/*
+ * What is pinned for long must not stay in the zone Movable, where memory has to be movable
+ * (Documentation/core-api/pin_user_pages.rst, case 2).
+ */
+MEMORY_TEST_F(region_leaves_movable_memory)
+{
+	const u64 size = PINNED_PAGES * PAGE_SIZE;
+	u8 *p = map_pages(PINNED_PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	long before, after;
+
+	/* Only with movablecore=256M or so on the kernel's command line there is anything to move. */
+	if (movable_free() < 2 * PINNED_PAGES)
+		return;
+
+	/* In small pages, which are easier to move. */
+	madvise(p, size, MADV_NOHUGEPAGE);
+	memset(p, 1, size);
+	before = movable_free();
+	ASSERT_EQ(0, register_region(self->vm, (unsigned long)p, size));
+	after = movable_free();
+	EXPECT_LT(PINNED_PAGES / 2, after - before)
+		TH_LOG("pages free in the zone Movable: %ld before, %ld after", before, after);
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
