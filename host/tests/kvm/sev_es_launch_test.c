@@ -134,8 +134,29 @@ static struct call *start_call(struct kvm_vm *vm, int fd, unsigned long cmd)
 	return call;
 }
 
-#define start_update(self)		start_call((self)->vm, -1, 0)
-#define start_vcpu(self, i, cmd)	start_call((self)->vm, (self)->vcpus[i]->fd, cmd)
+static struct call *start_update(struct kvm_vm *vm)
+{
+	return start_call(vm, -1, 0);
+}
+
+static struct call *start_vcpu(struct kvm_vcpu *vcpu, unsigned long cmd)
+{
+	return start_call(vcpu->vm, vcpu->fd, cmd);
+}
+
+/* A vCPU that is halted stays in KVM_RUN, i.e. keeps its mutex, until it is kicked. */
+static struct call *start_halted(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mp_state halted = { .mp_state = KVM_MP_STATE_HALTED };
+
+	vcpu_mp_state_set(vcpu, &halted);
+	return start_vcpu(vcpu, KVM_RUN);
+}
+
+static void kick(struct call *call)
+{
+	pthread_kill(call->thread, SIG_KICK);
+}
 
 /* A thread's state as in "ps", or 0 if there is no such thread. */
 static char task_state(int pid, int tid)
@@ -186,11 +207,12 @@ static bool returns(struct call *call)
 #define ASSERT_RETURNS(expected, call_, what)						\
 do {											\
 	struct call *returns_ = (call_);						\
+	const char *what_ = (what);							\
 											\
 	ASSERT_TRUE(returns(returns_))							\
-		TH_LOG("%s: expected it to return, but it is blocked", what);		\
+		TH_LOG("%s: expected it to return, but it is blocked", what_);		\
 	ASSERT_EQ(expected, returns_->ret)						\
-		TH_LOG("%s: %s", what, strerror(-returns_->ret));			\
+		TH_LOG("%s: %s", what_, strerror(-returns_->ret));			\
 } while (0)
 
 #define ASSERT_BLOCKS(call_, state, what)						\
@@ -202,21 +224,7 @@ do {											\
 		       is_done(blocked_) ? strerror(-blocked_->ret) : "it runs");	\
 } while (0)
 
-/* A vCPU that is halted stays in KVM_RUN, i.e. keeps its mutex, until it is kicked. */
-#define ASSERT_HALTED(call, i)								\
-do {											\
-	struct kvm_mp_state halted_ = { .mp_state = KVM_MP_STATE_HALTED };		\
-											\
-	vcpu_mp_state_set(self->vcpus[i], &halted_);					\
-	call = start_vcpu(self, i, KVM_RUN);						\
-	ASSERT_BLOCKS(call, 'S', "KVM_RUN of a halted vCPU");				\
-} while (0)
-
-#define ASSERT_KICKED(call)									\
-do {											\
-	pthread_kill((call)->thread, SIG_KICK);						\
-	ASSERT_RETURNS(-EINTR, call, "KVM_RUN of a halted vCPU");			\
-} while (0)
+#define HALTED_RUN	"KVM_RUN of a halted vCPU"
 
 /* KVM_GET_REGS takes the vCPU's mutex, and fails with EINVAL if the vCPU is encrypted. */
 static int get_regs(struct kvm_vcpu *vcpu)
@@ -289,17 +297,18 @@ ES_TEST_F(second_update_refused)
  * A vCPU in KVM_RUN has to be waited for. Until then no vCPU is encrypted, or else userspace could
  * run the first ones while it still sets the others; those before the busy one are locked.
  */
-static void check_wait(struct __test_metadata *_metadata, FIXTURE_DATA(sev_es_launch) *self,
-		       int busy)
+static void check_wait(struct __test_metadata *_metadata, struct kvm_vm *vm,
+		       struct kvm_vcpu **vcpus, int busy)
 {
 	struct call *run, *update, *regs[NR_VCPUS];
 	int i;
 
-	ASSERT_HALTED(run, busy);
-	update = start_update(self);
+	run = start_halted(vcpus[busy]);
+	ASSERT_BLOCKS(run, 'S', HALTED_RUN);
+	update = start_update(vm);
 	ASSERT_BLOCKS(update, 'D', "LAUNCH_UPDATE_VMSA while a vCPU is in KVM_RUN");
 	for (i = 0; i < NR_VCPUS; i++)
-		regs[i] = start_vcpu(self, i, KVM_GET_REGS);
+		regs[i] = start_vcpu(vcpus[i], KVM_GET_REGS);
 	for (i = 0; i <= busy; i++)
 		ASSERT_BLOCKS(regs[i], 'D', "KVM_GET_REGS during LAUNCH_UPDATE_VMSA");
 	for (i = busy + 1; i < NR_VCPUS; i++)
@@ -307,23 +316,24 @@ static void check_wait(struct __test_metadata *_metadata, FIXTURE_DATA(sev_es_la
 	usleep(WATCH_MS * 1000);
 	ASSERT_BLOCKS(update, 'D', "LAUNCH_UPDATE_VMSA while a vCPU is in KVM_RUN");
 
-	ASSERT_KICKED(run);
+	kick(run);
+	ASSERT_RETURNS(-EINTR, run, HALTED_RUN);
 	ASSERT_RETURNS(0, update, "LAUNCH_UPDATE_VMSA");
 	for (i = 0; i < busy; i++)
 		ASSERT_RETURNS(-EINVAL, regs[i], "KVM_GET_REGS after LAUNCH_UPDATE_VMSA");
 	/* The busy one's may have got the mutex before LAUNCH_UPDATE_VMSA did. */
 	ASSERT_TRUE(returns(regs[busy]));
-	launch_and_run(_metadata, self->vm, self->vcpus);
+	launch_and_run(_metadata, vm, vcpus);
 }
 
 ES_TEST_F(update_waits_for_first_vcpu)
 {
-	check_wait(_metadata, self, 0);
+	check_wait(_metadata, self->vm, self->vcpus, 0);
 }
 
 ES_TEST_F(update_waits_for_last_vcpu)
 {
-	check_wait(_metadata, self, NR_VCPUS - 1);
+	check_wait(_metadata, self->vm, self->vcpus, NR_VCPUS - 1);
 }
 
 /* LAUNCH_UPDATE_VMSA in a process that shares the VM, but can be killed by itself. */
@@ -344,7 +354,8 @@ ES_TEST_F(update_killed_while_waiting)
 	int i, status = 0;
 	pid_t pid;
 
-	ASSERT_HALTED(run, busy);
+	run = start_halted(self->vcpus[busy]);
+	ASSERT_BLOCKS(run, 'S', HALTED_RUN);
 	/* With the VM's mm, or else KVM refuses it, and the same files. */
 	pid = clone(update_process, stack + sizeof(stack), CLONE_VM | CLONE_FILES | SIGCHLD,
 		    self->vm);
@@ -360,11 +371,12 @@ ES_TEST_F(update_killed_while_waiting)
 	ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 		TH_LOG("LAUNCH_UPDATE_VMSA did not die of SIGKILL while it waited");
 	for (i = 0; i < busy; i++) {
-		regs = start_vcpu(self, i, KVM_GET_REGS);
+		regs = start_vcpu(self->vcpus[i], KVM_GET_REGS);
 		ASSERT_RETURNS(0, regs, "KVM_GET_REGS after a killed LAUNCH_UPDATE_VMSA");
 	}
 
-	ASSERT_KICKED(run);
+	kick(run);
+	ASSERT_RETURNS(-EINTR, run, HALTED_RUN);
 	ASSERT_EQ(0, update_vmsa(self->vm));
 	launch_and_run(_metadata, self->vm, self->vcpus);
 }
