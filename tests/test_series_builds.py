@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,41 @@ class Builds:
         return found
 
 
-@pytest.fixture(scope="module", params=all_trees())
-def builds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
+class Last:
+    """The tree of the last test, with its base built. pytest would make it again for each patch, and some are 2 GB."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self.factory = factory
+        self.stack = ExitStack()
+        self.made: dict[str, Builds] = {}
+
+    def get(self, tree: str) -> Builds:
+        """That tree, or another one in its place."""
+        if tree not in self.made:
+            self.close()
+            folder = self.factory.mktemp("builds")
+            patched = self.stack.enter_context(patched_tree(folder, tree, f"series-{tree}"))
+            self.made[tree] = Builds(patched, folder, tree)
+        return self.made[tree]
+
+    def close(self) -> None:
+        """Deletes it."""
+        self.made.clear()
+        self.stack.close()
+
+
+@pytest.fixture(scope="module")
+def last(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Last]:
+    """For all tests of this file."""
+    kept = Last(tmp_path_factory)
+    yield kept
+    kept.close()
+
+
+@pytest.fixture(params=all_trees())
+def builds(request: pytest.FixtureRequest, last: Last) -> Builds:
     """Each tree, with its base built."""
-    folder = tmp_path_factory.mktemp("builds")
-    with patched_tree(folder, request.param, f"series-{request.param}") as patched:
-        yield Builds(patched, folder, request.param)
+    return last.get(request.param)
 
 
 def test_sparse_has_read_the_bases_files(builds: Builds) -> None:
