@@ -20,7 +20,7 @@
 #include <time.h>
 
 #include "kselftest_harness.h"
-#include "ghcb_guest.h"
+#include "sev_guest.h"
 
 #define CASE_SECONDS	60
 #define NR_VCPUS	3
@@ -61,7 +61,7 @@ static u64 now_ms(void)
 /* Each vCPU ends by a request for termination, with the number that userspace has put into RDI. */
 static void guest_code(u64 number)
 {
-	snp_terminate(SNP_TERM_PASSED, number);
+	ghcb_terminate(SNP_TERM_PASSED, number);
 }
 
 static void encrypt_memory(struct kvm_vm *vm)
@@ -97,7 +97,7 @@ static void create_vm(struct kvm_vm **vm, struct kvm_vcpu **vcpus)
 
 static int update_vmsa(struct kvm_vm *vm)
 {
-	return snp_sev_op(vm, KVM_SEV_LAUNCH_UPDATE_VMSA, NULL, NULL);
+	return __vm_sev_op(vm, KVM_SEV_LAUNCH_UPDATE_VMSA, NULL, NULL) ? -errno : 0;
 }
 
 /* --- Calls that may block -------------------------------------------------------------------- */
@@ -251,7 +251,7 @@ static void launch_and_run(struct __test_metadata *_metadata, struct kvm_vm *vm,
 		vcpu_run(vcpus[i]);
 		ASSERT_EQ(KVM_EXIT_SYSTEM_EVENT, vcpus[i]->run->exit_reason);
 		EXPECT_EQ(KVM_SYSTEM_EVENT_SEV_TERM, vcpus[i]->run->system_event.type);
-		EXPECT_EQ(SNP_TERM_REQUEST(SNP_TERM_PASSED, i + 1),
+		EXPECT_EQ(GHCB_MSR_TERM(SNP_TERM_PASSED, i + 1),
 			  vcpus[i]->run->system_event.data[0]);
 	}
 }
@@ -383,6 +383,6 @@ ES_TEST_F(update_killed_while_waiting)
 
 int main(int argc, char **argv)
 {
-	TEST_REQUIRE(has_type(KVM_X86_SEV_ES_VM));
+	TEST_REQUIRE(sev_is_vm_type_supported(KVM_X86_SEV_ES_VM));
 	return test_harness_run(argc, argv);
 }

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "kselftest_harness.h"
-#include "ghcb_guest.h"
+#include "sev_guest.h"
 
 #define CASE_SECONDS	60
 /* How long to wait for what should happen at once. */

@@ -519,7 +519,6 @@ RELOAD_TEST_F(sev_data_cannot_be_read)
 	EXPECT_EQ(all_types, sev_types());
 }
 
-<<<<<<< ours
 /* --- Pages that the firmware writes to -------------------------------------------------------- */
 
 #define BUFFER_LEN	4096
@@ -738,8 +737,6 @@ RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
 	EXPECT_EQ(0, touch_free_memory());
 }
 
-=======
->>>>>>> theirs
 /* The harness ends the program by itself. Cases are other processes. */
 static void put_back(void)
 {

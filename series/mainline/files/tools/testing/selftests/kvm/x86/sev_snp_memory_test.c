@@ -524,7 +524,7 @@ MEMORY_TEST_F(region_leaves_movable_memory)
 	u8 *p = map_pages(PINNED_PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	long before, after;
 
-	/* Only with movablecore=256M or so on the kernel's command line there is anything to move. */
+	/* Only with movablecore= on the kernel's command line there is anything to move. */
 	if (movable_free() < 2 * PINNED_PAGES)
 		return;
 
