@@ -819,6 +819,21 @@ GHCB_TEST_F(snp_ghcb, psc_list_says_what_is_done)
 		  { TO_PRIVATE(0), TO_SHARED(4) | DONE(1) }, { }, 0, 2, { 0, 1 } },
 		{ "2M, a part done before", 0, 0, { TO_PRIVATE_2M(512) | DONE(3) },
 		  { { 515, 509 } }, 0, 1, { 512 } },
+		{ "2M, the adjacent one half done before", 0, 1,
+		  { TO_PRIVATE_2M(0), TO_PRIVATE_2M(512) | DONE(256) },
+		  { { 0, 512 }, { 768, 256 } }, 0, 2, { 512, 512 } },
+		{ "2M, a part done before, and the adjacent one", 0, 1,
+		  { TO_PRIVATE_2M(0) | DONE(511), TO_PRIVATE_2M(512) },
+		  { { 511, 1 }, { 512, 512 } }, 0, 2, { 512, 512 } },
+		{ "adjacent ones, the second done before", 0, 2,
+		  { TO_SHARED(0), TO_SHARED(1) | DONE(1), TO_SHARED(2) },
+		  { { 0, 1 }, { 2, 1 } }, 0, 3, { 1, 1, 1 } },
+		{ "adjacent ones of different size", 0, 1,
+		  { TO_PRIVATE_2M(0), TO_PRIVATE(512) },
+		  { { 0, 512 }, { 512, 1 } }, 0, 2, { 512, 1 } },
+		{ "adjacent ones of different operation", 0, 2,
+		  { TO_PRIVATE(0), TO_SHARED(1), TO_SHARED(2) },
+		  { { 0, 1 }, { 1, 2 } }, 0, 3, { 1, 1, 1 } },
 		{ "bad entry after one done before", 0, 1,
 		  { TO_PRIVATE(0) | DONE(1), TO_PRIVATE(4) | DONE(2) },
 		  { }, GHCB_PSC_ERROR_INVALID_ENTRY, 1, { 1, 2 } },
@@ -901,6 +916,82 @@ GHCB_TEST_F(snp_ghcb, mmio_write_of_each_length)
 		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
 		EXPECT_EQ(0, memcmp(before, buffer, sizeof(before)))
 			TH_LOG("%d bytes", len);
+	}
+}
+
+/* --- Strings for a port (#VMEXIT 0x7B, "IOIO_PROT") ----------------------------------- */
+
+/*
+ * SW_EXITINFO2 has 64 bits, and is the number of elements, which must be in the shared
+ * buffer.  A number that's too large is no smaller one: KVM refuses it.
+ */
+GHCB_TEST_F(snp_ghcb, port_io_of_too_long_a_string)
+{
+	static const u64 counts[] = {
+		GHCB_SHARED_BUFFER_END - GHCB_SHARED_BUFFER + 1, BIT_ULL(31) - 1, BIT_ULL(31),
+		BIT_ULL(32) - 1, BIT_ULL(32), BIT_ULL(32) + 1, BIT_ULL(63) + 1, ~0ull,
+	};
+	struct ghcb_vm *g = &self->g;
+	int i, len, in, ret;
+
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		for (len = 1; len <= 4; len *= 2) {
+			for (in = 0; in <= 1; in++) {
+				ghcb_vm_request_scratch(g, SVM_EXIT_IOIO,
+							GHCB_IOIO_PORT(TEST_PORT) |
+							GHCB_IOIO_BYTES(len) | GHCB_IOIO_STRING |
+							(in ? GHCB_IOIO_IN : 0),
+							counts[i], GHCB_SHARED_BUFFER);
+				ret = ghcb_vm_run(g);
+				if (ret == GHCB_VM_ANSWERED) {
+					EXPECT_EQ(GHCB_HV_RESP_MALFORMED_INPUT,
+						  ghcb_get(g, GHCB_SW_EXITINFO1))
+						TH_LOG("0x%lx elements of %d", counts[i], len);
+					continue;
+				}
+				ASSERT_EQ(-EINVAL, ret)
+					TH_LOG("0x%lx elements of %d: found %s", counts[i], len,
+					       ghcb_exit_str(ret));
+				/* KVM_RUN's error was the response. */
+				GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
+			}
+		}
+	}
+}
+
+/* --- A hypercall's privilege ("VMMCALL") -------------------------------------------- */
+
+static void request_hypercall(struct ghcb_vm *g, u64 nr, u8 cpl)
+{
+	ghcb_vm_request(g, SVM_EXIT_VMMCALL, 0, 0);
+	ghcb_set(g, GHCB_RAX, nr);
+	ghcb_set(g, GHCB_RBX, PSC_GFN << 12);
+	ghcb_set(g, GHCB_RCX, 1);
+	ghcb_set(g, GHCB_RDX, KVM_MAP_GPA_RANGE_DECRYPTED);
+	g->ghcb[GHCB_CPL] = cpl;
+	ghcb_page_set_valid(g->ghcb, GHCB_CPL);
+}
+
+/* The CPL is in the GHCB, as the hypervisor can't see the guest's: hypercalls need CPL 0. */
+GHCB_TEST_F(snp_ghcb, hypercall_of_each_cpl)
+{
+	struct ghcb_vm *g = &self->g;
+	int i;
+	u8 cpl;
+
+	for (i = 0; i < 2; i++) {
+		for (cpl = 1; cpl <= 3; cpl++) {
+			request_hypercall(g, i ? 0xffff : KVM_HC_MAP_GPA_RANGE, cpl);
+			GHCB_ASSERT_OK(g);
+			EXPECT_EQ((u64)-KVM_EPERM, ghcb_get(g, GHCB_RAX))
+				TH_LOG("CPL %d", cpl);
+		}
+		/* What one request had doesn't count for the next. */
+		request_hypercall(g, KVM_HC_MAP_GPA_RANGE, 0);
+		GHCB_ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PAGE_STATE_SHARED);
+		g->vcpu->run->hypercall.ret = 0;
+		GHCB_ASSERT_OK(g);
+		EXPECT_EQ(0, ghcb_get(g, GHCB_RAX));
 	}
 }
 
@@ -1033,6 +1124,12 @@ GHCB_TEST_F(snp_ghcb, report_without_certificates)
 		EXPECT_EQ(PAGE_SIZE, k)
 			TH_LOG("room for %d pages: byte %d is 0x%x", i, k, data[k]);
 	}
+
+	/* An address of no pages may be anywhere. */
+	request_report(g, response, MMIO_GPA, 0);
+	GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
+	EXPECT_EQ(GHCB_HV_RESP_NO_ACTION, ghcb_get(g, GHCB_SW_EXITINFO1));
+	EXPECT_EQ(0, ghcb_get(g, GHCB_SW_EXITINFO2) >> 32);
 }
 
 /* /dev/kvm says whether there is KVM_EXIT_SNP_REQ_CERTS. */
