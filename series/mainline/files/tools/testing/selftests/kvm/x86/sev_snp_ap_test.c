@@ -445,8 +445,107 @@ TEST_F_TIMEOUT(snp_ap_ids, apic_id_is_vcpu_id, CASE_SECONDS)
 	ap_request_id(g, SVM_VMGEXIT_AP_DESTROY, variant->ids[1], 0, 0);
 	GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, 0);
 	ASSERT_STANDS_STILL();
-	/* The vCPU that asks is still there. */
-	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_END_VMSA, self->vmsa[0]));
+	ap_request_id(g, SVM_VMGEXIT_AP_CREATE, variant->ids[1], SNP_SEV_FEATURES, vmsa);
+	GHCB_ASSERT_OK(g);
+	ASSERT_ALIVE();
+}
+
+/*
+ * The last request counts, whether or not earlier ones have taken effect: one that waits
+ * for an INIT, or that the vCPU has not seen yet, is replaced.
+ */
+FIXTURE(snp_ap_last) {
+	struct ghcb_vm g;
+	struct ap_area *area;
+	struct ap ap;
+	gva_t vmsa[2];
+};
+
+FIXTURE_VARIANT(snp_ap_last) {
+	/* Requests one after the other, until the first that is none. */
+	u64 requests[4];
+	/* Is vCPU 1 in KVM_RUN meanwhile, or only afterwards? */
+	bool runs;
+	/* Does it count in the end? */
+	bool counts;
+};
+
+#define NO_REQUEST	(-1ull)
+
+FIXTURE_VARIANT_ADD(snp_ap_last, create_on_init) {
+	.requests = { SVM_VMGEXIT_AP_CREATE_ON_INIT, NO_REQUEST },
+	.runs = true,
+	.counts = false,
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_last, create_on_init_destroy) {
+	.requests = { SVM_VMGEXIT_AP_CREATE_ON_INIT, SVM_VMGEXIT_AP_DESTROY, NO_REQUEST },
+	.runs = true,
+	.counts = false,
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_last, create_on_init_create) {
+	.requests = { SVM_VMGEXIT_AP_CREATE_ON_INIT, SVM_VMGEXIT_AP_CREATE, NO_REQUEST },
+	.runs = true,
+	.counts = true,
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_last, create_destroy_unseen) {
+	.requests = { SVM_VMGEXIT_AP_CREATE, SVM_VMGEXIT_AP_DESTROY, NO_REQUEST },
+	.runs = false,
+	.counts = false,
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_last, create_destroy_create_unseen) {
+	.requests = { SVM_VMGEXIT_AP_CREATE, SVM_VMGEXIT_AP_DESTROY, SVM_VMGEXIT_AP_CREATE,
+		      NO_REQUEST },
+	.runs = false,
+	.counts = true,
+};
+
+FIXTURE_VARIANT_ADD(snp_ap_last, create_create_on_init_destroy) {
+	.requests = { SVM_VMGEXIT_AP_CREATE, SVM_VMGEXIT_AP_CREATE_ON_INIT,
+		      SVM_VMGEXIT_AP_DESTROY, NO_REQUEST },
+	.runs = true,
+	.counts = false,
+};
+
+FIXTURE_SETUP(snp_ap_last)
+{
+	ghcb_vm_create(&self->g, KVM_X86_SNP_VM, 2);
+	prepare_ap(&self->g, &self->area, &self->ap, self->vmsa);
+}
+
+FIXTURE_TEARDOWN(snp_ap_last)
+{
+	end_ap(&self->g, self->area, &self->ap);
+}
+
+TEST_F_TIMEOUT(snp_ap_last, request_counts, CASE_SECONDS)
+{
+	struct ghcb_vm *g = &self->g;
+	gpa_t vmsa = ghcb_vm_spare_gpa(g, self->vmsa[0]);
+	int i;
+
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, self->vmsa[0]));
+	if (variant->runs)
+		start_ap(&self->ap);
+	for (i = 0; variant->requests[i] != NO_REQUEST; i++) {
+		ap_request(g, variant->requests[i], SNP_SEV_FEATURES,
+			   variant->requests[i] == SVM_VMGEXIT_AP_DESTROY ? 0 : vmsa);
+		GHCB_ASSERT_OK(g);
+	}
+	if (!variant->runs)
+		start_ap(&self->ap);
+	if (variant->counts) {
+		ASSERT_ALIVE();
+		return;
+	}
+	ASSERT_STANDS_STILL();
+	/* It's there to be created, all the same. */
+	ap_request(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, vmsa);
+	GHCB_ASSERT_OK(g);
+	ASSERT_ALIVE();
 }
 
 int main(int argc, char **argv)
