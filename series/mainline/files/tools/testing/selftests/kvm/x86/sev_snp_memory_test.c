@@ -538,6 +538,62 @@ MEMORY_TEST_F(region_leaves_movable_memory)
 		TH_LOG("pages free in the zone Movable: %ld before, %ld after", before, after);
 }
 
+/* --- KVM_PRE_FAULT_MEMORY ---------------------------------------------------------------------- */
+
+static int pre_fault(struct kvm_vcpu *vcpu, gpa_t gpa)
+{
+	struct kvm_pre_fault_memory range = { .gpa = gpa, .size = PAGE_SIZE };
+
+	return ioctl(vcpu->fd, KVM_PRE_FAULT_MEMORY, &range) ? -errno : 0;
+}
+
+/*
+ * Memory can be mapped in advance once the guest is finalized, and no earlier: neither
+ * at any step before LAUNCH_FINISH, nor when firmware refused to finish.
+ */
+TEST_F_TIMEOUT(launched_vm, pre_fault, CASE_SECONDS)
+{
+	static const u8 wrong_digest[SNP_DIGEST_SIZE];
+	struct snp_id_block block;
+	struct snp_id_auth auth;
+	struct kvm_sev_snp_launch_finish finish = {
+		.id_block_uaddr = (unsigned long)&block,
+		.id_auth_uaddr = (unsigned long)&auth,
+		.id_block_en = 1,
+	};
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i, refused;
+	gpa_t gpa;
+
+	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
+		SKIP(return, "KVM has no KVM_PRE_FAULT_MEMORY");
+
+	snp_make_id_block(&block, &auth, wrong_digest, snp_default_policy());
+	for (refused = 0; refused <= 1; refused++) {
+		vm = vm_sev_create_with_one_vcpu(KVM_X86_SNP_VM, guest_code, &vcpu);
+		gpa = sev_gva2gpa(vm, vm_alloc_page(vm));
+		EXPECT_EQ(-EOPNOTSUPP, pre_fault(vcpu, gpa));
+		snp_vm_launch_start(vm, snp_default_policy());
+		EXPECT_EQ(-EOPNOTSUPP, pre_fault(vcpu, gpa));
+		snp_vm_launch_update(vm);
+		EXPECT_EQ(-EOPNOTSUPP, pre_fault(vcpu, gpa));
+		if (refused) {
+			EXPECT_EQ(-1, __snp_vm_launch_finish(vm, &finish, &fw_error));
+			EXPECT_NE(0, fw_error);
+			/* It can't be finished any more. */
+			for (i = 0; i < 2; i++)
+				EXPECT_EQ(-EOPNOTSUPP, pre_fault(vcpu, gpa));
+		} else {
+			snp_vm_launch_finish(vm);
+			EXPECT_EQ(0, pre_fault(vcpu, gpa));
+			vcpu_run(vcpu);
+			EXPECT_EQ(KVM_EXIT_SYSTEM_EVENT, vcpu->run->exit_reason);
+		}
+		kvm_vm_free(vm);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
