@@ -277,6 +277,54 @@ SEV_TEST_F(vlek_load)
 	EXPECT_EQ(-EFAULT, issue(d, SNP_VLEK_LOAD, &vlek));
 }
 
+/* The size of a certificate ("SEV Certificate Format" of the SEV API). */
+#define CERT_SIZE	2084
+
+static int import_certs(struct device *d, u32 pek_len, u32 oca_len)
+{
+	struct sev_user_data_pek_cert_import args = {
+		.pek_cert_address = (unsigned long)d->buffer,
+		.pek_cert_len = pek_len,
+		.oca_cert_address = (unsigned long)d->other,
+		.oca_cert_len = oca_len,
+	};
+
+	return issue(d, SEV_PEK_CERT_IMPORT, &args);
+}
+
+/*
+ * Firmware looks at the length of each certificate first, then at what's in them: these
+ * are none, so that nothing is imported.
+ */
+SEV_TEST_F(pek_cert_import_length)
+{
+	struct device *d = &self->d;
+	static const u32 wrong[] = { 1, CERT_SIZE - 1, CERT_SIZE + 1, BUFFER_SIZE };
+	static const u32 none[] = { 0, BUFFER_SIZE + 1, ~0u };
+	int i;
+
+	EXPECT_EQ(-EIO, import_certs(d, CERT_SIZE, CERT_SIZE));
+	if (d->error == SEV_RET_ALREADY_OWNED)
+		SKIP(return, "The platform has an owner's certificates");
+	EXPECT_NE(SEV_RET_INVALID_LEN, d->error);
+
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		EXPECT_EQ(-EIO, import_certs(d, CERT_SIZE, wrong[i]));
+		EXPECT_EQ(SEV_RET_INVALID_LEN, d->error)
+			TH_LOG("an OCA certificate of 0x%x bytes", wrong[i]);
+		EXPECT_EQ(-EIO, import_certs(d, wrong[i], CERT_SIZE));
+		EXPECT_EQ(SEV_RET_INVALID_LEN, d->error)
+			TH_LOG("a PEK certificate of 0x%x bytes", wrong[i]);
+	}
+	/* The driver has a limit of its own, and wants a certificate. */
+	for (i = 0; i < ARRAY_SIZE(none); i++) {
+		EXPECT_EQ(-EINVAL, import_certs(d, CERT_SIZE, none[i]));
+		EXPECT_EQ(-EINVAL, import_certs(d, none[i], CERT_SIZE));
+	}
+	EXPECT_TRUE(is_untouched(d->buffer, 0));
+	EXPECT_TRUE(is_untouched(d->other, 0));
+}
+
 int main(int argc, char **argv)
 {
 	if (access(DEVICE, R_OK | W_OK)) {
