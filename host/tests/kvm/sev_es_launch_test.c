@@ -23,6 +23,8 @@
 #include "sev_guest.h"
 
 #define CASE_SECONDS	60
+/* The reason set of a request for termination by a vCPU to which nothing was done. */
+#define TERM_PASSED		0xa
 #define NR_VCPUS	3
 
 /* How long to wait for what should happen at once, and to watch what should not happen. */
@@ -61,7 +63,7 @@ static u64 now_ms(void)
 /* Each vCPU ends by a request for termination, with the number that userspace has put into RDI. */
 static void guest_code(u64 number)
 {
-	ghcb_terminate(SNP_TERM_PASSED, number);
+	ghcb_terminate(TERM_PASSED, number);
 }
 
 static void encrypt_memory(struct kvm_vm *vm)
@@ -251,7 +253,7 @@ static void launch_and_run(struct __test_metadata *_metadata, struct kvm_vm *vm,
 		vcpu_run(vcpus[i]);
 		ASSERT_EQ(KVM_EXIT_SYSTEM_EVENT, vcpus[i]->run->exit_reason);
 		EXPECT_EQ(KVM_SYSTEM_EVENT_SEV_TERM, vcpus[i]->run->system_event.type);
-		EXPECT_EQ(GHCB_MSR_TERM(SNP_TERM_PASSED, i + 1),
+		EXPECT_EQ(GHCB_MSR_TERM(TERM_PASSED, i + 1),
 			  vcpus[i]->run->system_event.data[0]);
 	}
 }
