@@ -88,7 +88,8 @@ static bool allocation_failed(void)
 {
 	char text[16] = "";
 
-	TEST_ASSERT(pread(nth_fd, text, sizeof(text) - 1, 0) > 0, "%s: %s", FAIL_NTH, strerror(errno));
+	TEST_ASSERT(pread(nth_fd, text, sizeof(text) - 1, 0) > 0, "%s: %s", FAIL_NTH,
+		    strerror(errno));
 	fail_allocation(0);
 	return atoi(text) == 0;
 }
@@ -353,14 +354,16 @@ TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 		ASSERT_GE(MAX_FAILURES, nth);
 		open_launch(l);
 		ret = go_on(l, 0, step, &at);
-		ASSERT_EQ(0, ret) TH_LOG("before the failure: %s: %s", steps[at].name, strerror(-ret));
+		ASSERT_EQ(0, ret)
+			TH_LOG("before the failure: %s: %s", steps[at].name, strerror(-ret));
 
 		fail_allocation(nth);
 		ret = go_on(l, step, step + 1, &at);
 		failed = allocation_failed();
 		done = !failed;
 		if (!failed)
-			ASSERT_EQ(0, ret) TH_LOG("%s without a failure: %s", steps[step].name, strerror(-ret));
+			ASSERT_EQ(0, ret)
+				TH_LOG("%s without a failure: %s", steps[step].name, strerror(-ret));
 		again = 0;
 		if (ret) {
 			told = ret;
@@ -547,7 +550,8 @@ TEST(attributes_are_charged)
 	/* ENOMEM, or the cgroup's OOM killer. */
 	EXPECT_TRUE((WIFEXITED(status) && WEXITSTATUS(status) == 1) ||
 		    (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-		TH_LOG("expected ENOMEM or SIGKILL below %d MB, found status 0x%x", LIMIT_MB, status);
+		TH_LOG("expected ENOMEM or SIGKILL below %d MB, found status 0x%x",
+		       LIMIT_MB, status);
 	rmdir(GROUP);
 	umount(CGROUPS);
 	rmdir(CGROUPS);
@@ -560,7 +564,7 @@ int main(int argc, char **argv)
 	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM)))
 		lacks = "KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp";
 	else if (!failures_can_be_had())
-		lacks = "the kernel has no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
+		lacks = "no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
 	if (lacks) {
 		ksft_print_header();
 		ksft_exit_skip("%s\n", lacks);

@@ -538,7 +538,7 @@ MEMORY_TEST_F(region_leaves_movable_memory)
 		TH_LOG("pages free in the zone Movable: %ld before, %ld after", before, after);
 }
 
-/* --- KVM_PRE_FAULT_MEMORY ---------------------------------------------------------------------- */
+/* --- KVM_PRE_FAULT_MEMORY ----------------------------------------------------------------- */
 
 static int pre_fault(struct kvm_vcpu *vcpu, gpa_t gpa)
 {
