@@ -363,7 +363,7 @@ TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 		done = !failed;
 		if (!failed)
 			ASSERT_EQ(0, ret)
-				TH_LOG("%s without a failure: %s", steps[step].name, strerror(-ret));
+				TH_LOG("%s, no failure: %s", steps[step].name, strerror(-ret));
 		again = 0;
 		if (ret) {
 			told = ret;
