@@ -23,6 +23,7 @@ from lab.patches.series import list_series, series_dir
 # get_maintainer.pl checks for these files at a kernel's top; the series change files in these folders.
 MEMBERS = (
     "Makefile", "Kbuild", "Kconfig", "MAINTAINERS", "COPYING", "CREDITS", "README", "arch/x86/kvm", "virt/kvm",
+    "drivers/crypto/ccp",
     "arch/x86/include/asm/kvm_host.h", "arch/x86/include/asm/kvm-x86-ops.h",
     "include/linux", "kernel/locking", "scripts/get_maintainer.pl", "scripts/checkpatch.pl", "scripts/spelling.txt",
     "scripts/const_structs.checkpatch", "Documentation/process", "Documentation/virt/kvm", "tools/testing/selftests/kvm",
