@@ -52,7 +52,7 @@ CASES = {
     "run: an unknown option": Case("run --frob x", 2, r"run has no option --frob"),
     "run: an option without its value": Case("run --tree", 2, r"--tree wants a value"),
     "run: an unknown tree names the known ones": Case(
-        "run --tree 5.4.y", 2, r"expected 6\.12\.y, mainline or a directory, found '5\.4\.y'"),
+        "run --tree 5.4.y", 2, r"expected 6\.12\.y, 6\.12\.y-backlog, mainline or a directory, found '5\.4\.y'"),
     "run: a directory that is no kernel": Case("run --tree {tmp}", 3, "is no kernel source tree: expected a Makefile"),
     "run: --linux that is no kernel": Case("run --linux {tmp}", 3, "is no kernel source tree"),
     "run: --linux that is not there": Case("run --linux {tmp}/no", 2, "no such directory"),
@@ -113,7 +113,7 @@ CASES = {
         "tree mainline {tmp}/new --qemu {tmp}", 2, "--qemu does not go with mainline: its base is named with --linux DIR"),
     "mail: a kernel is no base of the host's patches": Case(
         "mail host --linux {tmp}", 2, "--linux does not go with host"),
-    "tree: no tree given": Case("tree", 2, r"which tree\? expected 6\.12\.y, mainline"),
+    "tree: no tree given": Case("tree", 2, r"which tree\? expected 6\.12\.y, 6\.12\.y-backlog, mainline"),
     "refresh: an unknown tree": Case("refresh 5.4.y", 2, "no such tree"),
     "mail: an unknown tree": Case("mail 5.4.y", 2, "no such tree"),
     "shell without a terminal": Case("shell", 2, "shell wants a terminal"),
@@ -141,7 +141,7 @@ GUEST = {
     "a command line of two lines": Case(["--append", "a\nb"], 2, "--append: expected one line, found several$"),
     "no value": Case("--append", 2, "--append wants a value$"),
     "an unknown tree": Case("--tree nonsense", 2,
-                            r"no such tree: expected 6\.12\.y, mainline, debian or a directory, found 'nonsense'$"),
+                            r"no such tree: expected 6\.12\.y, 6\.12\.y-backlog, mainline, debian or a directory, found 'nonsense'$"),
     "an argument": Case("mainline", 2, "guest takes no argument: 'mainline'$"),
     "an option of another verb": Case("--selftests {tmp}", 2, "guest has no option --selftests$"),
     "a package and a patch": Case(["--tree", "debian", "--patch", str(NO_LOCK)], 2,

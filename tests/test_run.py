@@ -56,7 +56,7 @@ MUST_SAY = (
 # about SNP.
 MAY_SAY = (
     r"kvm_amd: SEV-ES guest requested termination: 0x[0-9a-f]+:0x[0-9a-f]+",
-    r"kvm_amd: (kvm \[[0-9]+\]: vcpu[01], guest rIP: 0x[0-9a-f]+ )?vmgexit: .*",
+    r"kvm_amd: (kvm \[[0-9]+\]: vcpu[0-9]+, guest rIP: 0x[0-9a-f]+ )?vmgexit: .*",
     r"kvm_amd: set kvm_amd\.dump_invalid_vmcb=1 to dump internal KVM state\.",
     r"kvm_amd: (Nested Virtualization enabled|Nested Paging (en|dis)abled|TSC scaling supported|"
     r"LBR virtualization supported|Virtual (GIF|VMLOAD VMSAVE|NMI) (en|dis)abled|PMU virtualization is disabled)",

@@ -119,7 +119,7 @@ def need_queue(name: str | None, given: Given) -> Queue:
         raise usage_error(f"which tree? expected {', '.join(queues())}")
     if name not in queues():
         raise usage_error(f"no such tree: expected {', '.join(queues())}, found '{name}'")
-    queue = Queue(name, given.value(GROUP_OPTION.name) or "")
+    queue = Queue(name, given.value("--group") or "")
     if queue.group and queue.group not in groups(queue.folder):
         raise usage_error(f"{name} has no such group of patches: expected {', '.join(groups(queue.folder)) or 'none'}, "
                           f"found '{queue.group}'")
