@@ -7,6 +7,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -247,6 +248,12 @@ static int update_one_page(struct kvm_vm *vm)
 
 static int kmsg = -1;
 
+static void log_from_here(void)
+{
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	TEST_ASSERT(kmsg >= 0 && lseek(kmsg, 0, SEEK_END) >= 0, "/dev/kmsg: %s", strerror(errno));
+}
+
 /* Announces what KVM says if a page cannot be reclaimed; the count of leaks begins. */
 static void announce_leak(void)
 {
@@ -261,20 +268,26 @@ static void announce_leak(void)
 	announce("cut here");
 	announce("Failed to reclaim PFN");
 	announce("WARNING: ");
-	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	TEST_ASSERT(kmsg >= 0 && lseek(kmsg, 0, SEEK_END) >= 0, "/dev/kmsg: %s", strerror(errno));
+	log_from_here();
 }
 
-/* How often has the kernel said, since announce_leak(), that it leaks pages? */
-static int leaks_in_log(void)
+/* How often has the kernel said, since log_from_here(), that it leaks pages, and how many? */
+static int leaks_in_log(u64 *pages)
 {
-	char record[8192];
+	unsigned long long from, to;
+	char record[8192], *text;
 	int leaks = 0;
 	ssize_t n;
 
+	*pages = 0;
 	while ((n = read(kmsg, record, sizeof(record) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
 		record[n > 0 ? n : 0] = 0;
-		leaks += strstr(record, "Leaking PFN range") && !strstr(record, "on purpose");
+		/* An announcement has no numbers. */
+		text = strstr(record, "Leaking PFN range ");
+		if (!text || sscanf(text, "Leaking PFN range 0x%llx-0x%llx", &from, &to) != 2)
+			continue;
+		leaks++;
+		*pages += to - from;
 	}
 	close(kmsg);
 	return leaks;
@@ -282,6 +295,12 @@ static int leaks_in_log(void)
 
 /* The types of VMs that KVM offered before the first case. */
 static u32 all_types;
+
+/*
+ * A case found that unloading kvm_amd leaves pages that the host takes for its own, and the RMP for the
+ * firmware's: later cases, which are other processes, must not do it once more.
+ */
+static bool *lost_pages;
 
 /* A case begins without kvm_amd. It may leave kvm_amd loaded or not: the end of the program loads it. */
 FIXTURE(reload) {
@@ -294,6 +313,8 @@ FIXTURE_SETUP(reload)
 	char why[512];
 	int ret;
 
+	if (*lost_pages)
+		SKIP(return, "unloading kvm_amd loses pages");
 	if (!snp_host_reach(why, sizeof(why)))
 		SKIP(return, "%s", why);
 	snp_host_fail("");
@@ -321,6 +342,35 @@ RELOAD_TEST_F(snp_goes_up_and_down)
 	ASSERT_EQ(0, unload(KVM_AMD));
 	EXPECT_EQ(0, snp_state());
 	EXPECT_EQ(self->shutdowns + 1, issued("SNP_SHUTDOWN_EX"));
+}
+
+/* The firmware's memory for SEV-ES guests has 2 MB then (SEV API, INIT). */
+#define TMR_PAGES	512u
+
+/*
+ * SNP_PAGE_RECLAIM exists only while SNP is initialized: what the firmware was given for that time is
+ * reclaimed before SNP_SHUTDOWN_EX (SNP firmware ABI, 56860, "Page States"). The IOMMU's pages
+ * come back by the shutdown itself.
+ */
+RELOAD_TEST_F(shutdown_reclaims_each_page)
+{
+	u64 reclaimed;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, load(KVM_AMD, ""));
+		EXPECT_LE(TMR_PAGES, snp_host_counter("stat-rmp-firmware"));
+		reclaimed = issued("SNP_PAGE_RECLAIM");
+		ASSERT_EQ(0, unload(KVM_AMD));
+		*lost_pages = issued("SNP_PAGE_RECLAIM") < reclaimed + TMR_PAGES;
+		/* Whoever gets such a page next faults: make the RMP anew. */
+		if (*lost_pages)
+			load(KVM_AMD, "");
+		ASSERT_FALSE(*lost_pages)
+			TH_LOG("expected the %u pages of the TMR to be reclaimed", TMR_PAGES);
+		EXPECT_EQ(0, snp_host_counter("stat-rmp-firmware"));
+		EXPECT_EQ(0, snp_state());
+	}
 }
 
 RELOAD_TEST_F(status_leaves_snp_off)
@@ -532,6 +582,28 @@ struct command {
 	bool succeeds;
 };
 
+/* The pages that the RMP has as a guest's or the firmware's. */
+static u64 owned_pages(void)
+{
+	return snp_host_counter("stat-rmp-assigned") + snp_host_counter("stat-rmp-firmware");
+}
+
+static void stay_on_this_cpu(void)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(sched_getcpu(), &cpus);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(cpus), &cpus), "sched_setaffinity() failed");
+}
+
+/* Initializes SNP once more: all pages are the hypervisor's then. */
+static void make_rmp_anew(void)
+{
+	unload(KVM_AMD);
+	load(KVM_AMD, "");
+}
+
 /* Fills in the command's buffer, and returns it. */
 static void *arguments(u32 cmd, void *args, u8 *buffer)
 {
@@ -567,6 +639,9 @@ static void *arguments(u32 cmd, void *args, u8 *buffer)
  * While SNP is initialized, what the firmware writes to is a Firmware page for the time of the command
  * (SNP firmware ABI, 56860, "Page States"). If the command fails, it has to be the hypervisor's again
  * before anybody else gets it: the host would fault on it (APM volume 2, 15.36).
+ *
+ * A page that is freed too early is the next one that this CPU hands out: a pipe gets it, for which a fault
+ * is no more than a failed write, and keeps it until the RMP is made anew.
  */
 RELOAD_TEST_F(failed_command_keeps_no_page)
 {
@@ -581,34 +656,41 @@ RELOAD_TEST_F(failed_command_keeps_no_page)
 		{ SEV_PDH_CERT_EXPORT, "PDH_CERT_EXPORT", true },
 	};
 	static u8 args[BUFFER_LEN] __aligned(8), buffer[4 * BUFFER_LEN];
-	u64 assigned, n;
+	u64 owned, n;
+	int i, ret, holder[2];
 	char spec[64];
+	ssize_t held;
 	u32 error;
-	int i, ret;
 
 	ASSERT_EQ(0, load(KVM_AMD, ""));
-	assigned = snp_host_counter("stat-rmp-assigned");
+	stay_on_this_cpu();
+	owned = owned_pages();
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
 		const struct command *c = &commands[i];
 
 		snprintf(spec, sizeof(spec), "%s:1:" STATUS, c->name);
 		snp_host_fail(spec);
+		ASSERT_EQ(0, pipe2(holder, O_CLOEXEC));
 		ret = issue(c->cmd, arguments(c->cmd, args, buffer), &error);
+		held = write(holder[1], buffer, BUFFER_LEN);
 		EXPECT_EQ(-EIO, ret);
 		EXPECT_EQ(strtoul(STATUS, NULL, 0), error)
 			TH_LOG("%s", c->name);
-		n = snp_host_counter("stat-rmp-assigned");
-		EXPECT_EQ(assigned, n)
-			TH_LOG("%s failed: expected each page to be the host's again, found %ld more assigned",
-			       c->name, (long)(n - assigned));
-		/* What it took with it must not count for the next command. */
-		assigned = n;
+		n = owned_pages();
+		if (n != owned)
+			make_rmp_anew();
+		ASSERT_EQ(owned, n)
+			TH_LOG("%s failed: expected no page to stay the firmware's, found %ld more",
+			       c->name, (long)(n - owned));
+		EXPECT_EQ(BUFFER_LEN, held);
+		close(holder[0]);
+		close(holder[1]);
 
 		if (c->succeeds) {
 			ret = issue(c->cmd, arguments(c->cmd, args, buffer), &error);
 			EXPECT_EQ(0, ret)
 				TH_LOG("%s: firmware error 0x%x", c->name, error);
-			EXPECT_EQ(assigned, snp_host_counter("stat-rmp-assigned"))
+			ASSERT_EQ(owned, owned_pages())
 				TH_LOG("%s", c->name);
 		}
 	}
@@ -699,6 +781,43 @@ RELOAD_TEST_F(nv_file_follows_the_storage)
 	EXPECT_EQ(-1, take_nv(nv));
 }
 
+#define CHAIN_PAGES	3
+/* After the command's own buffer, the certificate's page, and the first page of the chain. */
+#define SECOND_OF_CHAIN	"4"
+
+/*
+ * If the firmware does not give a page back, neither this page nor the rest of its buffer can be used
+ * again, but the pages behind the buffer are somebody else's (SNP_PAGE_RECLAIM).
+ */
+RELOAD_TEST_F(failed_reclaim_leaks_the_rest)
+{
+	static u8 buffer[BUFFER_LEN + CHAIN_PAGES * BUFFER_LEN];
+	struct sev_user_data_pdh_cert_export pdh = {
+		.pdh_cert_address = (unsigned long)buffer,
+		.pdh_cert_len = BUFFER_LEN,
+		.cert_chain_address = (unsigned long)buffer + BUFFER_LEN,
+		.cert_chain_len = CHAIN_PAGES * BUFFER_LEN,
+	};
+	u64 owned, pages;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	owned = owned_pages();
+	announce("Leaking PFN range");
+	announce("Failed to reclaim firmware-owned pages");
+	log_from_here();
+	snp_host_fail("SNP_PAGE_RECLAIM:" SECOND_OF_CHAIN ":" STATUS);
+	EXPECT_EQ(-EFAULT, issue(SEV_PDH_CERT_EXPORT, &pdh, NULL));
+	EXPECT_EQ(1, leaks_in_log(&pages));
+	EXPECT_EQ(CHAIN_PAGES - 1, pages)
+		TH_LOG("expected the rest of the buffer to be leaked, found %lu pages", pages);
+	EXPECT_EQ(owned + CHAIN_PAGES - 1, owned_pages());
+
+	make_rmp_anew();
+	EXPECT_EQ(all_types, sev_types());
+	EXPECT_EQ(owned, owned_pages());
+	EXPECT_EQ(0, issue(SEV_PDH_CERT_EXPORT, &pdh, NULL));
+}
+
 /*
  * The firmware refuses to encrypt a page, and to give it back. The page must not be freed, nor be put on the
  * list of leaked pages once more.
@@ -706,6 +825,7 @@ RELOAD_TEST_F(nv_file_follows_the_storage)
 RELOAD_TEST_F(unreclaimed_guest_page_is_not_freed)
 {
 	struct kvm_vm *vm;
+	u64 pages;
 
 	ASSERT_EQ(0, load(KVM_AMD, ""));
 	vm = start_snp_launch();
@@ -717,7 +837,7 @@ RELOAD_TEST_F(unreclaimed_guest_page_is_not_freed)
 	EXPECT_EQ(-EIO, update_one_page(vm));
 	kvm_vm_free(vm);
 	/* The list of leaked pages would use what guest_memfd's page needs for itself. */
-	EXPECT_EQ(0, leaks_in_log());
+	EXPECT_EQ(0, leaks_in_log(&pages));
 	EXPECT_EQ(0, touch_free_memory());
 }
 
@@ -725,6 +845,7 @@ RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
 {
 	struct kvm_sev_snp_launch_finish finish = { 0 };
 	struct kvm_vm *vm;
+	u64 pages;
 
 	ASSERT_EQ(0, load(KVM_AMD, ""));
 	vm = start_snp_launch();
@@ -734,7 +855,8 @@ RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
 	snp_host_fail("SNP_LAUNCH_UPDATE:1:" STATUS ",SNP_PAGE_RECLAIM:1:" STATUS);
 	EXPECT_EQ(-EIO, __snp_vm_launch_finish(vm, &finish, NULL) ? -errno : 0);
 	kvm_vm_free(vm);
-	EXPECT_EQ(1, leaks_in_log());
+	EXPECT_EQ(1, leaks_in_log(&pages));
+	EXPECT_EQ(1, pages);
 	EXPECT_EQ(0, touch_free_memory());
 }
 
@@ -748,7 +870,7 @@ static void put_back(void)
 		atexit(put_back);
 		return;
 	}
-	if (getpid() != first || (!load_all() && sev_types() == all_types))
+	if (getpid() != first || *lost_pages || (!load_all() && sev_types() == all_types))
 		return;
 	printf("# expected kvm_amd to offer the types of VMs 0x%x again, found 0x%x\n",
 	       all_types, sev_types());
@@ -763,6 +885,9 @@ int main(int argc, char **argv)
 		ksft_print_header();
 		ksft_exit_skip("KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp\n");
 	}
+	lost_pages = mmap(NULL, sizeof(*lost_pages), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(lost_pages != MAP_FAILED, "expected a shared page, found: %s", strerror(errno));
 	put_back();
 	return test_harness_run(argc, argv);
 }
