@@ -141,7 +141,8 @@ GUEST = {
     "a command line of two lines": Case(["--append", "a\nb"], 2, "--append: expected one line, found several$"),
     "no value": Case("--append", 2, "--append wants a value$"),
     "an unknown tree": Case("--tree nonsense", 2,
-                            r"no such tree: expected 6\.12\.y, 6\.12\.y-backlog, mainline, debian or a directory, found 'nonsense'$"),
+                            r"no such tree: expected 6\.12\.y, 6\.12\.y-backlog, mainline, debian or a "
+                            "directory, found 'nonsense'$"),
     "an argument": Case("mainline", 2, "guest takes no argument: 'mainline'$"),
     "an option of another verb": Case("--selftests {tmp}", 2, "guest has no option --selftests$"),
     "a package and a patch": Case(["--tree", "debian", "--patch", str(NO_LOCK)], 2,

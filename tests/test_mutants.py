@@ -17,7 +17,7 @@ from lab.patches.series import series_name
 from tests.support.front import expect
 from tests.support.wrong_versions import CONTROL, MutantsRun, names_of, run_mutants
 
-ABOUT = "a few wrong versions of the series, for each layer of a plain run one: every layer that their headers name catches them"
+ABOUT = "a few wrong versions, for each layer of a plain run one: every layer that their headers name catches them"
 LANE = "boot"
 NEEDS = ("fetch", "overlay", "build", "host", "hostsource", "boot")
 TAKES = 105
