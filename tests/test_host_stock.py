@@ -28,6 +28,8 @@ TAKES = 30
 CPU = TOP / "host" / "tests" / "cpu"
 FAILS = CPU / "stock.fails"
 README = TOP / "host" / "README.md"
+# Several CPUs race here.
+RACE = "target-i386-change-ignne-of-cpu-0-on-its-own-thread-only: a guest runs while other CPUs load their FPUs"
 # The first patch that is the platform's; and patches after the platform's that are not.
 PLATFORM = "target-i386-cpu-features-and-state-of-an-emulated-sev-snp"
 LATER = ("system-physmem-one-memory-map-for-a-tlb-until-it-is-flushed",
@@ -89,9 +91,10 @@ def test_emulated_host(tap: Tap) -> None:
 
 
 def test_stock(stock: TapRun) -> None:
-    """Debian's QEMU fails the listed cases and no other."""
+    """Debian's QEMU fails the listed cases and no other. It survives RACE by luck, about once in ten times."""
     assert stock.plan == len(stock.cases), stock.tail()
-    found = sorted(case.name for case in stock.failed)
+    assert RACE in listed()
+    found = sorted({case.name for case in stock.failed} | {RACE})
     assert found == listed(), "\n".join(
         [f"expected what {FAILS.name} lists, found on Debian's QEMU:",
          *(f"fails and is not listed: {name}" for name in found if name not in listed()),
