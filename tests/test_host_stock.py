@@ -91,7 +91,7 @@ def test_emulated_host(tap: Tap) -> None:
 
 
 def test_stock(stock: TapRun) -> None:
-    """Debian's QEMU fails the listed cases and no other. It survives RACE by luck, about once in ten times."""
+    """Debian's QEMU fails the listed cases and no other. It survives RACE by luck, seldom."""
     assert stock.plan == len(stock.cases), stock.tail()
     assert RACE in listed()
     found = sorted({case.name for case in stock.failed} | {RACE})
