@@ -94,7 +94,8 @@ def test_stock(stock: TapRun) -> None:
     """Debian's QEMU fails the listed cases and no other. It survives RACE by luck, seldom."""
     assert stock.plan == len(stock.cases), stock.tail()
     assert RACE in listed()
-    found = sorted({case.name for case in stock.failed} | {RACE})
+    # Some names are there twice.
+    found = sorted([*(case.name for case in stock.failed if case.name != RACE), RACE])
     assert found == listed(), "\n".join(
         [f"expected what {FAILS.name} lists, found on Debian's QEMU:",
          *(f"fails and is not listed: {name}" for name in found if name not in listed()),
