@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from lab.core.errors import Exit
+from lab.core.options import Given
 from lab.history.bug import Bug, Shows
 from lab.history.corpus import Entry
 from lab.history.presence import Trial
 from lab.judge.files import versioned
 from lab.judge.history import BugResult, Fate, History, booted, history_of, without_boot
 from lab.judge.mutants import Catcher, Header, MutantResult, Word
-from lab.verbs.history import HistoryRun, failing_cases
+from lab.verbs.history import HistoryRun, by_kernel, failing_cases
 from lab.verbs.mutants import Waits
 from lab.view.elements import html_text
 from lab.view.history_page import history_page
@@ -127,6 +128,18 @@ def boot(bug: Bug, folder: Path, word: Word, problems: Sequence[str] = ()) -> Bu
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(versioned(result.to_json())), encoding="utf-8")
     return booted(bug, folder)
+
+
+@pytest.mark.parametrize("flags, expected", [
+    ((), {(): ["plain"], ("built-in",): ["in"], ("sanitize",): ["checked"]}),
+    (("--sanitize",), {("built-in", "sanitize"): ["in"], ("sanitize",): ["plain", "checked"]})])
+def test_each_kernel_is_built_once(
+        tmp_path: Path, flags: tuple[str, ...], expected: dict[tuple[str, ...], list[str]]) -> None:
+    """With --sanitize, a bug that shows on that kernel only is booted with the others: its folder is theirs."""
+    configs = {"plain": None, "in": "built-in", "checked": "sanitize"}
+    bugs = [write(tmp_path, {"Config": config}, slug) for slug, config in configs.items()]
+    found = by_kernel(Given(flags=set(flags)), bugs)
+    assert {fragments: [bug.slug for bug in group] for fragments, group in found.items()} == expected
 
 
 def every_result(tmp_path: Path) -> History:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 
 from lab.build.deps import install_step
-from lab.build.kernel import CONFIGS, SANITIZE
+from lab.build.kernel import CONFIGS
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
 from lab.build.target import Target, linux_of
@@ -28,7 +27,7 @@ from lab.judge.mutants import Boot, Header, MutantResult, Word, judge_mutant
 from lab.judge.programs import TIMEOUT, CasesBy, all_programs, program_named
 from lab.patches.series import need_series, trees
 from lab.verbs import common
-from lab.verbs.mutants import TreeRun, Waits, is_named
+from lab.verbs.mutants import TreeRun, Waits, fragments_of, is_named
 from lab.view.elements import html_text
 from lab.view.history_page import history_page
 
@@ -189,11 +188,9 @@ class Selection:
         found = [result for result in results if result is not None]
         left = [bug for bug, result in zip(self.bugs, results) if result is None]
         problems = []
-        for config, group in groupby(sorted(left, key=config_of), key=config_of):
-            bugs = list(group)
-            configs = list(dict.fromkeys([*([config] if config else []), *([SANITIZE] if given.flag("--sanitize") else [])]))
-            folder = session.run_dir / "-".join([self.tree, *configs])
-            run = HistoryRun(session, given, self.tree, bugs, folder, *configs)
+        for fragments, bugs in by_kernel(given, left).items():
+            folder = session.run_dir / "-".join([self.tree, *fragments])
+            run = HistoryRun(session, given, self.tree, bugs, folder, *fragments)
             run.run()
             if session.dry_run:
                 continue
@@ -210,6 +207,14 @@ def config_of(bug: Bug) -> str:
     if config and not (CONFIGS / f"{config}.config").exists():
         raise setup_error(f"{bug.patch.name}: expected a fragment of lab/config in \"Config:\", found {config}")
     return config
+
+
+def by_kernel(given: Given, bugs: Sequence[Bug]) -> dict[tuple[str, ...], list[Bug]]:
+    """The bugs by the fragments of lab/config that their kernel has besides those of `run`."""
+    found: dict[tuple[str, ...], list[Bug]] = {}
+    for bug in bugs:
+        found.setdefault(fragments_of(given, *filter(None, [config_of(bug)])), []).append(bug)
+    return dict(sorted(found.items()))
 
 
 def selected(given: Given) -> list[Selection]:

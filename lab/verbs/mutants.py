@@ -67,6 +67,11 @@ def is_named(tree: str, name: str, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatchcase(name, g) or fnmatchcase(f"{tree}/{name}", g) for g in globs)
 
 
+def fragments_of(given: Given, *named: str) -> tuple[str, ...]:
+    """The fragments of lab/config for a kernel: those that are named, and that of --sanitize, each once."""
+    return tuple(dict.fromkeys([*named, *([SANITIZE] if given.flag("--sanitize") else [])]))
+
+
 def mutants_of(tree: str, globs: Sequence[str]) -> list[Path]:
     """The patches whose names match."""
     patches = sorted((TOP / "tests/mutants" / series_name(tree)).glob("*.patch"))
@@ -335,8 +340,7 @@ def main(session: Session, given: Given) -> int:
         patches = mutants_of(tree, given.arguments)
         if patches:
             folders.append(session.run_dir / tree)
-            more = [SANITIZE] if given.flag("--sanitize") else []
-            TreeRun(session, given, tree, patches, session.run_dir / tree, *more).run()
+            TreeRun(session, given, tree, patches, session.run_dir / tree, *fragments_of(given)).run()
     if session.dry_run:
         return Exit.PASS
     found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json)
