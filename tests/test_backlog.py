@@ -18,9 +18,10 @@ from lab.history.corpus import bugs_of, corpus
 from lab.history.presence import Answer, Stack, Trial, presence_of
 from lab.history.stacked import diff_of_patch, stack_of, upstream_commit
 from lab.judge.expect import read_known
+from lab.patches.combined import needs_lower
 from lab.patches.cover import read_cover_letter
 from lab.patches.patchfile import PatchFile
-from lab.patches.series import all_trees, base_tree, list_series, need_series, needs_lower, series_dir, trees, whole_series
+from lab.patches.series import all_trees, base_tree, list_series, need_series, series_dir, trees, whole_series
 
 ABOUT = "the backlog of 6.12.y: each bug there is fixed by a patch of stable's form, or named in the cover letter"
 LANE = "fast"
@@ -105,7 +106,7 @@ def test_fixed_bugs_are_no_known_failures() -> None:
 def test_the_tree_is_on_top_of_another() -> None:
     assert TREE in all_trees() and TREE not in trees() and base_tree(TREE) == BELOW and base_tree(BELOW) == BELOW
     assert whole_series(TREE) == [*list_series(series_dir(BELOW)), *PATCHES]
-    assert needs_lower(FOLDER) == {"kvm-sev-es-lock-all-vcpus.patch"} and not needs_lower(series_dir(BELOW))
+    assert needs_lower(TREE) == {"kvm-sev-es-lock-all-vcpus.patch"} and not needs_lower(BELOW)
     with pytest.raises(Stop, match="on top of another: expected 6.12.y, mainline"):
         need_series(TREE)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lab.core.session import Session
-from lab.patches.series import all_trees, base_tree, list_series, lower_series, needs_lower, series_dir
+from lab.patches.combined import needs_lower
+from lab.patches.series import all_trees, base_tree, list_series, lower_series, series_dir
 from tests.support.l1 import lab_session
 from tests.support.patches import patch
 from tests.support.patches_real import checkpatch, copy_some, maintained, new_files, newest_base
@@ -61,8 +62,9 @@ def test_applies_with_no_fuzz(bases: dict[str, Path], tree: str, name: str) -> N
 def test_applies_to_the_plain_base(session: Session, tmp_path: Path, tree: str) -> None:
     """All patches but those that need the series below."""
     plain = copy_some(session, newest_base(session, tmp_path, base_tree(tree)), tmp_path / "plain")
+    apart = needs_lower(tree)
     for file in list_series(series_dir(tree)):
-        if file.name not in needs_lower(series_dir(tree)):
+        if file.name not in apart:
             patch(plain, file)
 
 

@@ -13,8 +13,9 @@ from lab.core.steps import Job
 from lab.patches.cover import read_cover_letter
 from lab.patches.git import AM, answer, git_own, is_top_of_repository
 from lab.patches.newfiles import write_whole
+from lab.patches.patchfile import PatchFile
 from lab.patches.queues import Queue
-from lab.patches.series import base_tree, entries, needs_lower, series_dir
+from lab.patches.series import base_tree, list_series, series_dir
 
 
 class SmallRepository:
@@ -67,14 +68,27 @@ class SmallRepository:
                                        "base", "HEAD"))
 
 
+def lower_subject(tree: str) -> str:
+    """The subject of the series that a tree's own series is on top of."""
+    return read_cover_letter(series_dir(base_tree(tree)) / "cover-letter").subject
+
+
+def needs_lower(tree: str) -> set[str]:
+    """The names of patches that do not apply to the plain base: their message names the series below."""
+    if tree == base_tree(tree):
+        return set()
+    words = f'the series "{lower_subject(tree)}"'
+    return {patch.name for patch in list_series(series_dir(tree))
+            if words in " ".join(" ".join(PatchFile.read(patch).message).split())}
+
+
 def base_lines(queue: Queue, source: Source) -> str:
     """The lines in the cover letter that name the base, and the series that it is on top of."""
     if not queue.lower:
         return base_line(source)
-    subject = read_cover_letter(series_dir(base_tree(queue.name)) / "cover-letter").subject
-    apart = needs_lower(queue.folder)
-    numbers = ", ".join(str(number) for number, name in enumerate(entries(queue.folder), 1) if name in apart)
-    return (f"{base_line(source)}On top of the series \"{subject}\".\n"
+    apart = needs_lower(queue.name)
+    numbers = ", ".join(str(number) for number, patch in enumerate(queue.patches, 1) if patch.name in apart)
+    return (f"{base_line(source)}On top of the series \"{lower_subject(queue.name)}\".\n"
             f"Patches that need that series: {numbers or 'none'}. The others apply to the base alone, too.\n")
 
 

@@ -105,12 +105,6 @@ def whole_series(tree: str) -> list[Path]:
     return [*lower_series(tree), *list_series(series_dir(tree))]
 
 
-def needs_lower(folder: Path) -> set[str]:
-    """The names of patches that do not apply to the plain base: in "series", "# needs TREE" follows their name."""
-    lines = to_lines(read(folder / "series"))
-    return {name for line in lines if (name := entry(line)) and line.split()[1:3] == ["#", "needs"]}
-
-
 def patch_name(patch: Path) -> str:
     """A patch's path in this repository, for messages."""
     return str(patch.relative_to(TOP)) if patch.is_relative_to(TOP) else str(patch)
