@@ -23,9 +23,7 @@
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
-#include "test_util.h"
-#include "kvm_util.h"
-#include "sev.h"
+#include "sev_guest.h"
 
 /* The guest: 16-bit code, and the memory around it. */
 #define SLOT_BYTES	(64ull << 20)
@@ -473,7 +471,7 @@ TEST_F_TIMEOUT(no_node, attributes, STEP_SECONDS)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM));
+	TEST_REQUIRE(sev_is_vm_type_supported(KVM_X86_SW_PROTECTED_VM));
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
 	vm_mem_add(vm, VM_MEM_SRC_ANONYMOUS_THP, 0, 0, 2 * 512, KVM_MEM_GUEST_MEMFD, -1, 0);
 	vcpu = __vm_vcpu_add(vm, 0);
@@ -531,7 +529,7 @@ TEST(attributes_are_charged)
 	int status;
 	pid_t pid;
 
-	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
+	if (!sev_is_vm_type_supported(KVM_X86_SW_PROTECTED_VM))
 		SKIP(return, "no KVM_X86_SW_PROTECTED_VM");
 	mkdir(CGROUPS, 0700);
 	if (mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
@@ -559,15 +557,10 @@ TEST(attributes_are_charged)
 
 int main(int argc, char **argv)
 {
-	const char *lacks = NULL;
-
-	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SNP_VM)))
-		lacks = "KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp";
-	else if (!failures_can_be_had())
-		lacks = "no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
-	if (lacks) {
+	snp_require_vms();
+	if (!failures_can_be_had()) {
 		ksft_print_header();
-		ksft_exit_skip("%s\n", lacks);
+		ksft_exit_skip("no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC\n");
 	}
 	return test_harness_run(argc, argv);
 }

@@ -22,9 +22,7 @@
 
 #include "kselftest_harness.h"
 #include "test_util.h"
-#include "kvm_util.h"
-#include "processor.h"
-#include "sev.h"
+#include "sev_guest.h"
 #include "snp_host.h"
 
 #define CASE_SECONDS	120
@@ -881,10 +879,7 @@ static void put_back(void)
 int main(int argc, char **argv)
 {
 	all_types = sev_types();
-	if (!(all_types & BIT(KVM_X86_SNP_VM))) {
-		ksft_print_header();
-		ksft_exit_skip("KVM has no SNP VMs: see CPU, firmware setup and kvm_amd.sev_snp\n");
-	}
+	snp_require_vms();
 	lost_pages = mmap(NULL, sizeof(*lost_pages), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	TEST_ASSERT(lost_pages != MAP_FAILED, "expected a shared page, found: %s", strerror(errno));
