@@ -65,17 +65,6 @@ static bool count_pages(u8 *count, u64 gfn, u64 nr)
 	return true;
 }
 
-static void put_list(struct ghcb_vm *g, const struct list *l)
-{
-	u8 *buffer = g->ghcb + GHCB_SHARED_BUFFER;
-	int i;
-
-	memset(buffer, 0, GHCB_SHARED_BUFFER_END - GHCB_SHARED_BUFFER);
-	*(u16 *)(buffer + 2) = l->nr - 1;
-	for (i = 0; i < l->nr; i++)
-		*(u64 *)(buffer + GHCB_PSC_HEADER_SIZE + i * 8) = l->entries[i];
-}
-
 static void check_list(struct __test_metadata *_metadata, struct ghcb_vm *g, const struct list *l)
 {
 	static u8 listed[MAX_PAGES], asked[MAX_PAGES];
@@ -91,7 +80,7 @@ static void check_list(struct __test_metadata *_metadata, struct ghcb_vm *g, con
 		count_pages(listed, gfn + cur, (l->entries[i] & GHCB_PSC_2M ? LARGE : 1) - cur);
 	}
 
-	put_list(g, l);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, l->nr - 1, l->nr, l->entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	while ((ret = ghcb_vm_run(g)) == KVM_EXIT_HYPERCALL && exits++ < MAX_ENTRIES) {
 		u64 gfn = run->hypercall.args[0] >> 12, nr = run->hypercall.args[1];

@@ -38,21 +38,6 @@
 /* The GHCB specification has no event with this number. */
 #define UNKNOWN_EVENT		0x80001234
 
-/* Writes a list of page state changes into the shared buffer. */
-static void put_psc(struct ghcb_vm *g, unsigned int offset, u16 first, u16 last,
-		    int nr, const u64 *entries)
-{
-	u16 *header = (u16 *)(g->ghcb + offset);
-	u64 *list = (u64 *)(g->ghcb + offset + GHCB_PSC_HEADER_SIZE);
-	int i;
-
-	memset(header, 0, GHCB_PSC_HEADER_SIZE);
-	header[0] = first;
-	header[1] = last;
-	for (i = 0; i < nr; i++)
-		list[i] = entries[i];
-}
-
 static u16 psc_current(struct ghcb_vm *g, unsigned int offset)
 {
 	return READ_ONCE(*(u16 *)(g->ghcb + offset));
@@ -230,7 +215,7 @@ GHCB_TEST_F(snp_ghcb, psc_of_adjacent_pages)
 	};
 	struct ghcb_vm *g = &self->g;
 
-	put_psc(g, GHCB_SHARED_BUFFER, 0, 3, 4, entries);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, 3, 4, entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_PSC_EXIT(g, PSC_GFN, 3, SNP_PAGE_STATE_PRIVATE);
 	g->vcpu->run->hypercall.ret = 0;
@@ -248,13 +233,13 @@ GHCB_TEST_F(snp_ghcb, psc_continues_at_current_entry)
 	};
 	struct ghcb_vm *g = &self->g;
 
-	put_psc(g, GHCB_SHARED_BUFFER, 1, 1, 2, entries);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 1, 1, 2, entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_PSC_EXIT(g, PSC_GFN + 5, 1, SNP_PAGE_STATE_SHARED);
 	g->vcpu->run->hypercall.ret = 0;
 	GHCB_ASSERT_OK(g);
 
-	put_psc(g, GHCB_SHARED_BUFFER, 2, 1, 2, entries);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 2, 1, 2, entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_OK(g);
 }
@@ -271,7 +256,7 @@ GHCB_TEST_F(snp_ghcb, psc_bad_entry)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(entries); i++) {
-		put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entries[i]);
+		ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entries[i]);
 		ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 		GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, GHCB_PSC_ERROR_INVALID_ENTRY);
 	}
@@ -290,11 +275,11 @@ GHCB_TEST_F(snp_ghcb, psc_entries_past_buffer)
 	struct ghcb_vm *g = &self->g;
 
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, offset);
-	put_psc(g, offset, 0, 1, 2, entries);
+	ghcb_vm_put_psc(g, offset, 0, 1, 2, entries);
 	GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, GHCB_PSC_ERROR_INVALID_HDR);
 
 	/* Far more than any buffer has. */
-	put_psc(g, GHCB_SHARED_BUFFER, 0, 0xffff, 2, entries);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, 0xffff, 2, entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_RESPONSE(g, GHCB_HV_RESP_NO_ACTION, GHCB_PSC_ERROR_INVALID_HDR);
 }
@@ -305,7 +290,7 @@ GHCB_TEST_F(snp_ghcb, psc_has_no_length)
 	const u64 entry = TO_PRIVATE(0);
 	struct ghcb_vm *g = &self->g;
 
-	put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entry);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entry);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0x1000, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PAGE_STATE_PRIVATE);
 	g->vcpu->run->hypercall.ret = 0;
@@ -335,7 +320,7 @@ GHCB_TEST_F(snp_ghcb, psc_header_is_read_once)
 	};
 	struct ghcb_vm *g = &self->g;
 
-	put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 3, entries);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 3, entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PAGE_STATE_PRIVATE);
 	((u16 *)(g->ghcb + GHCB_SHARED_BUFFER))[1] = 2;
@@ -369,6 +354,18 @@ GHCB_TEST_F(snp_ghcb, scratch_outside_of_shared_buffer)
  * KVM_EXIT_MMIO has what userspace sees: up to 8 bytes of data.
  */
 
+/* The guest's request for so many bytes in the shared buffer comes to userspace. */
+static void run_to_mmio(struct __test_metadata *_metadata, struct ghcb_vm *g, u64 code, int len)
+{
+	struct kvm_run *kvm_run = g->vcpu->run;
+
+	ghcb_vm_request_scratch(g, code, MMIO_GPA, len, GHCB_SHARED_BUFFER);
+	GHCB_ASSERT_EXIT(g, KVM_EXIT_MMIO);
+	EXPECT_EQ(MMIO_GPA, kvm_run->mmio.phys_addr);
+	EXPECT_EQ(len, kvm_run->mmio.len);
+	EXPECT_EQ(code == SVM_VMGEXIT_MMIO_WRITE, kvm_run->mmio.is_write);
+}
+
 GHCB_TEST_F(snp_ghcb, mmio_read)
 {
 	struct ghcb_vm *g = &self->g;
@@ -378,12 +375,7 @@ GHCB_TEST_F(snp_ghcb, mmio_read)
 
 	for (len = 1; len <= 8; len *= 2) {
 		memset(g->ghcb + GHCB_SHARED_BUFFER, 0xee, 16);
-		ghcb_vm_request_scratch(g, SVM_VMGEXIT_MMIO_READ, MMIO_GPA, len,
-					GHCB_SHARED_BUFFER);
-		GHCB_ASSERT_EXIT(g, KVM_EXIT_MMIO);
-		EXPECT_EQ(MMIO_GPA, kvm_run->mmio.phys_addr);
-		EXPECT_EQ(len, kvm_run->mmio.len);
-		EXPECT_EQ(0, kvm_run->mmio.is_write);
+		run_to_mmio(_metadata, g, SVM_VMGEXIT_MMIO_READ, len);
 		memcpy(kvm_run->mmio.data, &value, len);
 		GHCB_ASSERT_OK(g);
 
@@ -403,12 +395,7 @@ GHCB_TEST_F(snp_ghcb, mmio_write)
 
 	for (len = 1; len <= 8; len *= 2) {
 		memcpy(g->ghcb + GHCB_SHARED_BUFFER, &value, 8);
-		ghcb_vm_request_scratch(g, SVM_VMGEXIT_MMIO_WRITE, MMIO_GPA, len,
-					GHCB_SHARED_BUFFER);
-		GHCB_ASSERT_EXIT(g, KVM_EXIT_MMIO);
-		EXPECT_EQ(MMIO_GPA, kvm_run->mmio.phys_addr);
-		EXPECT_EQ(len, kvm_run->mmio.len);
-		EXPECT_EQ(1, kvm_run->mmio.is_write);
+		run_to_mmio(_metadata, g, SVM_VMGEXIT_MMIO_WRITE, len);
 		EXPECT_EQ(0, memcmp(kvm_run->mmio.data, &value, len));
 		/* A write returns no data, whatever userspace leaves behind. */
 		memset(kvm_run->mmio.data, 0xaa, 8);
@@ -593,7 +580,7 @@ GHCB_TEST_F(snp_ghcb, hypercall_then_page_state_change)
 	GHCB_ASSERT_EXIT(g, GHCB_VM_ANSWERED);
 	EXPECT_EQ(GHCB_MSR_PSC_RESP, g->box->answer);
 
-	put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entry);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, 0, 0, 1, &entry);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	GHCB_ASSERT_PSC_EXIT(g, PSC_GFN, 1, SNP_PAGE_STATE_PRIVATE);
 	GHCB_ASSERT_OK(g);
@@ -767,7 +754,7 @@ static void check_psc_list(struct __test_metadata *_metadata, struct ghcb_vm *g,
 	u64 response;
 	int i;
 
-	put_psc(g, GHCB_SHARED_BUFFER, l->first, l->last, PSC_LIST, l->entries);
+	ghcb_vm_put_psc(g, GHCB_SHARED_BUFFER, l->first, l->last, PSC_LIST, l->entries);
 	ghcb_vm_request_scratch(g, SVM_VMGEXIT_PSC, 0, 0, GHCB_SHARED_BUFFER);
 	for (i = 0; i < PSC_LIST && l->exits[i].nr_pages; i++) {
 		GHCB_ASSERT_EXIT(g, KVM_EXIT_HYPERCALL);

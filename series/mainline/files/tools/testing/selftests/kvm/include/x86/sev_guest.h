@@ -284,6 +284,8 @@ void ghcb_vm_request(struct ghcb_vm *g, u64 code, u64 info1, u64 info2);
 void ghcb_vm_request_scratch(struct ghcb_vm *g, u64 code, u64 info1, u64 info2,
 			     unsigned int offset);
 void ghcb_vm_request_msr(struct ghcb_vm *g, u64 value);
+void ghcb_vm_put_psc(struct ghcb_vm *g, unsigned int offset, u16 first, u16 last,
+		     int nr, const u64 *entries);
 u64 ghcb_vm_do(struct ghcb_vm *g, enum ghcb_task task, gva_t gva);
 gpa_t ghcb_vm_spare_gpa(struct ghcb_vm *g, gva_t gva);
 

@@ -192,6 +192,21 @@ void ghcb_vm_request_msr(struct ghcb_vm *g, u64 value)
 	g->box->answer = 0;
 }
 
+/* Writes a list of page state changes at an offset of the GHCB page. */
+void ghcb_vm_put_psc(struct ghcb_vm *g, unsigned int offset, u16 first, u16 last,
+		     int nr, const u64 *entries)
+{
+	u16 *header = (u16 *)(g->ghcb + offset);
+	u64 *list = (u64 *)(g->ghcb + offset + GHCB_PSC_HEADER_SIZE);
+	int i;
+
+	memset(header, 0, GHCB_PSC_HEADER_SIZE);
+	header[0] = first;
+	header[1] = last;
+	for (i = 0; i < nr; i++)
+		list[i] = entries[i];
+}
+
 static void *alloc_shared_page(struct kvm_vm *vm, gva_t *gva, gpa_t *gpa)
 {
 	*gva = vm_alloc_shared(vm, PAGE_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
