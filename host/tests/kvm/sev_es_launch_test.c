@@ -9,7 +9,6 @@
  * A broken kernel may hang the caller. Hence each call that may block has a thread, and each wait
  * an end.
  */
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,10 +16,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "kselftest_harness.h"
 #include "sev_guest.h"
+#include "tasks.h"
 
 #define CASE_SECONDS	60
 /* The reason set of a request for termination by a vCPU to which nothing was done. */
@@ -51,14 +50,6 @@ FIXTURE(sev_es_launch) {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpus[NR_VCPUS];
 };
-
-static u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
-}
 
 /* Each vCPU ends by a request for termination, with the number that userspace has put into RDI. */
 static void guest_code(u64 number)
@@ -160,23 +151,6 @@ static void kick(struct call *call)
 	pthread_kill(call->thread, SIG_KICK);
 }
 
-/* A thread's state as in "ps", or 0 if there is no such thread. */
-static char task_state(int pid, int tid)
-{
-	char path[64], stat[256], *p;
-	int fd, n;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, stat, sizeof(stat) - 1);
-	close(fd);
-	stat[n < 0 ? 0 : n] = '\0';
-	p = strrchr(stat, ')');
-	return p && p[1] == ' ' ? p[2] : 0;
-}
-
 static bool is_done(struct call *call)
 {
 	return __atomic_load_n(&call->done, __ATOMIC_ACQUIRE);
@@ -190,7 +164,7 @@ static bool sleeps(struct call *call, char state)
 
 	do {
 		tid = READ_ONCE(call->tid);
-		if (tid && task_state(getpid(), tid) == state)
+		if (tid && task_state(tid) == state)
 			return true;
 		usleep(1000);
 	} while (!is_done(call) && now_ms() < end);
@@ -362,9 +336,9 @@ ES_TEST_F(update_killed_while_waiting)
 	pid = clone(update_process, stack + sizeof(stack), CLONE_VM | CLONE_FILES | SIGCHLD,
 		    self->vm);
 	ASSERT_LT(0, pid);
-	while (task_state(pid, pid) != 'D' && now_ms() < end)
+	while (task_state(pid) != 'D' && now_ms() < end)
 		usleep(1000);
-	ASSERT_EQ('D', task_state(pid, pid))
+	ASSERT_EQ('D', task_state(pid))
 		TH_LOG("LAUNCH_UPDATE_VMSA did not wait for vCPU %d, which is in KVM_RUN", busy);
 
 	kill(pid, SIGKILL);

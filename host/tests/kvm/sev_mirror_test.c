@@ -4,7 +4,6 @@
  * (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM and KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM of
  * Documentation/virt/kvm/api.rst).
  */
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,10 +11,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "kselftest_harness.h"
 #include "sev_guest.h"
+#include "tasks.h"
 
 #define CASE_SECONDS	60
 /* How long to wait for what should happen at once. */
@@ -43,14 +42,6 @@ struct task {
 	int ret;
 	bool done;
 };
-
-static u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
-}
 
 static int do_run(struct vms *vms)
 {
@@ -100,24 +91,14 @@ static bool returns(struct task *task)
 	return __atomic_load_n(&task->done, __ATOMIC_ACQUIRE);
 }
 
-/* Does a thread sleep in that state as in "ps", 'D' for a mutex, 'S' for a halted vCPU? Waits for it. */
+/* Does a thread sleep in that state? Waits for it. */
 static bool sleeps(int *tid, char state)
 {
-	char path[64], stat[256], *p;
 	u64 end = now_ms() + WAIT_MS;
-	int fd, n;
 
 	while (now_ms() < end) {
 		usleep(1000);
-		snprintf(path, sizeof(path), "/proc/%d/stat", READ_ONCE(*tid));
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		n = read(fd, stat, sizeof(stat) - 1);
-		close(fd);
-		stat[n < 0 ? 0 : n] = '\0';
-		p = strrchr(stat, ')');
-		if (p && p[1] == ' ' && p[2] == state)
+		if (task_state(READ_ONCE(*tid)) == state)
 			return true;
 	}
 	return false;
