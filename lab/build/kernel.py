@@ -73,7 +73,7 @@ class Flavour:
 
 
 def flavour(*more: str) -> Flavour:
-    """The kernel that `run` tests, with these fragments besides. Without any, it is the one of all verbs."""
+    """The kernel that `run` tests, with further fragments; without any, the one that all verbs share."""
     sanitized = SANITIZE in more
     return Flavour((*TESTED, *more), "".join(f"-{name}" for name in more), "2G" if sanitized else "1G",
                    SLOWER if sanitized else 1)
