@@ -134,6 +134,7 @@ def test_why_there_is_no_end(tmp_path: Path) -> None:
     """why_no_end() explains a time-out, an early end, and a QEMU that did not boot."""
     lines = ktap("x")
     assert why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL))) == ""
-    assert "no end within 9 s" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL, timed_out="9")))
+    assert "no end within 9 s" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines[:-1], KERNEL, timed_out="9")))
+    assert "not power off" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL, timed_out="9")))
     assert "ended before" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines[:-1], KERNEL)))
     assert "status 1" in why_no_end(BootLogs.read(write_logs(tmp_path / "logs", lines, KERNEL, not_booted="status 1")))

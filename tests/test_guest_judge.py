@@ -389,8 +389,9 @@ def test_panic(judge: Judge, good: list[str]) -> None:
 
 
 def test_time_out(judge: Judge, good: list[str]) -> None:
-    """The boot timed out."""
-    check(judge(good, timed_out="600"), 124, "no end within 600 s", "^TIMEOUT: ")
+    """The boot timed out: before the program's end, or after it."""
+    check(judge(good[:-1], timed_out="600"), 124, "no end within 600 s", "^TIMEOUT: ")
+    check(judge(good, timed_out="60"), 124, "L1 did not power off within 60 s after its tests", "^TIMEOUT: ")
 
 
 def test_time_out_of_the_program(judge: Judge, good: list[str]) -> None:

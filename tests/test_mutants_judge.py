@@ -365,6 +365,14 @@ def test_time_out_is_no_catch(tree: Tree) -> None:
     check(tree, 1, "m: not judged: no end within 9 s, after 1")
 
 
+def test_no_power_off(tree: Tree) -> None:
+    """A kernel that does not power off after its tests is judged by them."""
+    tree.mutant("m", BY_KUNIT, KUNIT, timed_out="60")
+    check(tree, 0, PASS)
+    tree.mutant("m", BY_KUNIT, GOOD, timed_out="60")
+    check(tree, 1, "m: not as named: not caught by kunit")
+
+
 def test_time_out_that_is_named(tree: Tree) -> None:
     """A time-out that the header names catches the mutant."""
     tree.mutant("m", ("Caught-by: boot timeout", *NEITHER), GOOD, timed_out="9")

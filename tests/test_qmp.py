@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.boot.boot import POWER_OFF, Limits
 from lab.boot.line import OBJECT
 from lab.boot.qmp import Ended, Qemu
 from lab.core.errors import Cancelled
@@ -22,7 +23,7 @@ from lab.judge.files import write_json, write_whole
 ABOUT = "the end of QEMU: L1 powers off, panics, hangs; QEMU fails, dies, does not answer"
 LANE = "fast"
 NEEDS = ("check",)
-TAKES = 14
+TAKES = 17
 
 FAKE = Path(__file__).resolve().parent / "qmp" / "fake"
 
@@ -105,6 +106,32 @@ def test_l1_does_not_end(qmp: Callable[..., Ended]) -> None:
     ended = qmp("hangs", 1)
     assert (ended.status, ended.found["ended"], ended.found["guest-errors"]) == (124, "timeout", 3)
     assert time.monotonic() - begin < 15
+
+
+def test_the_limit_is_changed(tmp_path: Path) -> None:
+    """Once its tests have ended, L1 has less time; without a limit it has all the time."""
+    qemu = Qemu(Processes(), [str(FAKE), "hangs", str(tmp_path / "pid"), "-m", "1G"], OBJECT)
+    changed = threading.Timer(1, qemu.end_within, [1])
+    changed.start()
+    begin = time.monotonic()
+    ended = qemu.run(60, None, None)
+    assert (ended.status, ended.found["ended"]) == (124, "timeout")
+    assert 1 < time.monotonic() - begin < 20
+    free = Qemu(Processes(), ["none"], OBJECT)
+    free.end_within(1)
+    assert not free.is_late()
+
+
+def test_limits_of_a_boot() -> None:
+    """The line that ends the tests begins the limit of the power-off, and reaches the reader, too."""
+    qemu, lines = Qemu(Processes(), ["none"], OBJECT), list[bytes]()
+    qemu.deadline = time.monotonic() + 600
+    limits = Limits(qemu, 600, lines.append)
+    limits.line(b"# snplab: end of tests\n")
+    assert (limits.seconds, qemu.deadline > time.monotonic() + 500) == (600, True)
+    limits.line(b"snplab: end of tests\r\n")
+    assert (limits.seconds, qemu.deadline < time.monotonic() + 61) == (POWER_OFF, True)
+    assert len(lines) == 2
 
 
 def test_qemu_neither_answers_nor_leaves(qmp: Callable[..., Ended]) -> None:

@@ -90,7 +90,9 @@ RESULTS = {
     "all skipped: skip": (Ask(edit(KTAP, "^ok .*", r"\g<0> # SKIP no SEV")), 4, "^SKIP: "),
     "a test timed out":
         (Ask(edit(KTAP, "^ok 2.*", "not ok 2 state_test # TIMEOUT no end within 9 s")), 124, "^TIMEOUT: "),
-    "the boot timed out": (Ask(timed_out="9"), 124, "no end within 9 s"),
+    "the boot timed out": (Ask(KTAP[:-1], timed_out="9"), 124, "no end within 9 s"),
+    "L1 ran all tests, but does not power off":
+        (Ask(timed_out="9"), 124, "L1 did not power off within 9 s after its tests"),
     "L1 ended early: fail, though nothing failed": (Ask(KTAP[:-1]), 1, "L1 ended before its tests did"),
     "no result at all: fail": (Ask([""]), 1, "expected results of 2 tests, found 0"),
     "a test is missing: fail":

@@ -3,7 +3,8 @@
 
 kernel.log: L1's first serial port, the kernel's log. ktap.log: the second, the tests' KTAP. trace.log: the trace that L1's
 init prints there too. host.json: the emulated host's counts. host.log: its messages. qemu.cmd: QEMU's command line.
-timed-out: the limit in seconds, if L1 exceeded it. not-booted: the reason, if QEMU ended by itself."""
+timed-out: the limit in seconds that L1 exceeded: that of the boot, or POWER_OFF after its tests. not-booted: the reason, if
+QEMU ended by itself."""
 from __future__ import annotations
 
 import os
@@ -22,6 +23,11 @@ from lab.core.process import quote
 from lab.core.session import Session
 from lab.core.steps import last_lines
 from lab.judge.files import write_json
+from lab.judge.ktap import END
+
+# The seconds that L1 may take after its tests. Without a limit of its own, a kernel that cannot power off, for example as a
+# task died with a lock, would cost the whole limit of the boot.
+POWER_OFF = 60
 
 
 @dataclass
@@ -54,7 +60,8 @@ class Boot:
         (logs / "qemu.cmd").write_text(quote(self.line()) + "\n", encoding="utf-8")
         (logs / "kernel.log").touch()
         read, write = os.pipe()
-        reader = threading.Thread(target=each_line, args=(os.fdopen(read, "rb"), on_line), daemon=True)
+        limits = Limits(qemu, limit, on_line)
+        reader = threading.Thread(target=each_line, args=(os.fdopen(read, "rb"), limits.line), daemon=True)
         reader.start()
         try:
             with open(logs / "qemu.err", "wb") as err:
@@ -66,9 +73,26 @@ class Boot:
         if ended.why:
             with open(logs / "qemu.err", "a", encoding="utf-8") as text:
                 text.write(ended.why + "\n")
-        if ended.status == Exit.TIMEOUT and limit is not None:
-            (logs / "timed-out").write_text(f"{limit:.0f}\n", encoding="utf-8")
+        if ended.status == Exit.TIMEOUT and limits.seconds is not None:
+            (logs / "timed-out").write_text(f"{limits.seconds:.0f}\n", encoding="utf-8")
         return ended
+
+
+@dataclass
+class Limits:
+    """The limit of a boot: of the whole, and once the tests have ended, of the power-off."""
+
+    qemu: Qemu
+    # The limit in force; None if there is none.
+    seconds: float | None
+    then: Callable[[bytes], None]
+
+    def line(self, raw: bytes) -> None:
+        """Takes a line of L1's report, and passes it on."""
+        if self.seconds is not None and raw.rstrip() == END.encode():
+            self.seconds = POWER_OFF
+            self.qemu.end_within(POWER_OFF)
+        self.then(raw)
 
 
 def each_line(source: BinaryIO, on_line: Callable[[bytes], None]) -> None:

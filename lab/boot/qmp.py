@@ -170,6 +170,13 @@ class Qemu:
     # Connect L1's third serial port with a QMP monitor.
     monitor: bool = False
     channel: Channel | None = field(default=None, init=False)
+    # time.monotonic() when L1 must have ended; None: there is no limit.
+    deadline: float | None = field(default=None, init=False)
+
+    def end_within(self, seconds: float) -> None:
+        """From now on L1 has so many seconds to end, if it has a limit at all. Another thread calls this."""
+        if self.deadline is not None:
+            self.deadline = time.monotonic() + seconds
 
     def stop_now(self) -> None:
         """Stops the machine; gdb continues it. Another thread calls this: the one in run() reads and drops the answer."""
@@ -179,7 +186,7 @@ class Qemu:
     def run(self, timeout: float | None, stdout: int | None, stderr: int | None) -> Ended:
         """Starts QEMU, waits for L1's end, reads the counts, and ends QEMU. Raises Cancelled if the run ends first, OSError
         if QEMU cannot be started."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        self.deadline = None if timeout is None else time.monotonic() + timeout
         ours, theirs = socket.socketpair()
         # shutdown=pause: QEMU still answers after L1's end. -S: L1 does not start before we listen for its end.
         line = [*self.line, "-S", "-action", "shutdown=pause", "-mon", "chardev=snplab-qmp,mode=control",
@@ -197,8 +204,8 @@ class Qemu:
                 sock.close()
         channel = self.channel = Channel(ours)
         try:
-            found, answers = self.watch(channel, deadline)
-            timed_out = deadline is not None and time.monotonic() >= deadline and found["ended"] != "shutdown"
+            found, answers = self.watch(channel)
+            timed_out = self.is_late() and found["ended"] != "shutdown"
             end(qemu, channel, answers)
         finally:
             ours.close()
@@ -210,18 +217,29 @@ class Qemu:
         return Ended(status or Exit.SETUP, found,
                      f"QEMU ended before L1 did: {found.get('missing', 'no SHUTDOWN event')}")
 
-    def watch(self, channel: Channel, deadline: float | None) -> tuple[Message, bool]:
+    def is_late(self) -> bool:
+        """Has L1 had its time?"""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def shutdown(self, channel: Channel) -> Message | None:
+        """The event of L1's end; None if L1 did not end in time. Looks at the deadline once a second, as it may change."""
+        while True:
+            event = channel.event("SHUTDOWN", time.monotonic() + 1)
+            if event is not None or self.is_late():
+                return event
+
+    def watch(self, channel: Channel) -> tuple[Message, bool]:
         """Starts L1 and waits for its end. Returns the counts, and whether QEMU still answers."""
         found: Message = {"object": self.object_path, "ended": None, "reason": None, "guest-errors": None, "errors": {},
                           "statistics": {}}
         try:
             # QEMU may start slowly on a busy machine: wait until the run's own time limit.
-            channel.greeting(deadline)
+            channel.greeting(self.deadline)
             channel.answer = START
             channel.command("qmp_capabilities")
             channel.command("cont")
             channel.answer = ANSWER
-            shutdown = channel.event("SHUTDOWN", deadline)
+            shutdown = self.shutdown(channel)
             found["ended"] = "shutdown" if shutdown else "timeout"
             found["reason"] = shutdown["data"].get("reason") if shutdown else None
             found.update(counters(channel, self.object_path))

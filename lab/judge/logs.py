@@ -20,7 +20,7 @@ class BootLogs:
     ktap: Ktap = field(default_factory=Ktap)
     kernel: KernelLog = field(default_factory=KernelLog)
     host: HostCounts = field(default_factory=HostCounts)
-    # If L1 did not power off in time: the limit in seconds.
+    # If L1 did not end in time: the limit in seconds, of the boot or, once its tests have ended, of the power-off.
     timed_out: str | None = None
     # The reason, if L1's modules were not built, or QEMU did not start.
     not_built: str | None = None
@@ -38,6 +38,15 @@ class BootLogs:
     def ended(self) -> bool:
         """Did L1 end its tests, and power off in time?"""
         return self.ktap.ended and self.timed_out is None
+
+    @property
+    def why_late(self) -> str | None:
+        """If L1 did not end in time: how."""
+        if self.timed_out is None:
+            return None
+        if self.ktap.ended:
+            return f"L1 did not power off within {self.timed_out} s after its tests"
+        return f"no end within {self.timed_out} s"
 
     def test(self, name: str) -> TestResult | None:
         """The last result of a program."""

@@ -193,7 +193,8 @@ class Boot:
         return {case.name: Result.SKIP if _was_left_out(case) else case.result for case in test.cases}
 
     def _why_unclean(self) -> str | None:
-        """Why the boot ended badly, so that it cannot be judged unless the header names a panic or timeout; or None."""
+        """Why the boot ended badly, so that it cannot be judged unless the header names a panic or timeout; or None. A
+        kernel that does not power off after its tests is not among these: all of them have a result."""
         logs = self.logs
         if logs.not_built is not None:
             return f"it was not built: {logs.not_built}"
@@ -201,8 +202,8 @@ class Boot:
             why = logs.not_booted
         elif self.panic is not None:
             why = f"the kernel panicked: {self.panic}"
-        elif self.hung:
-            why = f"no end within {logs.timed_out} s"
+        elif logs.why_late is not None and not logs.ktap.ended:
+            why = logs.why_late
         elif not logs.ktap.ended:
             why = "L1 ended before its tests did"
         else:

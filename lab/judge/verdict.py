@@ -121,9 +121,8 @@ def kernel_panicked(_: BootQuestion, seen: Evidence) -> Finding:
 
 def time_is_over(_: BootQuestion, seen: Evidence) -> Finding:
     """Applies if L1 did not power off in time, or a program did not end in time."""
-    limit = seen.logs.timed_out
-    if limit is not None:
-        return Finding(Status.TIMEOUT, [f"no end within {limit} s"])
+    if seen.logs.why_late is not None:
+        return Finding(Status.TIMEOUT, [seen.logs.why_late])
     return Finding(Status.TIMEOUT) if seen.count(Result.TIMEOUT) else NOTHING
 
 

@@ -149,8 +149,7 @@ def why_no_end(logs: BootLogs) -> str:
     """Why a boot did not come to its end; "" if it did."""
     if logs.ended and logs.not_booted is None:
         return ""
-    late = f"no end within {logs.timed_out} s" if logs.timed_out else "L1 ended before its tests did"
-    return "\n".join([logs.not_booted or late, *logs.ktap_lines[-SHOWN:], *logs.kernel.lines[-SHOWN:]])
+    return "\n".join([logs.not_booted or logs.why_late or "L1 ended before its tests did", *logs.ktap_lines[-SHOWN:], *logs.kernel.lines[-SHOWN:]])
 
 
 def said_by(logs: BootLogs, program: str) -> list[str]:
