@@ -20,7 +20,7 @@ NEEDS = ()
 TAKES = 1
 
 UPSTREAM = ["sev_smoke_test", "state_test", "svm_vmcall_test", "sev_init2_tests", "sev_migrate_tests", "sev_dbg_test",
-            "sync_regs_test", "sev_snp_ghcb_test", "sev_dev_test"]
+            "sync_regs_test", "sev_snp_ghcb_test", "sev_snp_ap_test", "sev_dev_test"]
 
 
 def words(picked: tuple[Picked, ...]) -> list[str]:

@@ -534,6 +534,9 @@ TEST_F_TIMEOUT(snp_ap_last, request_counts, CASE_SECONDS)
 		ap_request(g, variant->requests[i], SNP_SEV_FEATURES,
 			   variant->requests[i] == SVM_VMGEXIT_AP_DESTROY ? 0 : vmsa);
 		GHCB_ASSERT_OK(g);
+		/* What follows is for a vCPU that runs. */
+		if (variant->runs && variant->requests[i] == SVM_VMGEXIT_AP_CREATE)
+			ASSERT_ALIVE();
 	}
 	if (!variant->runs)
 		start_ap(&self->ap);
