@@ -149,7 +149,8 @@ def why_no_end(logs: BootLogs) -> str:
     """Why a boot did not come to its end; "" if it did."""
     if logs.ended and logs.not_booted is None:
         return ""
-    return "\n".join([logs.not_booted or logs.why_late or "L1 ended before its tests did", *logs.ktap_lines[-SHOWN:], *logs.kernel.lines[-SHOWN:]])
+    why = logs.not_booted or logs.why_late or "L1 ended before its tests did"
+    return "\n".join([why, *logs.ktap_lines[-SHOWN:], *logs.kernel.lines[-SHOWN:]])
 
 
 def said_by(logs: BootLogs, program: str) -> list[str]:
