@@ -158,27 +158,424 @@ version_at_least() { # FOUND MAJOR MINOR
 	[ "$v_major" -gt "$2" ] || { [ "$v_major" -eq "$2" ] && [ "${v_minor:-0}" -ge "$3" ]; }
 }
 
-# firmware_says: prints the last line in which a kernel says that the firmware did not start SEV or SNP. The words change:
-# 6.1 says "SEV: failed to INIT", 6.12 "SEV-SNP: failed to INIT rc", 7.3 "SEV-SNP: SNP_INIT_EX failed rc".
-firmware_says() {
-	said 'SEV(-SNP)?: failed to INIT|SEV(-SNP)?: (SNP_INIT|SNP_INIT_EX|SNP_DF_FLUSH|INIT|INIT_EX|DF_FLUSH) failed|SNP init failed: not all CPUs online|SEV firmware .*(failed|timed out)|sev command .* timed out'
+# --- What the kernel says ----------------------------------------------------------------------
+
+# messages: prints the messages of Linux 5.14 to 7.3 on the way to SNP (ccp, kvm_amd, the RMP, the AMD IOMMU), causes
+# before their consequences. "== AREA" names the prerequisite that quotes the messages below it ("log": none does). A
+# message begins a line with its wording; % is any word, * any text, @ a status of the firmware. The next indented line
+# is the hint for the wordings above it; {words} stand for the texts at the end.
+# tests/test_hw_messages.py has a line of log for each, and compares with the newest kernel's sources.
+messages() {
+	cat <<'END'
+== log
+SVM disabled (by BIOS) in MSR_VM_CR
+kvm: support for 'kvm_amd' disabled by bios
+kvm: disabled by bios
+	{bios} SVM Mode: Enabled
+kvm_amd: SVM not supported by CPU %
+kvm: no hardware support for 'kvm_amd'
+has_svm: *
+	see cpu and svm above; {bios} SVM Mode: Enabled
+kvm_amd: CPU % isn't AMD or Hygon
+	SNP needs an AMD EPYC 7003 or later
+kvm_amd: KVM is unsupported when running as an SEV guest
+	this machine is itself an SEV guest: SNP guests are launched by the kernel of the bare machine
+kvm_amd: NX (Execute Disable) not supported
+	KVM needs NX: take noexec=off off the kernel command line; {bios} NX Mode: Enabled
+kvm_amd: Nested Paging disabled
+SVM: kvm: Nested Paging disabled
+	SEV needs nested paging: take kvm_amd.npt=0 off the kernel command line and out of modprobe.d
+LBRV must be present for SEV-ES support
+	SEV-ES, and so SNP, needs LBR virtualisation, which this CPU or the hypervisor below does not offer: a BIOS update
+SEV command-line option '%' was not recognized
+SEV: SEV command-line option '%' was not recognized
+	the word sev= on the kernel command line is misspelt: debug and nosnp are known; take it off
+CPU% failed to report alive state
+	SNP is switched on for all CPUs at once, and this one does not start: a cold reset, then a BIOS update
+x2apic: IRQ remapping doesn't support X2APIC mode
+	CPUs with an APIC ID above 254 stay off, and SNP wants all: {bios} IOMMU: Enabled; no intremap=off or amd_iommu=off
+== psp
+ccp %: missing driver data
+ccp %: sev: missing driver data
+ccp %: tee: missing driver data
+	the driver does not know this secure processor: a kernel that is newer than this CPU
+ccp %: pcim_enable_device failed (%)
+ccp %: pcim_iomap_regions failed (%)
+ccp %: pcim_iomap_table failed
+ccp %: ioremap failed
+	the secure processor's registers cannot be reached: another driver has them (vfio-pci?), or the BIOS: a BIOS update
+ccp %: dma_set_mask_and_coherent failed (%)
+	the secure processor cannot reach memory: no iommu=off on the kernel command line; then a BIOS update
+ccp %: could not enable MSI (%)
+ccp %: unable to get IRQ (%)
+ccp %: psp: unable to allocate an IRQ
+	the secure processor has no interrupt: take pci=nomsi off the kernel command line; then a BIOS update
+ccp %: psp: unable to access the device: you might be running a broken BIOS.
+	the BIOS hides the secure processor (PSP, ASP): a cold reset; {bios} nothing that disables the PSP; then a BIOS update
+ccp %: SEV: memory encryption not enabled by BIOS
+	{bios} SMEE (Secure Memory Encryption): Enabled
+ccp %: tee: ring init command timed out
+ccp %: tee: ring init command failed (%)
+ccp %: tee: ring allocation failed %
+ccp %: tee: failed to init ring buffer
+ccp %: tee: command timed out, disabling PSP
+ccp %: tee: command % timed out, disabling PSP
+ccp %: tee initialization failed
+	the secure processor's TEE failed, which takes SEV with it if both are one device: a cold reset, then a BIOS update
+ccp %: sev initialization failed
+	see smee above; out of memory, or a secure processor that does not answer: a cold reset, then a BIOS update
+ccp %: psp initialization failed
+ccp %: initialization failed
+	the line before it says why; if there is none: a cold reset, then a BIOS update
+== rmp
+SEV-SNP: Memory for the RMP table has not been reserved by BIOS
+SEV-SNP: RMP configuration not valid: base=%, end=%
+SEV-SNP: Memory reserved for the RMP table does not cover full system RAM (expected % got %)
+SEV-SNP: Segmented RMP does not cover full system RAM (expected % got %)
+	{bios} SNP Memory (RMP Table) Coverage: Enabled, for all of the memory
+SEV-SNP: RMP segment size (%) is not within advertised bounds (min=%, max=%)
+Segmented RMP enabled but RMP_END MSR is non-zero
+SEV-SNP: Invalid RMP size % for configured segment size %
+SEV-SNP: Invalid RMP segment base address % for configured segment size %
+SEV-SNP: RMP segment descriptor already exists at index %
+	the BIOS has set up a segmented RMP that contradicts itself: a BIOS update; {bios} Split RMP Table: Disabled
+SEV-SNP: Failed to map RMP table
+SEV-SNP: Failed to map RMP segment table addr %
+SEV-SNP: Failed to map RMP segment addr % size %
+SEV-SNP: Failed to map RMP bookkeeping area
+	the kernel cannot map the RMP where the BIOS put it: take mem= and memmap= off the command line; then a BIOS update
+== firmware
+SEV-SNP: SNP init failed: not all CPUs online. (% online <-> % present masks).
+	{cpus}
+== iommu
+AMD-Vi: IVRS table error: *
+AMD-Vi: [Firmware Bug]: IVRS invalid checksum
+AMD-Vi: [Firmware Bug]: Invalid IVHD device type %
+AMD-Vi: Unsupported IVHD type %
+AMD-Vi: Can not reserve memory region %-% for mmio
+AMD-Vi: This is a BIOS bug. Please contact your hardware vendor
+AMD-Vi: IOMMU%: Failed to initialize IOMMU Hardware (error=%)!
+	the BIOS describes the IOMMU wrongly (ACPI table IVRS), and Linux leaves it off: a BIOS update
+AMD-Vi: Failed to initialize. The CMPXCHG16B feature is required.
+	the CPU hides CMPXCHG16B (cx16): take clearcpuid= off the kernel command line
+AMD-Vi: IOMMU not currently supported when SME is active
+	take mem_encrypt=on off the kernel command line: SNP does not need it
+AMD-Vi: SNP: IOMMU disabled, SNP cannot be supported.
+	take amd_iommu=off or iommu=off off the kernel command line; {bios} IOMMU: Enabled
+AMD-Vi: SNP: IOMMU disabled or configured in passthrough mode, SNP cannot be supported.
+AMD-Vi: SNP: IOMMU is disabled or configured in passthrough mode, SNP cannot be supported
+AMD-Vi: SEV-SNP: IOMMU is either disabled or configured in passthrough mode.
+AMD-Vi: SNP: IOMMU configured in passthrough mode, SNP cannot be supported.
+	take iommu=pt or iommu.passthrough=1 off the kernel command line, or add iommu=nopt; {bios} IOMMU: Enabled
+AMD-Vi: SNP: IOMMU is configured with V2 page table mode, SNP cannot be supported.
+	take amd_iommu=pgtbl_v2 off the kernel command line
+AMD-Vi: SNP: IOMMU SNP feature not enabled, SNP cannot be supported.
+AMD-Vi: SNP: IOMMU does not support SNP feature, SNP cannot be supported.
+	{bios} SEV-SNP Support: Enabled, not Auto (beside the IOMMU, in NBIO Common Options)
+AMD-Vi: SNP: Too late to enable SNP for IOMMU.
+	a kernel before 6.9 with SNP patches: take 6.11 or later
+AMD-Vi: SNP: RMP initialization failed, SNP cannot be supported.
+	see rmp above, and firmware below if a CPU is offline; {bios} SNP Memory (RMP Table) Coverage: Enabled
+== log
+AMD-Vi: [Firmware Warn]: EFR mismatch. *
+AMD-Vi: [Firmware Bug]: Found inconsistent EFR/EFR2 *
+	the BIOS and the IOMMUs do not agree on features, of which SNP is one: a BIOS update
+AMD-Vi: [Firmware Bug]: : IOAPIC[%] not in IVRS table
+AMD-Vi: [Firmware Bug]: : No southbridge IOAPIC found
+AMD-Vi: Disabling interrupt remapping
+	no interrupts are remapped, and CPUs with an APIC ID above 254 may stay off, which SNP does not allow: a BIOS update
+System has more IOMMUs than supported by this driver
+	SNP needs every IOMMU on: a newer kernel
+AMD-Vi: Translation is already enabled - trying to % translation structures
+AMD-Vi: Translation was enabled for IOMMU:% but we are not in kdump mode
+AMD-Vi: Failed to % DEV table from previous kernel.
+AMD-Vi: The device table size of IOMMU:% is not expected!
+AMD-Vi: The address of old device table is above 4G, not trustworthy!
+AMD-Vi: Failed to allocate memory for copying old device table!
+AMD-Vi: Failed to remap memory for reusing old device table!
+AMD-Vi: Wrong old irq remapping flag: %
+	kexec or kdump started this kernel, and the IOMMU is as the kernel before left it: boot through the BIOS
+AMD-Vi: Completion-Wait loop timed out
+AMD-Vi: IOMMU %: Completion-Wait loop timed out
+	in a crash kernel: SNP has locked the IOMMU's registers, and 6.18 or later can cope; elsewhere: a BIOS update
+== firmware
+ccp %: Direct firmware load for amd/% failed with error %
+ccp %: SEV-SNP support requires firmware version >= %
+	the firmware stays as old as the BIOS has it: {fw}
+ccp %: Failed to update SEV firmware: @
+	the firmware stays as old as the BIOS has it: {code}
+ccp %: sev command % timed out, disabling PSP
+	the secure processor does not answer and is not asked again: power off and on; then a BIOS update; {fw}
+ccp %: SNP PLATFORM_STATUS command failed, ret = %, error = @
+ccp %: SNP FEATURE_INFO command failed, ret = %, error = @
+ccp %: SEV: failed to get status. Error: @
+	{code}
+ccp %: SEV: SNP_INIT_EX range list memory allocation failed
+ccp %: SEV: SNP_INIT_EX walk_iomem_res_desc failed rc = %
+	no memory for the list of reserved ranges, or more than it holds: load ccp at boot; no memmap= on the command line
+ccp %: SEV-SNP: % failed rc %, error @
+ccp %: SEV-SNP: failed to INIT rc %, error @
+ccp %: SEV-SNP: failed to INIT error @
+	{code}
+ccp %: SEV-SNP: failed to INIT, continue SEV INIT
+	the line before it says why
+ccp %: SEV: % failed @, rc %
+ccp %: SEV: failed to INIT error @
+	{code}; if SNP failed before it, mend that first
+ccp %: SEV: retrying INIT command because of SECURE_DATA_INVALID error.
+	the firmware's stored keys were damaged, and Linux had them made anew: if a line on INIT follows, see there
+ccp %: SEV: INIT_EX NV memory allocation failed
+ccp %: SEV: INIT_EX NV memory page state change failed.
+	no memory for the file of init_ex_path=: load ccp at boot, or take init_ex_path= out of modprobe.d
+ccp %: SEV: could not open % for read, error %
+ccp %: SEV: could not read % bytes to non volatile memory area, ret %
+ccp %: SEV: could not open file for write, error %
+ccp %: SEV: failed to write % bytes to non volatile memory area, ret %
+	the file that init_ex_path= of ccp names: it must be on a file system that is mounted and writable when ccp is loaded
+== log
+ccp %: SEV: % does not exist and will be created later.
+	the file that init_ex_path= of ccp names is new: nothing to do, if ccp says no more about it
+ccp %: SEV: TMR allocation failed, SEV-ES support unavailable
+	no MiB of contiguous memory for the firmware: load ccp at boot, before memory is scattered; SNP may work all the same
+ccp %: Additional HV_Fixed pages cannot be accommodated, omitting
+	more memory than the list of SNP_INIT_EX holds: a newer kernel
+ccp %: SEV-TIO as incompatible with psp_init_on_probe=0
+	take psp_init_on_probe=0 out of modprobe.d, or leave SEV-TIO off
+Failed to enable SEV-TIO: *
+SEV-TIO STATUS failed with %
+	SEV-TIO (devices for guests) is off, SNP is not: {fw}
+ccp %: SNP_VERIFY_MITIGATION command failed, ret = %, error = @
+	no obstacle to SNP: {code}
+ccp %: Verify Mitigation - failure status: %
+	no obstacle to SNP: a mitigation of the firmware could not be verified: {fw}
+ccp %: psp: Both TSME and SME are active, SME is unnecessary when TSME is active.
+	no obstacle to SNP, but memory is encrypted twice: take mem_encrypt=on off the kernel command line
+ccp %: Failed to alloc host map (disabling legacy SEV)
+Failed to allocate bounce buffer for SEV legacy command.
+Error moving pages to firmware-owned state for SEV legacy command.
+Failed to reclaim firmware-owned pages while issuing SEV legacy command.
+ccp %: SEV: too many firmware commands in progress, no command buffers available.
+ccp %: SEV: failed to prepare buffer for legacy command %. Error: %
+ccp %: SEV: failed to reclaim buffer for legacy command %. Error: %
+	with SNP on, a command of plain SEV borrows pages, and this one failed: free memory, try again; a page may be lost
+ccp %: SEV: failed to SHUTDOWN error @, rc %
+ccp %: SEV-SNP DF_FLUSH failed, ret = %, error = @
+ccp %: SEV-SNP firmware shutdown failed, rc %, error @
+	end all SEV guests before ccp is unloaded or kexec is used, or the next kernel finds no SNP: {code}
+ccp %: SNP IOMMU shutdown failed
+AMD-Vi: IOMMU PFN % RMP lookup failed, ret %
+AMD-Vi: IOMMU PFN % not assigned in RMP table
+AMD-Vi: PSMASH failed for IOMMU PFN % huge RMP entry, ret: %, level: %
+	the IOMMU's pages did not come back from the firmware: no kexec now, boot through the BIOS; {fw}
+kvm_amd: SEV: DF_FLUSH failed, ret=%, error=@
+kvm_amd: SEV-SNP: DF_FLUSH failed, ret=%, error=@
+	ASIDs that guests have left cannot be used again: {code}
+kvm_amd: SEV: SNP_PLATFORM_STATUS failed ret=%, fw_error=@
+	kvm_amd cannot tell whether SNP is on: {code}
+kvm_amd: SEV-ES disabled (ASIDs % - %)
+kvm_amd: SEV disabled (ASIDs % - %)
+	SNP needs it: see asids above, firmware below; no kvm_amd.sev=0, sev_es=0, npt=0, lbrv=0, or kvm.mmio_caching=0
+kvm_amd: SEV-ES unusable (ASIDs % - %)
+kvm_amd: SEV unusable (ASIDs % - %)
+	it has no ASID left, or the firmware does not support it: SNP may have them all; see asids above
+== kvm
+kvm_amd: SEV-SNP unusable (ASIDs % - %)
+	the firmware or the ASIDs do not allow it: see asids above and firmware below
+kvm_amd: SEV-SNP disabled (ASIDs % - %)
+	mend what is missing above, and load kvm_amd again; no kvm_amd.sev_snp=0
+== log
+kvm_amd: Failed to create SEV-SNP context, rc % fw_error @
+	a guest could not be launched: {code}
+Failed to release guest context, ret %
+	a guest's context page stays with the firmware: a kernel error, or a firmware that hangs; reboot
+kvm_amd: SEV: SNP_DBG_DECRYPT failed ret=%, fw_error=@
+kvm_amd: SEV: SEV_CMD_DBG_DECRYPT failed ret=%, fw_error=@
+	only the dump of a guest's registers failed (its policy must allow debugging): {code}
+kvm_amd: SEV: % total pages would exceed the lock limit of %.
+kvm_amd: SEV: % locked pages exceed the lock limit of %.
+	plain SEV guests lock their memory: ulimit -l unlimited
+kvm_amd: SEV: Failure locking % pages.
+	not enough free memory for a plain SEV guest
+kvm_amd: SEV: Unexpected RMP fault*
+kvm_amd: Unexpected RMP fault*
+kvm_amd: Unable to split RMP entries for GPA % PFN % ret %
+kvm_amd: SEV: Unable to split RMP entry for GPA % PFN % ret %
+kvm_amd: SEV: Failed to retrieve RMP entry: *
+kvm_amd: SEV: Failed to look up RMP entry: *
+kvm_amd: SEV: Failed to update RMP entry: *
+SEV: Failed to PSMASH RMP entry for PFN % error %
+SEV: Failed to update RMP entry for PFN % error %
+	the RMP and KVM do not agree on a page of a guest: an error in KVM or in the VMM; report it with the lines around it
+SEV-SNP: RMPUPDATE failed for PFN %
+RMPUPDATE failed for PFN %
+SEV-SNP: RMPUPDATE failed after % attempts
+	the CPU refused a page's new owner: ret 1 a wrong input, 2 no right, 3 in use, 4 overlaps a 2 MB entry; report it
+SEV-SNP: Leaking PFN range %-%
+	pages that the firmware did not give back are lost until a reboot: the line before it says why
+SEV-SNP: Failed to split direct map for PFN %, ret: %
+SEV-SNP: Failed to read RMP entry for PFN %, error %
+SEV-SNP: Failed to read RMP contents for PFN %, error %
+SEV-SNP: Error % reading RMP % for PFN %
+SEV-SNP: Can't dump RMP entry for HVA %: no PTE/PFN found
+	the kernel cannot look at a page's RMP entry: memory that the RMP does not cover? See rmp above; report it
+#PF: error_code(%) - RMP violation
+	the host wrote to a page of a guest or of the firmware: an error in the kernel; report the oops that follows
+AMD-Vi: Event logged [RMP_*
+% %: AMD-Vi: Event logged [RMP_*
+	a device wrote to a page of a guest or of the firmware: an error in its driver or in the kernel; report it
+== {words}
+bios in the BIOS setup (names differ, docs/hardware.md):
+fw update the firmware: amd/amd_sev_fam*.sbin of linux-firmware, in the initrd if ccp is there; or a BIOS update
+settings the BIOS settings (docs/hardware.md)
+again put every CPU online, load ccp and kvm_amd again
+cold a cold reset, then an update of the BIOS
+cpus SNP is switched on for all CPUs at once: boot without nosmt and maxcpus=, {again}
+rc -12 no memory, -16 busy, -19 no secure processor or one that was given up, -110 no answer in time
+none of an unknown meaning: the firmware refused: a cold reset, then an update of the firmware or the BIOS
+0x0 SUCCESS (0x0): the firmware did not refuse: rc says why: {rc}
+0xffffffff NO_FW_CALL (-1): the command did not reach the firmware: rc says why: {rc}
+0x1 INVALID_PLATFORM_STATE (0x1): the firmware is initialised already, perhaps by the kernel before a kexec: a cold reset
+0x2 INVALID_GUEST_STATE (0x2): the guest is not in the state that the command needs: an error in the VMM or in KVM
+0x3 INVALID_CONFIG (0x3): SNP is not on on every CPU, or not set up alike. {cpus}; then {settings}
+0x4 INVALID_LEN (0x4): kernel and firmware disagree on the length of a command: {fw}; then a newer kernel
+0x5 ALREADY_OWNED (0x5): the platform has an owner: reset its certificates (sevctl reset)
+0x6 INVALID_CERTIFICATE (0x6): a certificate is damaged or of another machine: fetch it again
+0x7 POLICY_FAILURE (0x7): the guest's policy forbids it here (SMT, debugging, the firmware's version, one socket)
+0x8 INACTIVE (0x8): the guest has no ASID yet: an error in the VMM or in KVM
+0x9 INVALID_ADDRESS (0x9): a page is not where the firmware allows it: see rmp above; {bios} RMP coverage of all memory
+0xa BAD_SIGNATURE (0xa): the file is damaged or for another CPU: install linux-firmware again, rebuild the initrd
+0xb BAD_MEASUREMENT (0xb): the guest's measurement is not the expected one
+0xc ASID_OWNED (0xc): the ASID is still in use: end all SEV guests; then a reboot
+0xd INVALID_ASID (0xd): the firmware allows no such ASID: see asids above; {bios} SEV-ES ASID Space Limit
+0xe WBINVD_REQUIRED (0xe): a CPU has not written back its caches: {again}; then a cold reset
+0xf DFFLUSH_REQUIRED (0xf): not flushed since ASIDs were used, as after a kexec or a crash: end SEV guests; {again}; then a cold reset
+0x10 INVALID_GUEST (0x10): no such guest: an error in the VMM or in KVM
+0x11 INVALID_COMMAND (0x11): the firmware does not know the command: {fw}
+0x12 ACTIVE (0x12): guests are running: end all SEV guests, and try again
+0x13 HWERROR_PLATFORM (0x13): the firmware refused because of its hardware: power off and on; {fw}
+0x14 HWERROR_UNSAFE (0x14): the hardware failed, and memory may be damaged: power off and on; then a BIOS update
+0x15 UNSUPPORTED (0x15): the CPU or its firmware cannot do it: {fw}
+0x16 INVALID_PARAM (0x16): the firmware does not take a value of the command: {fw}; then a newer kernel
+0x17 RESOURCE_LIMIT (0x17): the firmware has no room: {cold}
+0x18 SECURE_DATA_INVALID (0x18): stored keys are damaged: load ccp again; remove the file of init_ex_path=, if there is one
+0x19 INVALID_PAGE_SIZE (0x19): the RMP has the page in another size: boot through the BIOS, not by kexec; a newer kernel
+0x1a INVALID_PAGE_STATE (0x1a): the page has another owner in the RMP: boot through the BIOS, not by kexec; a newer kernel
+0x1b INVALID_MDATA_ENTRY (0x1b): the metadata of a swapped page are wrong: an error in the VMM or in KVM
+0x1c INVALID_PAGE_OWNER (0x1c): the page belongs to another guest: an error in the VMM or in KVM
+0x1d AEAD_OFLOW (0x1d): a counter of the guest has run out: start the guest anew
+0x1f EXIT_RING_BUFFER (0x1f): the firmware has left its ring buffer: load ccp again
+0x20 RMP_INIT_REQUIRED (0x20): the firmware cannot initialise the RMP: see rmp above; {cold}
+0x21 BAD_SVN (0x21): the firmware is older than one that was committed here: {fw}
+0x22 BAD_VERSION (0x22): the firmware is older than one that was committed here: {fw}
+0x23 SHUTDOWN_REQUIRED (0x23): the firmware is in use: end all SEV guests, unload kvm_amd and ccp; then a cold reset
+0x24 UPDATE_FAILED (0x24): the firmware's update failed: a cold reset; then {fw}
+0x25 RESTORE_REQUIRED (0x25): the firmware wants its old version back: a cold reset; then {fw}
+0x26 RMP_INITIALIZATION_FAILED (0x26): the firmware cannot initialise the RMP: see rmp above; {cold}
+0x27 INVALID_KEY (0x27): the key is not for this CPU or its version: fetch it again
+0x28 SHUTDOWN_INCOMPLETE (0x28): the firmware has pages yet: end all SEV guests, and try again; then a cold reset
+END
 }
 
-# firmware_hint LINE: what to do about a line of firmware_says; the statuses are those of include/uapi/linux/psp-sev.h.
-firmware_hint() {
-	all_cpus='SNP is switched on for all CPUs at once: boot without nosmt and maxcpus=, put every CPU online, load ccp and kvm_amd again'
-	error=$(printf '%s\n' "$1" | sed -n -e 's/.*error:* *\(0x[0-9a-fA-F]*\).*/\1/p' -e 's/.* failed \(0x[0-9a-fA-F]*\).*/\1/p' | head -n 1)
-	case $1 in *'not all CPUs online'*) error=cpus ;; esac
-	case $error in
-	cpus) echo "$all_cpus" ;;
-	0x1) echo 'INVALID_PLATFORM_STATE (0x1): the firmware is initialised already, perhaps by the kernel before a kexec: a cold reset' ;;
-	0x3) echo "INVALID_CONFIG (0x3): SNP is not on on every CPU, or the BIOS has set it up differently on some. $all_cpus; then the BIOS settings (docs/hardware.md)" ;;
-	0xe) echo 'WBINVD_REQUIRED (0xe): caches of an earlier use were not written back on every CPU: put every CPU online, load ccp and kvm_amd again; then a cold reset' ;;
-	0xf) echo 'DFFLUSH_REQUIRED (0xf): the firmware was shut down and not flushed since: load ccp and kvm_amd again; then a cold reset' ;;
-	0x17) echo 'RESOURCE_LIMIT (0x17): the firmware has no room: a cold reset, then an update of the BIOS' ;;
-	0x20 | 0x26) echo "the firmware cannot initialise the RMP ($error): see rmp above; a cold reset, then an update of the BIOS" ;;
-	*) echo 'the firmware refused: a cold reset, then an update of the firmware or the BIOS; psp_init_on_probe=1 is the ccp default' ;;
-	esac
+# explain: reads the boot's log; prints "ENTRY LINE-NUMBER AREA LINE HINT", with tabs between, for each line that messages
+# knows, causes first. Lines that differ in nothing but numbers are one, unless their statuses of the firmware differ.
+explain() {
+	messages >"$tmp/messages"
+	awk '
+		# expand TEXT CODE: the text with its {words}; {code} are the words of that status.
+		function expand(text, code,    m, name) {
+			while (match(text, /\{[a-z]+\}/)) {
+				name = substr(text, RSTART + 1, RLENGTH - 2)
+				m = name == "code" ? (code in words ? words[code] : "status " code " " words["none"]) : words[name]
+				text = substr(text, 1, RSTART - 1) m substr(text, RSTART + RLENGTH)
+			}
+			return text
+		}
+		# pattern WORDING: the wording as an extended regular expression.
+		function pattern(text) {
+			gsub(/[.+?(){}|$[]/, "[&]", text)
+			gsub(/%/, "[^ ]+", text)
+			gsub(/[*]/, ".*", text)
+			return text
+		}
+		# kind LINE: its words without the numbers.
+		function kind(line,    word, n, i, text) {
+			n = split(line, word, /[^A-Za-z0-9_]+/)
+			for (i = 1; i <= n; i++) {
+				if (word[i] ~ /^(0x)?[0-9a-f]+$/) continue
+				gsub(/[0-9]/, "", word[i])
+				text = text " " word[i]
+			}
+			return text
+		}
+		# status TEXT: the number at its beginning as 0x3; "" if there is none.
+		function status(text) {
+			if (match(text, /^-?0x[0-9a-fA-F]+/)) {
+				text = tolower(substr(text, 3, RLENGTH - 2))
+				sub(/^0+/, "", text)
+				return "0x" (text == "" ? "0" : text)
+			}
+			if (!match(text, /^-?[0-9]+/)) return ""
+			return text + 0 < 0 ? "0xffffffff" : sprintf("0x%x", substr(text, 1, RLENGTH) + 0)
+		}
+		FNR == NR && /^== / { area = $2; next }
+		FNR == NR && area == "{words}" { words[$1] = substr($0, length($1) + 2); next }
+		FNR == NR && /^\t/ { hint[++entry] = substr($0, 2); next }
+		FNR == NR {
+			n++
+			of[n] = entry + 1
+			in_area[n] = area
+			at = index($0, "@")
+			begins[n] = "^" pattern(at ? substr($0, 1, at - 1) : $0)
+			ends[n] = at ? "^-?[0-9a-fA-Fx]+" pattern(substr($0, at + 1)) : ""
+			# Only messages with the same first word are compared with a line, and those whose first word varies.
+			first = $1 ~ /[%*@]/ ? "" : $1
+			which[first] = which[first] " " n
+			next
+		}
+		{
+			sub(/^(<[0-9]+>)?(\[ *[TC]?[0-9.]+\] *)*/, "")
+			line = $0
+			gsub(/[\t ]+/, " ", line)
+			$0 = line
+			many = split(which[$1] which[""], candidates, " ")
+			for (k = 1; k <= many; k++) {
+				i = candidates[k]
+				if (!match(line, begins[i])) continue
+				code = ""
+				if (ends[i] != "") {
+					rest = substr(line, RLENGTH + 1)
+					if (rest !~ ends[i]) continue
+					code = status(rest)
+				}
+				found[i SUBSEP kind(line) SUBSEP code] = of[i] "\t" FNR "\t" in_area[i] "\t" line "\t" expand(hint[of[i]], code)
+				break
+			}
+		}
+		END { for (one in found) print found[one] }' "$tmp/messages" "$tmp/boot" | sort -t '	' -k 1,1n -k 2,2nr
+}
+
+# why AREA: sets why_line and why_hint to the first of the prerequisite's messages; empty if there is none.
+why() {
+	while IFS='	' read -r _ _ why_area why_line why_hint; do
+		[ "$why_area" != "$1" ] || return 0
+	done <"$tmp/said"
+	why_line='' why_hint=''
+}
+# missing_for NAME EXPECTED [FOUND]: the prerequisite is missing, for the reason that why has found.
+missing_for() {
+	missing "$1" "$2" "${3:+$3; }$in_log $why_line" "$why_hint"
+	printf '%s\n' "$why_line" >>"$tmp/quoted"
+}
+
+# say_others: prints the messages that no prerequisite has quoted; sets messages to all of them, as JSON.
+say_others() {
+	messages=''
+	while IFS='	' read -r _ _ why_area why_line why_hint; do
+		[ -z "$json" ] || messages="$messages${messages:+, }{\"line\": $(string "$why_line"), \"hint\": $(string "$why_hint")}"
+		[ -z "$brief" ] || [ $missing -gt 0 ] || continue
+		! grep -qxF -e "$why_line" "$tmp/quoted" || continue
+		printf '%-8s %s\n         hint: %s\n' says "$why_line" "$why_hint"
+	done <"$tmp/said"
 }
 
 # --- Prerequisites -----------------------------------------------------------------------------
@@ -268,19 +665,15 @@ check_features() {
 
 check_rmp() {
 	want='memory for the RMP, reserved by the BIOS'
-	rmp_hint="$bios_hint SNP Memory (RMP Table) Coverage: Enabled, for all of the memory"
-	line=$(said 'SEV-SNP: (Memory for the RMP table has not been|Memory reserved for the RMP table does not|RMP configuration not valid|RMP segment size .* is not within|Segmented RMP does not cover|Invalid RMP|Failed to map RMP)')
-	if [ -n "$line" ]; then
-		missing rmp "$want" "$in_log $line" "$rmp_hint"
-		return
-	fi
-	line=$(said 'SEV-SNP: (Segmented )?RMP (base )?table physical range')
+	why rmp
+	if [ -n "$why_line" ]; then missing_for rmp "$want"; return; fi
+	line=$(said 'SEV-SNP: (Segmented )?RMP (base )?table physical (range|address)')
 	if [ -n "$line" ]; then ok rmp "$want" "$line"; return; fi
 	base=$(msr 0xc0010132) end=$(msr 0xc0010133)
 	if [ -z "$base$end" ]; then
 		unknown rmp "$want" "no word in the kernel's log, and the MSR RMP_BASE cannot be read" 'as root: modprobe msr'
 	elif [ $((0x$base & 0xfffffffffe000)) -eq 0 ]; then
-		missing rmp "$want" "RMP_BASE is $(hex "$base")" "$rmp_hint"
+		missing rmp "$want" "RMP_BASE is $(hex "$base")" "$bios_hint SNP Memory (RMP Table) Coverage: Enabled, for all of the memory"
 	else
 		ok rmp "$want" "RMP_BASE $(hex "$base"), RMP_END $(hex "${end:-0}")"
 	fi
@@ -288,16 +681,10 @@ check_rmp() {
 
 check_iommu() {
 	want='an AMD IOMMU with SNP support, enabled and translating'
-	line=$(said 'AMD-Vi: SNP: |AMD-Vi: IOMMU SNP support enabled')
-	case $line in
-	*'support enabled'*) ok iommu "$want" "$line"; return ;;
-	*passthrough*) hint='take iommu=pt or iommu.passthrough=1 off the kernel command line, or boot a kernel that is configured for translation; or the IOMMU is off in the BIOS: IOMMU: Enabled' ;;
-	*'IOMMU disabled'*) hint="take amd_iommu=off or iommu=off off the kernel command line; $bios_hint IOMMU: Enabled" ;;
-	*'V2 page table'*) hint='take amd_iommu=pgtbl_v2 off the kernel command line' ;;
-	*'feature not enabled'*) hint="$bios_hint SEV-SNP Support: Enabled (beside the IOMMU, in NBIO Common Options)" ;;
-	*'RMP initialization failed'*) hint="see rmp above; $bios_hint SNP Memory (RMP Table) Coverage: Enabled" ;;
-	esac
-	if [ -n "$line" ]; then missing iommu "$want" "$in_log $line" "$hint"; return; fi
+	line=$(said 'AMD-Vi: IOMMU SNP support enabled')
+	if [ -n "$line" ]; then ok iommu "$want" "$line"; return; fi
+	why iommu
+	if [ -n "$why_line" ]; then missing_for iommu "$want"; return; fi
 	for ivhd in "$root"/sys/class/iommu/ivhd*; do
 		[ -e "$ivhd" ] || continue
 		unknown iommu "$want" "an IOMMU, and no word in the kernel's log whether with SNP" "read the kernel's log as root: dmesg | grep AMD-Vi"
@@ -367,9 +754,11 @@ check_modules() {
 
 	want='the secure processor (PSP), with SEV'
 	if [ -e "$root/sys/class/misc/sev" ]; then ok psp "$want" "the ccp driver has registered /dev/sev"; else
-		line=$(said 'ccp .*(psp: unable to access|initialization failed|not enabled by BIOS|unable to allocate an IRQ)|SEV: memory encryption not enabled by BIOS')
-		missing psp "$want" "no /sys/class/misc/sev${line:+; $in_log $line}" \
-			"is ccp loaded (above)? If it is, it found no secure processor that offers SEV: look for ccp in the kernel's log; $bios_hint SMEE: Enabled, and the PSP not hidden; then a BIOS update"
+		why psp
+		if [ -n "$why_line" ]; then missing_for psp "$want" 'no /sys/class/misc/sev'; else
+			missing psp "$want" 'no /sys/class/misc/sev' \
+				"is ccp loaded (above)? If it is, it found no secure processor that offers SEV: look for ccp in the kernel's log; $bios_hint SMEE: Enabled, and the PSP not hidden; then a BIOS update"
+		fi
 	fi
 
 	for parameter in sev sev_es sev_snp; do
@@ -401,8 +790,7 @@ check_modules() {
 	case $snp_says in
 	*enabled*) ok 'kvm_amd says' "$want" "$snp_says" ;;
 	'') unknown 'kvm_amd says' "$want" "no word in the kernel's log" '' ;;
-	*unusable*) missing 'kvm_amd says' "$want" "$snp_says" 'the firmware or the ASIDs do not allow it: see asids above and firmware below' ;;
-	*) missing 'kvm_amd says' "$want" "$snp_says" 'mend what is missing above, and load kvm_amd again' ;;
+	*) why kvm; why_line=$snp_says; missing_for 'kvm_amd says' "$want" ;;
 	esac
 }
 
@@ -413,7 +801,7 @@ check_firmware() {
 		missing firmware "$want" "API $api" \
 			'update it: the linux-firmware package has amd/amd_sev_fam*.sbin, which ccp loads at boot (rebuild the initrd); or a BIOS update'
 	elif [ -n "$firmware_line" ] && [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" != Y ]; then
-		missing firmware "$want" "$in_log $firmware_line" "$(firmware_hint "$firmware_line")"
+		why firmware; missing_for firmware "$want"
 	elif [ -n "$api" ]; then
 		ok firmware "$want" "API $api"
 	elif [ "$(cat "$root/sys/module/kvm_amd/parameters/sev_snp" 2>/dev/null)" = Y ]; then
@@ -480,7 +868,10 @@ log_readable=1
 boot_log || true
 [ -s "$tmp/boot" ] || log_readable=''
 
-firmware_line=$(firmware_says)
+: >"$tmp/quoted"
+explain >"$tmp/said"
+why firmware
+firmware_line=$why_line
 
 check_cpu
 check_features
@@ -492,6 +883,7 @@ check_firmware
 check_device /dev/kvm 'reading and writing' 'see kvm_amd above; in a container it has to be let in; without udev: mknod /dev/kvm c 10 232'
 check_device /dev/sev reading 'see psp above: where that is there, the node has been removed or this is a container that it has to be let into'
 check_room
+say_others
 if [ -n "$log_readable" ]; then ok "kernel's log" 'one that can be read' 'it can'; else
 	unknown "kernel's log" 'one that can be read' 'dmesg says nothing, or may not be read by this user' \
 		'run as root: without it, nobody sees what the kernel reports while the test runs'
@@ -717,7 +1109,7 @@ finish() {
 				printf '%s%s' "$separator" "$(string "$line")"
 				separator=', '
 			done <"$tmp/reports"
-			printf '],\n "checks": [%s]}\n' "$checks"
+			printf '],\n "checks": [%s],\n "messages": [%s]}\n' "$checks" "$messages"
 		} >"$tmp/json"
 		cat "$tmp/json" >"$json" || echo "snplab: --json: cannot write $json" >&2
 	fi

