@@ -436,7 +436,7 @@ none of an unknown meaning: the firmware refused: a cold reset, then an update o
 0xffffffff NO_FW_CALL (-1): the command did not reach the firmware: rc says why: {rc}
 0x1 INVALID_PLATFORM_STATE (0x1): the firmware is initialised already, perhaps by the kernel before a kexec: a cold reset
 0x2 INVALID_GUEST_STATE (0x2): the guest is not in the state that the command needs: an error in the VMM or in KVM
-0x3 INVALID_CONFIG (0x3): SNP is not on on every CPU, or not set up alike. {cpus}; then {settings}
+0x3 INVALID_CONFIG (0x3): SNP is not on on every CPU, or not set up alike. {cpus}; then {settings}; old firmware says this, too: {fw}
 0x4 INVALID_LEN (0x4): kernel and firmware disagree on the length of a command: {fw}; then a newer kernel
 0x5 ALREADY_OWNED (0x5): the platform has an owner: reset its certificates (sevctl reset)
 0x6 INVALID_CERTIFICATE (0x6): a certificate is damaged or of another machine: fetch it again
