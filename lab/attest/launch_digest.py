@@ -61,6 +61,7 @@ class PageType(IntEnum):
     NORMAL = 1
     VMSA = 2
     ZERO = 3
+    UNMEASURED = 4
     SECRETS = 5
     CPUID = 6
 
@@ -73,7 +74,7 @@ PAGE_INFO_LEN = 0x70
 VMSA_GPA = 0xfffffffff000
 
 # Types of metadata sections.
-SECTION_SECRETS, SECTION_CPUID, SECTION_KERNEL_HASHES = 2, 3, 0x10
+SECTION_MEMORY, SECTION_SECRETS, SECTION_CPUID, SECTION_KERNEL_HASHES = 1, 2, 3, 0x10
 SECTION_PAGES = {SECTION_SECRETS: PageType.SECRETS, SECTION_CPUID: PageType.CPUID}
 
 TABLE_FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d")
@@ -116,6 +117,39 @@ class Section(NamedTuple):
     kind: int
 
 
+class Hashes(NamedTuple):
+    """The SHA-256 of each part of the kernel hashes. cmdline: of the command line with its zero byte."""
+    cmdline: bytes
+    initrd: bytes
+    kernel: bytes
+
+
+class Monitor(NamedTuple):
+    """The points in which a hypervisor's launch can differ from QEMU's and KVM's, whose values are the defaults."""
+    first_cs: int = 0x9b            # attributes of the first vCPU's CS
+    ss: int = 0x93
+    tr: int = 0x8b
+    rdx: int | None = None          # None: the CPU's signature
+    pat: int = 0x0007040600070406
+    mxcsr: int = 0x1f80
+    fcw: int = 0x37f
+    own_reset: bool = False         # all vCPUs start where the first one does
+    memory: PageType = PageType.ZERO
+    cpuid_last: bool = False        # the CPUID page is measured after all other sections
+
+
+QEMU = Monitor()
+
+
+class Range(NamedTuple):
+    """A range that QEMU gives to KVM to measure, with its contents if they are measured."""
+    what: str
+    page_type: PageType
+    gpa: int
+    length: int
+    contents: bytes | None
+
+
 class Step(NamedTuple):
     """A range that QEMU gives to KVM to measure, and the digest after that."""
     what: str
@@ -148,6 +182,10 @@ class Kernel:
     kernel: bytes
     initrd: bytes = b""
     cmdline: bytes = b""
+
+    def hashes(self) -> Hashes:
+        """The hashes that the measured table has."""
+        return Hashes(*(hashlib.sha256(data).digest() for data in (self.cmdline + b"\0", self.initrd, self.kernel)))
 
 
 @dataclass(frozen=True)
@@ -247,7 +285,7 @@ def hashes_offset(firmware: Firmware) -> int:
     if len(pages) != 1:
         raise unusable(firmware.name, "expected one page for kernel hashes in its SEV metadata, of type "
                        f"{SECTION_KERNEL_HASHES:#x}, found {len(pages)}: the hashes would not be measured")
-    needed = len(hash_table(Kernel(b"")))
+    needed = len(hash_table(Hashes(bytes(32), bytes(32), bytes(32))))
     if size < needed or base - base % PAGE != pages[0].gpa or base % PAGE + needed > pages[0].length:
         raise unusable(firmware.name, f"expected a table of at least {needed} bytes for kernel hashes, "
                        f"in the page for them at {pages[0].gpa:#x}, found {size} bytes at {base:#x}")
@@ -256,29 +294,30 @@ def hashes_offset(firmware: Firmware) -> int:
 
 # --- The measured contents ---------------------------------------------------------------------------
 
-def hash_table(kernel: Kernel) -> bytes:
+def hash_table(hashes: Hashes) -> bytes:
     """QEMU's table of the three hashes, padded to 16 bytes."""
-    parts = ((HASH_CMDLINE, kernel.cmdline + b"\0"), (HASH_INITRD, kernel.initrd), (HASH_KERNEL, kernel.kernel))
-    entries = b"".join(guid.bytes_le + struct.pack("<H", ENTRY_FOOT + 32) + hashlib.sha256(data).digest()
-                       for guid, data in parts)
+    parts = zip((HASH_CMDLINE, HASH_INITRD, HASH_KERNEL), hashes)
+    entries = b"".join(guid.bytes_le + struct.pack("<H", ENTRY_FOOT + 32) + digest for guid, digest in parts)
     table = HASH_TABLE.bytes_le + struct.pack("<H", ENTRY_FOOT + len(entries)) + entries
     return table + bytes(-len(table) % 16)
 
 
-def vmsa(reset: int, signature: int, features: int, cr4: int) -> bytes:
-    """A vCPU's VMSA before LAUNCH_FINISH encrypts it."""
+def vmsa(reset: int, signature: int, features: int, cr4: int, monitor: Monitor = QEMU) -> bytes:
+    """A vCPU's VMSA before LAUNCH_FINISH encrypts it: PAGE bytes. reset: 32 bits; features: SEV_FEATURES, 64 bits."""
     page = bytearray(PAGE)
 
     def segment(offset: int, selector: int, attributes: int, base: int = 0) -> None:
         struct.pack_into("<HHIQ", page, offset, selector, attributes, 0xffff, base)
 
-    for offset in (0x000, 0x020, 0x030, 0x040, 0x050):      # ES, SS, DS, FS, GS: data, writable, accessed
+    for offset in (0x000, 0x030, 0x040, 0x050):             # ES, DS, FS, GS: data, writable, accessed
         segment(offset, 0, 0x93)
-    segment(0x010, 0xf000, 0x9b, reset & 0xffff0000)        # CS: code, readable, accessed
+    segment(0x020, 0, monitor.ss)                           # SS: the same
+    # CS: code, readable, accessed
+    segment(0x010, 0xf000, monitor.first_cs if reset == BSP_RESET else 0x9b, reset & 0xffff0000)
     segment(0x060, 0, 0)                                    # GDTR
     segment(0x070, 0, 0x82)                                 # LDTR
     segment(0x080, 0, 0)                                    # IDTR
-    segment(0x090, 0, 0x8b)                                 # TR: busy
+    segment(0x090, 0, monitor.tr)                           # TR: busy
     for offset, value in (
             (0x0d0, 1 << 12),               # EFER: SVME
             (0x148, cr4),
@@ -287,49 +326,85 @@ def vmsa(reset: int, signature: int, features: int, cr4: int) -> bytes:
             (0x168, 0xffff0ff0),            # DR6
             (0x170, 0x2),                   # RFLAGS
             (0x178, reset & 0xffff),        # RIP
-            (0x268, 0x0007040600070406),    # PAT
-            (0x310, signature),             # RDX
+            (0x268, monitor.pat),           # PAT
+            (0x310, signature if monitor.rdx is None else monitor.rdx),
             (0x3b0, features),              # SEV_FEATURES
             (0x3e8, 1)):                    # XCR0: x87
         struct.pack_into("<Q", page, offset, value)
-    struct.pack_into("<I", page, 0x408, 0x1f80)             # MXCSR
-    struct.pack_into("<H", page, 0x410, 0x37f)              # x87 FCW
+    struct.pack_into("<I", page, 0x408, monitor.mxcsr)
+    struct.pack_into("<H", page, 0x410, monitor.fcw)        # x87 control word
     return bytes(page)
 
 
 # --- The digest --------------------------------------------------------------------------------------
 
-def extend(digest: bytes, page_type: PageType, gpa: int, contents: bytes | None = None) -> bytes:
-    """The digest after one more page. Without contents, only the page's type and address are measured."""
-    measured = bytes(DIGEST_LEN) if contents is None else hashlib.sha384(contents).digest()
+def extend_hashed(digest: bytes, page_type: PageType, gpa: int, measured: bytes) -> bytes:
+    """The digest after one more page. measured: the SHA-384 of its contents, or zeros."""
     # After the type, IMI and the permissions of VMPL 1 to 3 are zero: neither QEMU nor KVM sets them.
     info = digest + measured + struct.pack("<HB5xQ", PAGE_INFO_LEN, page_type, gpa)
-    assert len(info) == PAGE_INFO_LEN and (contents is None or len(contents) == PAGE)
+    assert len(info) == PAGE_INFO_LEN
     return hashlib.sha384(info).digest()
 
 
-def ranges(launch: LaunchInput) -> Iterator[tuple[str, PageType, int, int, bytes | None]]:
-    """The ranges that QEMU gives to KVM, in order: name, type, address, length, and contents if they are measured."""
-    firmware = launch.firmware
-    hashes = None if launch.kernel is None else bytes(hashes_offset(firmware)) + hash_table(launch.kernel)
-    yield "firmware", PageType.NORMAL, firmware.gpa, len(firmware.data), firmware.data
-    for gpa, length, kind in firmware.sections:
-        if kind == SECTION_KERNEL_HASHES and hashes is not None:
-            yield "kernel hashes", PageType.NORMAL, gpa, length, hashes.ljust(length, b"\0")
+def extend(digest: bytes, page_type: PageType, gpa: int, contents: bytes | None = None) -> bytes:
+    """The digest after one more page. Without contents, only the page's type and address are measured."""
+    assert contents is None or len(contents) == PAGE
+    measured = bytes(DIGEST_LEN) if contents is None else hashlib.sha384(contents).digest()
+    return extend_hashed(digest, page_type, gpa, measured)
+
+
+def extend_range(digest: bytes, measured: Range) -> bytes:
+    """The digest after all pages of a range."""
+    contents = measured.contents
+    for at in range(0, measured.length, PAGE):
+        digest = extend(digest, measured.page_type, measured.gpa + at, None if contents is None else contents[at:at + PAGE])
+    return digest
+
+
+def firmware_range(firmware: Firmware) -> Range:
+    """The first range: the firmware itself."""
+    return Range("firmware", PageType.NORMAL, firmware.gpa, len(firmware.data), firmware.data)
+
+
+def section_ranges(firmware: Firmware, hashes: Hashes | None, monitor: Monitor = QEMU) -> Iterator[Range]:
+    """The ranges between the firmware and the vCPUs, in order. hashes: None for kernel-hashes=off. Raises Unusable if the
+    firmware has no place for the hashes."""
+    table = None if hashes is None else bytes(hashes_offset(firmware)) + hash_table(hashes)
+    sections = firmware.sections
+    if monitor.cpuid_last:
+        sections = tuple(sorted(sections, key=lambda s: s.kind == SECTION_CPUID))
+    for gpa, length, kind in sections:
+        if kind == SECTION_KERNEL_HASHES and table is not None:
+            yield Range("kernel hashes", PageType.NORMAL, gpa, length, table.ljust(length, b"\0"))
         else:
-            yield f"section {kind:#x}", SECTION_PAGES.get(kind, PageType.ZERO), gpa, length, None
+            memory = monitor.memory if kind == SECTION_MEMORY else PageType.ZERO
+            yield Range(f"section {kind:#x}", SECTION_PAGES.get(kind, memory), gpa, length, None)
+
+
+def first_and_other_vmsa(firmware: Firmware, signature: int, features: int, host_mce: bool,
+                         monitor: Monitor = QEMU) -> tuple[bytes, bytes]:
+    """The VMSA of the first vCPU, and that of each other one."""
+    cr4 = CR4_MCE if host_mce else 0
+    other = BSP_RESET if monitor.own_reset else firmware.reset
+    return vmsa(BSP_RESET, signature, features, cr4, monitor), vmsa(other, signature, features, cr4, monitor)
+
+
+def ranges(launch: LaunchInput) -> Iterator[Range]:
+    """The ranges that QEMU gives to KVM, in order."""
+    # First, since it may find the firmware unusable.
+    sections = list(section_ranges(launch.firmware, None if launch.kernel is None else launch.kernel.hashes()))
+    yield firmware_range(launch.firmware)
+    yield from sections
+    first, other = first_and_other_vmsa(launch.firmware, launch.signature, launch.features, launch.host_mce)
     for i in range(launch.vcpus):
-        page = vmsa(firmware.reset if i else BSP_RESET, launch.signature, launch.features,
-                    CR4_MCE if launch.host_mce else 0)
-        yield f"vCPU {i}", PageType.VMSA, VMSA_GPA, PAGE, page
+        yield Range(f"vCPU {i}", PageType.VMSA, VMSA_GPA, PAGE, other if i else first)
 
 
 def launch_steps(launch: LaunchInput) -> Iterator[Step]:
     digest = bytes(DIGEST_LEN)
-    for what, page_type, gpa, length, contents in ranges(launch):
-        for at in range(0, length, PAGE):
-            digest = extend(digest, page_type, gpa + at, None if contents is None else contents[at:at + PAGE])
-        yield Step(what, page_type, gpa, length, digest)
+    for measured in ranges(launch):
+        digest = extend_range(digest, measured)
+        yield Step(measured.what, measured.page_type, measured.gpa, measured.length, digest)
 
 
 def launch_digest(launch: LaunchInput) -> bytes:
