@@ -4,9 +4,10 @@
 
 usage: attestation.py --digest HEX --report-data HEX --key PEM [--json FILE] REPORT
 
-REPORT is a file with the firmware's 1184 bytes: binary, or in hex or base64, or in a log between the lines
-"-----BEGIN SNP REPORT-----" and "-----END SNP REPORT-----". If a prefix, such as a console's, precedes the first of
-these lines, it is also removed from the lines between them. --digest is the launch digest (launch_digest.py).
+REPORT is a file with the firmware's 1184 bytes, or its response of 1216 or 4000 bytes that has them: binary, or in hex or
+base64, or in a log between the lines "-----BEGIN SNP REPORT-----" and "-----END SNP REPORT-----". If a prefix, such as a
+console's, precedes the first of these lines, it is also removed from the lines between them. --digest is the launch digest
+(launch_digest.py).
 --report-data is the data that the guest put into its request, filled up with zeros to 64 bytes. PEM is a file with a
 public key: the emulated host's property vcek-pem, or the output of `openssl x509 -pubkey -noout` for a chip's
 certificate.
@@ -41,6 +42,9 @@ JSON_VERSION = 1
 
 REPORT_LEN = 1184
 SIGNED_LEN = 0x2a0
+RESPONSE_HEADER = 32
+RESPONSE_LENS = (RESPONSE_HEADER + REPORT_LEN, 4000)
+RESPONSE_STATUS = {0x16: " (invalid parameters)", 0x27: " (invalid key selection)"}
 REPORT_DATA, MEASUREMENT = slice(0x50, 0x90), slice(0x90, 0xc0)
 MEASUREMENT_LEN, REPORT_DATA_LEN = 48, 64
 NUMBER_LEN, P384_BYTES = 72, 48
@@ -69,6 +73,8 @@ class Check:
     name: str
     problem: str | None
     found: str
+    # What to do about the problem.
+    hint: str = ""
 
     @property
     def ok(self) -> bool:
@@ -79,7 +85,8 @@ class Check:
         return self.found if self.problem is None else self.problem
 
     def shown(self) -> str:
-        return f"{'ok' if self.ok else 'not ok'}: {self.name}: {self.text}"
+        hint = f"; to do: {self.hint}" if self.hint and not self.ok else ""
+        return f"{'ok' if self.ok else 'not ok'}: {self.name}: {self.text}{hint}"
 
 
 @dataclass(frozen=True)
@@ -177,15 +184,29 @@ def read(path: Path) -> bytes:
         raise Unusable(f"{path}: {e.strerror}", "expected a file that can be read") from e
 
 
+def in_response(data: bytes, name: str) -> bytes:
+    """The report in a MSG_REPORT_RSP (SNP ABI): status, size and 24 reserved bytes precede it. Linux's SNP_GET_REPORT and
+    SNP_GET_EXT_REPORT return that in 4000 bytes. Other data is returned as it is."""
+    if len(data) not in RESPONSE_LENS:
+        return data
+    status, size = struct.unpack_from("<II", data, 0)
+    if status:
+        raise Unusable(f"{name}: expected a response with a report, found one with status {status:#x}"
+                       f"{RESPONSE_STATUS.get(status, '')}", "ask for the report again, as the SNP ABI wants it")
+    return data[RESPONSE_HEADER:RESPONSE_HEADER + REPORT_LEN] if size == REPORT_LEN else data
+
+
 def read_report(path: Path) -> bytes:
     """The report's bytes, from a file in any of the accepted forms."""
     data: bytes | None = read(path)
     assert data is not None
     found = f"{len(data)} bytes"
-    if len(data) != REPORT_LEN:
+    if len(data) not in (REPORT_LEN, *RESPONSE_LENS):
         text = data.decode("utf-8", errors="replace")
         data = decode(armoured(text, str(path)) if BEGIN in text else text)
         found += ", which are neither hex nor base64" if data is None else f", for {len(data)} bytes"
+    if data is not None:
+        data = in_response(data, str(path))
     if data is None or len(data) != REPORT_LEN:
         raise Unusable(f"{path}: expected a report of {REPORT_LEN} bytes, or hex or base64 for as many, found {found}",
                        "in a log, remove other messages between the BEGIN and END lines")
@@ -205,15 +226,22 @@ def openssl(*words: str | Path) -> tuple[int, str]:
     return p.returncode, p.stdout.decode("utf-8", errors="replace").strip()
 
 
+def key_problem(path: Path) -> str | None:
+    """The problem with the key in a file that can be read; None if it is a public one on P-384, in PEM."""
+    status, text = openssl("pkey", "-pubin", "-in", path, "-noout", "-text")
+    if not status and "secp384r1" in text:
+        return None
+    found = re.search(r"ASN1 OID: *(\S+)", text) or re.search(r"(Public-Key: .*)", text)
+    return "expected a public key on P-384 (secp384r1), in PEM, found " \
+           f"{'none' if status else found[1] if found else 'another'}"
+
+
 def check_key(path: Path) -> None:
     """Raises Unusable if the file has no P-384 key: openssl would only report a wrong signature."""
     read(path)
-    status, text = openssl("pkey", "-pubin", "-in", path, "-noout", "-text")
-    if status or "secp384r1" not in text:
-        found = re.search(r"ASN1 OID: *(\S+)", text) or re.search(r"(Public-Key: .*)", text)
-        raise Unusable(f"{path}: expected a public key on P-384 (secp384r1), in PEM, found "
-                       f"{'none' if status else found[1] if found else 'another'}",
-                       "`openssl x509 -pubkey -noout -in FILE` prints the key of a certificate")
+    problem = key_problem(path)
+    if problem is not None:
+        raise Unusable(f"{path}: {problem}", "`openssl x509 -pubkey -noout -in FILE` prints the key of a certificate")
 
 
 def der(*numbers: int) -> bytes:
@@ -226,8 +254,8 @@ def der(*numbers: int) -> bytes:
     return bytes([0x30, len(body)]) + body
 
 
-def signature_problem(report: Report, key: Path) -> str | None:
-    """The problem with the report's signature; None if the key verifies it."""
+def signature_problem(report: Report, key: Path, name: str | None = None) -> str | None:
+    """The problem with the report's signature; None if the key verifies it. name: the key's, if it is not the file's."""
     check_key(key)
     numbers = [report.signature[i * NUMBER_LEN:(i + 1) * NUMBER_LEN] for i in range(2)]
     if any(report.signature[2 * NUMBER_LEN:]) or any(any(n[P384_BYTES:]) for n in numbers):
@@ -242,7 +270,7 @@ def signature_problem(report: Report, key: Path) -> str | None:
     if status == 0 and text == "Verified OK":
         return None
     said = text.splitlines()[0] if text else f"nothing, and has status {status}"
-    return f"expected one by the key in {key}, found another: openssl says {said}"
+    return f"expected one by {name or f'the key in {key}'}, found another: openssl says {said}"
 
 
 # --- The checks --------------------------------------------------------------------------------------
