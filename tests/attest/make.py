@@ -74,6 +74,11 @@ class Report:
     processor: str = "190101"
     launch_vector: int = 0
     current_vector: int = 0
+    # The reported TCB and the chip's ID; "": noise.
+    tcb: str = ""
+    chip_id: str = ""
+    # Author key and masked chip key, bits 0 and 1 beside the signing key.
+    key_bits: int = 0
     unsigned: int = 0
 
 
@@ -129,11 +134,13 @@ def report(r: Report, key: Path) -> bytes:
     data = bytearray(noise(REPORT_LEN, "report"))
     struct.pack_into("<I4xQ", data, 0, r.version, r.policy)
     struct.pack_into("<II", data, 0x30, r.vmpl, r.algorithm)
-    struct.pack_into("<I", data, 0x48, r.signing_key << 2)
+    struct.pack_into("<I", data, 0x48, r.signing_key << 2 | r.key_bits)
     data[0x50:0x90] = bytes.fromhex(r.report_data)
     data[0x90:0xc0] = bytes.fromhex(r.measurement)
     data[0x188:0x18b] = bytes.fromhex(r.processor)
     struct.pack_into("<QQ", data, 0x1f8, r.launch_vector, r.current_vector)
+    for at, field in ((0x180, r.tcb), (0x1a0, r.chip_id)):
+        data[at:at + len(field) // 2] = bytes.fromhex(field)
     data[SIGNED_LEN:] = bytes(512)
     if not r.unsigned:
         # A SEQUENCE of two INTEGERs, which are big-endian.
