@@ -26,6 +26,7 @@ usage: ./snplab VERB [OPTION]...
   check [GLOB]        the tests of this repository, in lanes
   status DIR [--all]  is this kernel tree fixed, open, leaking, or not affected? which known bugs has it?
   guest [--tree ...]  a Linux SNP guest on that kernel, with Debian's own QEMU, firmware and guest
+  attest REPORT       an attestation report: its fields in words, who signed it, which launch it is of
   mutants [GLOB...]   wrong versions of the series, and the layers that catch each
   history [GLOB...]   bugs that SNP's host code had, and the tests that catch each
   shell [--tree ...]  a shell in L1, the kernel under test on the emulated host
@@ -40,8 +41,8 @@ usage: ./snplab VERB [OPTION]...
 Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 set-up failed,
 4 skipped, 124 timed out, 255 the kernel under test panicked.
 """
-VERBS = ("run", "check", "status", "guest", "mutants", "history", "shell", "bench", "host", "hw", "tree", "refresh", "mail",
-         "cache")
+VERBS = ("run", "check", "status", "guest", "attest", "mutants", "history", "shell", "bench", "host", "hw", "tree",
+         "refresh", "mail", "cache")
 
 # The options that name a file for the verdict.
 CLAIMS = {"--json": Session.claim_json, "--html": Session.claim_html}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ import pytest
 from lab.judge.guest import GuestVerdict, judge_guest
 from lab.judge.verdict import BootQuestion
 from tests.attest import make
+from tests.support.forked import run_forked
+from tests.support.front import expect
 from tests.support.judge import SNP_ENABLED, assert_line, assert_no_line, edit, without
 from tests.support.judge_guest import (APPEND, CASES, ELSEWHERE, LINUX, NONCE, QUIET, Files, hanging_ktap, ktap,
                                        lockdep, write_boot)
 
 ABOUT = "the verdict on boots with an SNP guest: each case, its report, a hang, the host"
 LANE = "fast"
-NEEDS = ("guest",)
+NEEDS = ("guest", "attest")
 TAKES = 12
 
 Judge = Callable[..., GuestVerdict]
@@ -95,6 +98,22 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
     assert (tmp_path / "logs/report.bin").stat().st_size == 1184
     assert attestation["report"] == str(tmp_path / "logs/report.bin")
     assert (tmp_path / "logs/verdict.json").read_bytes() == (tmp_path / "json").read_bytes()
+
+
+def test_the_command_for_the_report(judge: Judge, good: list[str], tmp_path: Path) -> None:
+    """It passes on a good boot's report."""
+    command = shlex.split(judge(good).to_json()["attestation"]["command"])
+    done = run_forked(*command[1:], env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    expect(done, 0, "^PASS: attestation report: 4 checks passed$")
+
+
+def test_the_command_is_shown_if_the_report_is_wrong(judge: Judge, good: list[str], tmp_path: Path) -> None:
+    """And it names the reason: L2 had one CPU more."""
+    given = judge(good, {"smp": 3})
+    check(given, 1, "^ +to do: look for the reason with ./snplab attest .*/report.bin --vcek .* --smp 3 --cpu ")
+    command = shlex.split(given.to_json()["attestation"]["command"])
+    done = run_forked(*command[1:], env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    expect(done, 1, "the report's measurement is that of 2 CPUs; you said 3")
 
 
 # --- A case fails ---------------------------------------------------------------------------------------------------

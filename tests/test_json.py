@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,27 @@ import jsonschema
 import pytest
 
 from lab.attest import attestation
+from lab.attest.answer import Question, answer
+from lab.attest.explain import Claim
+from lab.attest.launch_digest import measured_kernel, named_signature, read_firmware
 from lab.core.places import LAB, TOP
 from lab.core.session import Session
 from lab.history.corpus import Entry
 from lab.history.presence import Answer
 from lab.judge.bench import BenchQuestion, judge_bench
-from lab.judge.files import read_json
+from lab.judge.files import read_json, versioned
 from lab.judge.guest import judge_guest
 from lab.judge.history import Fate
 from lab.judge.verdict import BootQuestion, judge
 from lab.status.report import Report
 from tests import test_bench_judge, test_history_judge, test_history_status, test_mutants_judge, test_verdict
+from tests.attest import certs
 from tests.support.judge import write_logs
 from tests.support.judge_guest import NONCE, Files, hanging_ktap, ktap, write_boot
 
 ABOUT = "every JSON output has the fields that docs/json.md documents, and no others"
 LANE = "fast"
-NEEDS = ("check", "guest")
+NEEDS = ("check", "guest", "attest")
 TAKES = 6
 
 DOCUMENT = TOP / "docs/json.md"
@@ -248,6 +253,25 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-I", "-B", LAB, "cache", "--json", tmp_path / "json"], check=True,
                    capture_output=True, timeout=60)
     hold("cache", read_json(tmp_path / "json"))
+
+
+def test_attest(tmp_path: Path) -> None:
+    """`attest`: nothing asked, a launch as it was, one with one change, one with several; and certificates."""
+    files = Files.make(tmp_path)
+    (tmp_path / "report").write_bytes(files.report())
+    hold("attest", versioned(answer(Question(tmp_path / "report")).to_json()))
+    launch = files.launch()
+    claim = Claim(read_firmware(launch.firmware), 2, "EPYC-Milan", named_signature("EPYC-Milan"),
+                  measured_kernel(launch.kernel, launch.initrd, launch.append))
+    for said, found in ((claim, None), (replace(claim, vcpus=3), {"kind": "CPUs", "measured": "2 CPUs", "said": "3"}),
+                        (replace(claim, vcpus=3, features=0x21), None)):
+        data = answer(Question(tmp_path / "report", tmp_path / "stranger.pem", claim=said)).to_json()
+        hold("attest", versioned(data))
+        assert data["measurement"]["change"] == found
+    chain = [certs.new_root(tmp_path, "ARK"), certs.new_leaf(tmp_path, tmp_path / "vcek.priv", certs.Leaf(), issuer="ARK")]
+    data = answer(Question(tmp_path / "report", chain=chain)).to_json()
+    hold("attest", versioned(data))
+    assert len(data["certificates"]) == 2
 
 
 def test_attestation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

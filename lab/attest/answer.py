@@ -125,9 +125,9 @@ def check_measurement(found: Answer) -> None:
                                   "describe the launch with --firmware, --smp and others, to see what was measured"))
     if question.claim is not None:
         found.expected, found.explained = explain(question.claim, measured)
-        problem, hint = difference(found.expected, measured), "launch what you said, or say what you launched"
+        problem, hint = difference(found.expected, measured), "launch it as you said, or correct what you said"
         if problem is not None and found.explained is not None:
-            problem += f": {found.explained.text}"
+            problem = f"{found.explained.text}: {problem}"
             if found.explained.change is None:
                 hint = "compare the files byte by byte with those that were launched, and each word of QEMU's command line"
         found.checks.append(Check("measurement", problem, measured.hex(), hint))

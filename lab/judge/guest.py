@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.attest import attestation, launch_digest
+from lab.core.process import quote
 from lab.judge.files import write_json
 from lab.judge.hang import destroyed_vmsa, hang
 from lab.judge.show import CONSOLE, read_times
@@ -53,6 +54,12 @@ class Launch:
         return launch_digest.launch_digest(launch_digest.LaunchInput(
             launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(self.model), kernel))
 
+    def attest_command(self, report: Path) -> str:
+        """The command that looks at L2's report, as a line for a shell."""
+        return quote(["./snplab", "attest", str(report), "--vcek", str(self.key), "--report-data", self.nonce.encode().hex(),
+                      "--firmware", str(self.firmware), "--kernel", str(self.kernel), "--initrd", str(self.initrd),
+                      f"--append={self.append}", "--smp", str(self.smp), "--cpu", self.model])
+
 
 @dataclass
 class Attested:
@@ -62,13 +69,14 @@ class Attested:
     digest: str | None = None
     measurement: str | None = None
     report: Path | None = None
+    command: str | None = None
     checks: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """As docs/json.md has it."""
         return {"digest": self.digest, "measurement": self.measurement,
-                "report": str(self.report) if self.report else None,
+                "report": str(self.report) if self.report else None, "command": self.command,
                 "checks": self.checks, "firmware": str(self.launch.firmware), "kernel": str(self.launch.kernel),
                 "initrd": str(self.launch.initrd), "append": self.launch.append}
 
@@ -124,6 +132,7 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
         return found
     found.report = logs / "report.bin"
     found.report.write_bytes(report)
+    found.command = launch.attest_command(found.report)
     found.measurement = attestation.parse_report(report).measurement.hex()
     try:
         # L2 puts the nonce's digits as text into its request.
@@ -133,6 +142,8 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
         return found
     found.checks = [check.shown() for check in checks]
     found.wrong = [check.shown() for check in checks if not check.ok]
+    if found.wrong:
+        found.wrong.append(f"  to do: look for the reason with {found.command}")
     return found
 
 
