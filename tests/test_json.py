@@ -263,11 +263,11 @@ def test_attest(tmp_path: Path) -> None:
     launch = files.launch()
     claim = Claim(read_firmware(launch.firmware), 2, "EPYC-Milan", named_signature("EPYC-Milan"),
                   measured_kernel(launch.kernel, launch.initrd, launch.append))
-    for said, found in ((claim, None), (replace(claim, vcpus=3), {"kind": "CPUs", "measured": "2 CPUs", "said": "3"}),
-                        (replace(claim, vcpus=3, features=0x21), None)):
+    for said, found in ((claim, []), (replace(claim, vcpus=3), [{"kind": "CPUs", "measured": "2 CPUs", "said": "3"}]),
+                        (replace(claim, vcpus=3, features=0x21, host_mce=False), [])):
         data = answer(Question(tmp_path / "report", tmp_path / "stranger.pem", claim=said)).to_json()
         hold("attest", versioned(data))
-        assert data["measurement"]["change"] == found
+        assert data["measurement"]["changes"] == found
     chain = [certs.new_root(tmp_path, "ARK"), certs.new_leaf(tmp_path, tmp_path / "vcek.priv", certs.Leaf(), issuer="ARK")]
     data = answer(Question(tmp_path / "report", chain=chain)).to_json()
     hold("attest", versioned(data))

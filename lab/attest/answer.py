@@ -74,10 +74,11 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """As docs/json.md has it, without the version."""
-        change = self.explained.change if self.explained else None
+        changes = self.explained.changes if self.explained else ()
         measurement = None if self.expected is None else {
             "expected": self.expected.hex(), "tried": self.explained.tried if self.explained else 0,
-            "change": None if change is None else {"kind": change.kind, "measured": change.text, "said": change.said}}
+            "pairs": self.explained.pairs if self.explained else 0,
+            "changes": [{"kind": change.kind, "measured": change.text, "said": change.said} for change in changes]}
         return {"verb": "attest", "verdict": "fail" if self.failed else "pass", "exit": self.exit,
                 "report": str(self.question.path),
                 "fields": [{"name": one.name, "value": one.value, "words": one.words} for one in self.fields],
@@ -128,7 +129,7 @@ def check_measurement(found: Answer) -> None:
         problem, hint = difference(found.expected, measured), "launch it as you said, or correct what you said"
         if problem is not None and found.explained is not None:
             problem = f"{found.explained.text}: {problem}"
-            if found.explained.change is None:
+            if not found.explained.changes:
                 hint = "compare the files byte by byte with those that were launched, and each word of QEMU's command line"
         found.checks.append(Check("measurement", problem, measured.hex(), hint))
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds the one change of a launch that explains a report's measurement.
+"""Finds the change of a launch that explains a report's measurement.
 
 A measurement says nothing about what was measured: one wrong CPU count gives 48 other bytes. So each plausible change of the
 launch that the user describes is tried, one at a time, until its digest is the report's. Files are hashed once, and digests
-continue from the longest part that two launches share, so that a few thousand changes take a second or two.
+continue from the longest part that two launches share, so that thousands of changes take less than a second. If no single
+change explains it, pairs of the likely ones are tried.
 """
 from __future__ import annotations
 
@@ -36,6 +37,8 @@ MONITORS = (
 OTHER_MODELS = {"qemu64": (15, 107, 1), "kvm64": (15, 6, 1)}
 # Families of processors with SNP, and the steppings that are tried of each model: `-cpu host` gives the chip's own.
 FAMILIES, STEPPINGS = (0x19, 0x1a), range(4)
+# Pairs are tried of the first changes of each kind but these, and with up to so many CPUs.
+UNLIKELY, MOST_LIKELY, MOST_PAIRED = ("another chip's CPU",), 20, 64
 # OVMF adds this, after the command line or (newer ones) before it: /proc/cmdline has it, and it is not measured.
 ADDED = "initrd=initrd"
 
@@ -83,18 +86,24 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Explained:
-    """The change that explains a measurement, or None; how many were tried, and their kinds."""
+    """The change that explains a measurement, or two that do together, or none. tried: the number of single changes that
+    were tried; kinds: theirs; pairs: the number of pairs that were tried."""
 
-    change: Change | None
+    changes: tuple[Change, ...]
     tried: int
     kinds: tuple[str, ...]
+    pairs: int = 0
 
     @property
     def text(self) -> str:
         """One line."""
-        if self.change is not None:
-            return f"the report's measurement is that of {self.change.text}; you said {self.change.said}"
-        return f"no single change explains it: {self.tried} were tried ({', '.join(self.kinds)})"
+        if len(self.changes) == 1:
+            return f"the report's measurement is that of {self.changes[0].text}; you said {self.changes[0].said}"
+        single = f"no single change explains it: {self.tried} were tried ({', '.join(self.kinds)})"
+        if not self.changes:
+            return f"{single}; nor do two, of {self.pairs} pairs"
+        both = " and ".join(f"{change.text} (you said {change.said})" for change in self.changes)
+        return f"{single}; two together do: the report's measurement is that of {both}"
 
 
 @dataclass
@@ -277,26 +286,75 @@ def cpus(number: int) -> str:
     return "1 CPU" if number == 1 else f"{number} CPUs"
 
 
+def both(said: Launch, one: Launch, other: Launch) -> Launch | None:
+    """The launch with two changes; None if both change the same thing."""
+    merged = said
+    for name in Launch._fields:
+        before, first, second = (getattr(launch, name) for launch in (said, one, other))
+        if first == before or second == before:
+            value = second if first == before else first
+        elif name == "hashes" and None not in (before, first, second):
+            parts = zip(before, first, second)
+            if any(part not in (a, b) for part, a, b in parts):
+                return None
+            value = Hashes(*(b if a == part else a for part, a, b in zip(before, first, second)))
+        else:
+            return None
+        merged = merged._replace(**{name: value})
+    return merged
+
+
 class Search:
     """The search for the change that explains a measurement."""
 
     def __init__(self, claim: Claim, measurement: bytes) -> None:
         self.changes, self.measurement, self.digests = Changes(claim), measurement, Digests()
-        self.tried = 0
+        self.tried = self.pairs = 0
         self.kinds: list[str] = []
+        # The changes that are also tried in pairs.
+        self.likely: list[Change] = []
 
     def expected(self) -> bytes:
         """The digest of the claim. Raises Unusable if QEMU could not launch it."""
         return self.digests.digest(self.changes.said)
 
     def run(self) -> Explained:
-        """Tries each change."""
+        """Tries each change, then pairs."""
         found = self.vcpus()
         for kind, changes in self.changes.kinds.items():
             if found is not None:
-                break
+                return Explained((found,), self.tried, tuple(self.kinds))
             found = self.first(kind, changes())
-        return Explained(found, self.tried, tuple(self.kinds))
+        two = (found,) if found is not None else self.pair()
+        return Explained(two, self.tried, tuple(self.kinds), self.pairs)
+
+    def pair(self) -> tuple[Change, ...]:
+        """Two of the likely changes that explain it together, or none. Also tries up to MOST_PAIRED CPUs with each one."""
+        for at, one in enumerate(self.likely):
+            if (number := self.with_cpus(one)) is not None:
+                said = self.changes.said
+                return Change("CPUs", cpus(number), str(said.vcpus), said._replace(vcpus=number)), one
+            for other in self.likely[:at]:
+                launch = both(self.changes.said, one.launch, other.launch)
+                if one.kind != other.kind and launch is not None and self.is_it(launch):
+                    return other, one
+        return ()
+
+    def with_cpus(self, change: Change) -> int | None:
+        """The number of CPUs that explains the measurement together with a change."""
+        for number, digest in enumerate(self.digests.by_vcpus(change.launch, MOST_PAIRED), 1):
+            self.pairs += 1
+            if digest == self.measurement:
+                return number
+        return None
+
+    def is_it(self, launch: Launch) -> bool:
+        """Does it have the measurement?"""
+        self.pairs += 1
+        try:
+            return self.digests.digest(launch) == self.measurement
+        except Unusable:
+            return False
 
     def vcpus(self) -> Change | None:
         """Another number of CPUs."""
@@ -320,6 +378,8 @@ class Search:
             self.tried += 1
             if digest == self.measurement:
                 return change
+            if kind not in UNLIKELY and self.tried - before <= MOST_LIKELY:
+                self.likely.append(change)
         if self.tried > before:
             self.kinds.append(kind)
         return None
