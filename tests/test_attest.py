@@ -27,7 +27,7 @@ import pytest
 
 from lab.attest import attestation, launch_digest
 from lab.attest.launch_digest import PageType
-from tests.attest import make, real
+from tests.attest import certs, make, real
 
 ABOUT = "launch digests equal another implementation's; a report passes only with its own digest, request and key"
 LANE = "fast"
@@ -661,7 +661,7 @@ def sample(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> real.Sample:
     data = Path("report").read_bytes()
     report, vcek = ((name, hashlib.sha256(Path(name).read_bytes()).hexdigest()) for name in ("report", "vcek"))
     build = ".".join(str(data[i]) for i in (0x1ea, 0x1e9, 0x1e8))
-    made = real.Sample("some/project", "0" * 40, report, vcek, 2, 0x30000, build, judge.measurement)
+    made = real.Sample("some/project", "0" * 40, report, vcek, None, 2, 0x30000, build, judge.measurement)
     monkeypatch.setattr(real, "SAMPLES", (made,))
     return made
 
@@ -687,6 +687,16 @@ def test_real_report_read_wrongly(change: dict[str, Any], pattern: str, sample: 
                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real, "SAMPLES", (replace(sample, **change),))
     call(real.main, ".").expect(1, pattern)
+
+
+def test_real_chain_is_not_amds(sample: real.Sample, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of our own: its links are right, its ARK is not AMD's, and its VCEK names neither chip nor TCB."""
+    root = certs.new_root(Path.cwd(), "ARK-Milan")
+    chain = (root.name, hashlib.sha256(root.read_bytes()).hexdigest())
+    monkeypatch.setattr(real, "SAMPLES", (replace(sample, chain=chain),))
+    done = call(real.main, ".")
+    done.expect(1, "^expected the key of AMD's ARK for Milan, found ")
+    done.expect(1, "^not ok: TCB: expected ")
 
 
 def test_real_report_of_a_stranger(judge: Judge, sample: real.Sample, monkeypatch: pytest.MonkeyPatch) -> None:
