@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
+import random
 import struct
 import subprocess
 import uuid
@@ -320,6 +322,32 @@ def test_nothing(made: Path) -> None:
     assert failures(found) == [] and found.notes[0].startswith("nothing is known about who signed it")
     assert found.last_line() == ("PASS: attestation report: 1 check passed, its signature was not checked, "
                                  "its measurement was not compared")
+
+
+def test_a_date_that_is_none(made: Path, tmp_path: Path) -> None:
+    """openssl prints such a certificate, without complaining."""
+    der = der_of(made / "vcek.crt")
+    digits = der.index(b"\x17\x0d") + 2
+    (tmp_path / "vcek").write_bytes(der[:digits] + b"ZZ" + der[digits + 2:])
+    with pytest.raises(Unusable, match="expected an X.509 certificate"):
+        answer(Question(made / "report", tmp_path / "vcek"))
+
+
+def test_any_certificate(made: Path, tmp_path: Path) -> None:
+    """With changed bytes it is refused, or its check fails."""
+    good = der_of(made / "vcek.crt")
+    chance = random.Random(1)
+    for _ in range(60):
+        changed = bytearray(good)
+        for _ in range(3):
+            changed[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
+        (tmp_path / "vcek").write_bytes(bytes(changed))
+        try:
+            found = answer(Question(made / "report", tmp_path / "vcek", [made / name for name in CHAIN]))
+        except Unusable:
+            continue
+        assert found.failed, changed.hex()
+        json.dumps([found.lines(), found.to_json()])
 
 
 # --- Files that cannot be used -------------------------------------------------------------------------

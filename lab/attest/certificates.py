@@ -147,15 +147,22 @@ def parse(der: bytes, source: str) -> Certificate:
     lines = dict(line.split("=", 1) for line in said.splitlines() if re.match(r"(subject|issuer|notBefore|notAfter)=", line))
     key = re.search(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", said, re.S)
     algorithm = re.search(r"Signature Algorithm: (\S+)(?:\s+Hash Algorithm: (\S+))?", said)
-    if status or len(lines) != 4 or key is None or algorithm is None:
+    begins, ends = (time_of(lines.get(name, "")) for name in ("notBefore", "notAfter"))
+    if status or len(lines) != 4 or key is None or algorithm is None or begins is None or ends is None:
         raise Unusable(f"{source}: expected an X.509 certificate, found {len(der)} bytes that openssl cannot read",
                        "the file may be cut off, or of another kind: fetch it again")
-    begins, ends = (datetime.datetime.strptime(lines[name], TIME).replace(tzinfo=datetime.timezone.utc)
-                    for name in ("notBefore", "notAfter"))
     extensions = {number: bytes.fromhex(octets) for number, octets in OCTETS_OF.findall(asn1)
                   if number.startswith(f"{AMD}.")}
     return Certificate(source, der, lines["subject"], lines["issuer"], begins, ends,
                        " ".join(part for part in algorithm.groups() if part), key[0].rstrip() + "\n", extensions)
+
+
+def time_of(text: str) -> datetime.datetime | None:
+    """The time that openssl prints; None if it says that there is none."""
+    try:
+        return datetime.datetime.strptime(text, TIME).replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return None
 
 
 def signature_problem(certificate: Certificate, issuer: Certificate) -> str | None:
