@@ -102,8 +102,8 @@ class Explained:
         single = f"no single change explains it: {self.tried} were tried ({', '.join(self.kinds)})"
         if not self.changes:
             return f"{single}; nor do two, of {self.pairs} pairs"
-        both = " and ".join(f"{change.text} (you said {change.said})" for change in self.changes)
-        return f"{single}; two together do: the report's measurement is that of {both}"
+        words = " and ".join(f"{change.text} (you said {change.said})" for change in self.changes)
+        return f"{single}; two together do: the report's measurement is that of {words}"
 
 
 @dataclass
