@@ -235,6 +235,13 @@ def test_each_failure_fails_it(words: Sequence[str], name: str, place: Path) -> 
     assert last(done).endswith(f" checks failed: {name}")
 
 
+def test_a_guest_that_can_be_debugged(place: Path, keys: Path) -> None:
+    """Nothing that was asked for fails, but nobody should overlook it."""
+    Path("debug").write_bytes(make.report(make.Report(policy=0xb0000), keys / "vcek.priv"))
+    expect(attest("debug", "--vcek", "vcek.pem"), 0, "^note: the policy allows debugging: ")
+    assert "note: the policy" not in attest(*WHOLE).output
+
+
 def test_an_unsigned_report_fails(place: Path, keys: Path) -> None:
     Path("unsigned").write_bytes(make.report(make.Report(unsigned=1, signing_key=7), keys / "vcek.priv"))
     done = attest("unsigned", "--vcek", "vcek.pem")

@@ -14,7 +14,7 @@ from lab.attest.attestation import REPORT_DATA_LEN, Check, Report, difference, f
 from lab.attest.certificates import PUBLIC_KEY, Certificate, certificates_in
 from lab.attest.chain import Chain, check_chain, choose_leaf, leaf_checks, report_check
 from lab.attest.explain import Claim, Explained, explain
-from lab.attest.fields import Field, fields_of
+from lab.attest.fields import DEBUG_BIT, Field, fields_of
 
 WIDTH, NAME_WIDTH = 120, 29
 UNSIGNED_NOTE = "nothing is known about who signed it: --vcek FILE or --chain FILE checks that"
@@ -109,6 +109,8 @@ def answer(question: Question, now: datetime.datetime | None = None) -> Answer:
     found = Answer(question, report, fields_of(report))
     found.checks.append(Check("format", format_problem(report), f"version {report.version}",
                               "ask for the report again, with the chip's key: SNP_GUEST_REQUEST's key selection"))
+    if report.policy >> DEBUG_BIT & 1:
+        found.notes.append("the policy allows debugging: whatever else holds, the host can read and write the guest")
     if question.report_data is not None:
         wanted = question.report_data.ljust(REPORT_DATA_LEN, b"\0")
         found.checks.append(Check("report data", difference(wanted, report.report_data), report.report_data.hex(),

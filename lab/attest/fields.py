@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from lab.attest.attestation import ALGO_ECDSA_P384_SHA384, NUMBER_LEN, P384_BYTES, SIGNING_KEYS, Report
 
+DEBUG_BIT = 19
 # Each bit of the policy: its words if it is set, and if it is clear (table GUEST_POLICY).
 POLICY = {
     16: ("SMT allowed", "SMT not allowed"),
     18: ("a migration agent allowed", "no migration agent"),
-    19: ("DEBUGGING ALLOWED: the host can read and write the guest's memory", "no debugging"),
+    DEBUG_BIT: ("DEBUGGING ALLOWED: the host can read and write the guest's memory", "no debugging"),
     20: ("on one socket only", "on any number of sockets"),
     21: ("CXL devices and memory allowed", "no CXL"),
     22: ("AES-256-XTS required", "AES-128-XEX or AES-256-XTS"),

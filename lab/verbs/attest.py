@@ -73,7 +73,7 @@ command looks for the one change of the launch that explains it.
   -h, --help      this text
 
 Exit status: 0 all that was asked for holds; 1 something does not; 2 usage; 3 a file cannot be used. Needs openssl for --vcek
-and --chain.
+and --chain; on Debian, as root, it is installed if it is missing.
 """
 # No --dry-run: the verb changes nothing.
 DRY_RUN = False
