@@ -24,14 +24,21 @@ from lab.attest import attestation
 from lab.attest.answer import Question, answer
 from lab.attest.explain import Claim
 from lab.attest.launch_digest import measured_kernel, named_signature, read_firmware
+from lab.check import report as checked
+from lab.check.report import OUTCOMES, File
+from lab.check.results import Result
 from lab.core.places import LAB, TOP
 from lab.core.session import Session
+from lab.core.shard import Shard
 from lab.history.corpus import Entry
 from lab.history.presence import Answer
 from lab.judge.bench import BenchQuestion, judge_bench
+from lab.judge.boots import Boots
 from lab.judge.files import read_json, versioned
 from lab.judge.guest import judge_guest
 from lab.judge.history import Fate
+from lab.judge.part import Part, nothing_to_do
+from lab.judge.schema import DOCUMENT, Schema, schemas, violations
 from lab.judge.verdict import BootQuestion, judge
 from lab.status.report import Report
 from tests import test_bench_judge, test_history_judge, test_history_status, test_mutants_judge, test_verdict
@@ -44,33 +51,17 @@ LANE = "fast"
 NEEDS = ("check", "guest", "attest")
 TAKES = 6
 
-DOCUMENT = TOP / "docs/json.md"
-Schema = dict[str, Any]
 Json = dict[str, Any]
-
-
-def schemas() -> dict[str, Schema]:
-    """The document's schemas by name."""
-    blocks = re.findall(r"^```json-schema\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
-    found = [json.loads(block) for block in blocks]
-    return {schema["$id"]: schema for schema in found}
 
 
 SCHEMAS = schemas()
 OUTPUTS = [name for name in SCHEMAS if name != "shared"]
 
 
-def errors(name: str, data: Json) -> list[str]:
-    """An output's violations of a schema."""
-    resolver = jsonschema.RefResolver(name, SCHEMAS[name], store=SCHEMAS)
-    validator = jsonschema.Draft202012Validator(SCHEMAS[name], resolver=resolver)
-    return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:300]}" for e in validator.iter_errors(data)]
-
-
 def hold(name: str, data: Json) -> None:
     """Fails unless the output in a file matches its schema."""
     data = json.loads(json.dumps(data))
-    assert errors(name, data) == []
+    assert violations(name, data) == []
     if "version" in SCHEMAS[name]["properties"]:
         assert next(iter(data)) == "version"
 
@@ -103,7 +94,7 @@ def test_schema(name: str) -> None:
 
 # Optional fields, whose descriptions say when they are there; and host.json, which QEMU writes.
 SOMETIMES = {"known", "caught", "not as named", "survived", "not judged", "ended", "guest-errors", "errors",
-             "statistics", "missing"}
+             "statistics", "missing", "boots", "shard"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -162,8 +153,11 @@ def test_guest(name: str, tmp_path: Path) -> None:
     folder = write_boot(tmp_path / "logs", lines, **logs)
     asked = BootQuestion(folder, "t", "1.2.3", "10", ["snp_guest"], emulated=True, snp=True)
     given = judge_guest(asked, files.launch(**launch))
-    given.write(tmp_path / "json")
-    hold("guest", read_json(tmp_path / "json"))
+    given.write()
+    hold("guest", read_json(folder / "verdict.json"))
+    boots = Boots(Part(names=("1", "2")), "logs")
+    boots.add(1, given)
+    hold("guest", boots.to_json())
     assert bool(given.to_json()["attestation"]) == (given.boot.status.exit == 0)
 
 
@@ -244,6 +238,21 @@ def test_history(tmp_path: Path) -> None:
     hold("history", found.to_json())
 
 
+def test_check() -> None:
+    """`check`: each result."""
+    results = [Result("tests/test_a.py::test_b", outcome, 0.5, "no moon", "why") for outcome in OUTCOMES]
+    found = checked.Report(Part(names=("a",)), None, 3, "logs", [File("a", "fast", 2, results)])
+    hold("check", found.to_json())
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    """A shard for which nothing is left."""
+    session = Session("check")
+    session.json = tmp_path / "json"
+    assert nothing_to_do(session, Part(Shard(2, 2), ("a",), ("--lane=fast", "a"))) == 0
+    hold("empty-shard", read_json(tmp_path / "json"))
+
+
 def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`cache`: a cache with an unused folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -318,4 +327,4 @@ def test_a_change_is_found(name: str, tmp_path: Path) -> None:
     data = run_output(test_verdict.Ask(), tmp_path)
     changed = copy.deepcopy(data)
     WRONG[name](changed)
-    assert errors("run", data) == [] and len(errors("run", changed)) == 1
+    assert violations("run", data) == [] and len(violations("run", changed)) == 1

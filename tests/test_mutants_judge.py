@@ -59,7 +59,7 @@ class Tree:
     def __init__(self, tmp_path: Path, exit_status: int = 0, control: Sequence[str] = GOOD) -> None:
         self.tmp, self.folder = tmp_path, tmp_path / "t"
         write_logs(self.folder / "control", control, [LINUX, ""], host=COUNTED)
-        verdict = {"exit": exit_status, "verdict": "x", "tests": []}
+        verdict = {"exit": exit_status, "verdict": "fail" if exit_status else "pass", "tests": []}
         (self.folder / "control/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
         (self.folder / "mutants").write_text("", encoding="utf-8")
 
@@ -324,7 +324,7 @@ def test_report_of_the_control(tmp_path: Path) -> None:
     """A report that also appears without the mutant catches nothing."""
     tree = Tree(tmp_path)
     write_logs(tree.folder / "control", GOOD, [LINUX, *REPORT], host=COUNTED)
-    (tree.folder / "control/verdict.json").write_text('{"exit": 0}', encoding="utf-8")
+    (tree.folder / "control/verdict.json").write_text('{"exit": 0, "verdict": "pass"}', encoding="utf-8")
     tree.mutant("m", ('Caught-by: lockdep "Nested lock was not taken"', *NEITHER), GOOD, REPORT)
     check(tree, 1, "m: survived: not caught by lockdep Nested lock")
 

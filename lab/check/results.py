@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Adds up the results of test files. A test without a result counts as failed."""
+"""Adds up the results of a test file. A test without a result counts as failed."""
 from __future__ import annotations
 
 import json
@@ -52,10 +52,6 @@ class FileTally:
         """The number of results with this outcome."""
         return sum(result.outcome == outcome for result in self.results)
 
-    def summary(self) -> str:
-        """The counts, for the file's line."""
-        return summary(self.count("passed"), self.count("failed"), self.count("skipped"))
-
     def read(self, line: str) -> Result | None:
         """Reads one of the plugin's lines. Returns its result, if it has one."""
         event = json.loads(line)
@@ -93,21 +89,6 @@ class FileTally:
         if status not in (0, NO_TESTS) and not self.count("failed"):
             return f"ended with status {status}, and no test has failed"
         return ""
-
-
-@dataclass
-class Total:
-    """The results of all files."""
-
-    results: list[Result] = field(default_factory=list)
-
-    def of(self, outcome: str) -> list[Result]:
-        """The results with this outcome."""
-        return [result for result in self.results if result.outcome == outcome]
-
-    def last_line(self) -> str:
-        """The last line of `check`."""
-        return summary(len(self.of("passed")), len(self.of("failed")), len(self.of("skipped")))
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[str], int]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.check import orphans
-from lab.check.results import FileTally, Result, Total, read_lines
+from lab.check.report import File, failure_lines
+from lab.check.results import FileTally, Result, read_lines
 from lab.check.table import Entry
 from lab.core.places import TOP, tilde
 from lab.core.process import Command, command
@@ -25,8 +26,6 @@ GRACE = 10.0
 # The name of a test file's temporary folder; our pid and random letters follow.
 FOLDER = "snplab-check-"
 FOLDER_NAME = re.compile(FOLDER + r"(\d+)-\w+")
-# How many lines of a failure to show; the log has all of them.
-MOST_LINES = 40
 
 
 def pytest_command(entry: Entry, results: Path, expression: str | None, folder: Path | None = None) -> Command:
@@ -99,7 +98,7 @@ class Runner:
     def __init__(self, session: Session, plan: Plan, expression: str | None) -> None:
         self.session = session
         self.terminal = session.terminal
-        self.total = Total()
+        self.files: list[File] = []
         self._plan = plan
         self._expression = expression
         self._number = len(plan.steps)
@@ -154,9 +153,9 @@ class Runner:
                 self.show_failure(late)
                 for line in last_lines(watch.log, 20):
                     self.terminal.note(f"| {line}")
-            took = time.monotonic() - watch.begun
-            self.terminal.end(head or self.head(watch.tally.entry), f"{watch.tally.summary()}, {took:.0f} s")
-            self.total.results += watch.tally.results
+            file = File.of(watch.tally, time.monotonic() - watch.begun)
+            self.terminal.end(head or self.head(watch.tally.entry), file.line)
+            self.files.append(file)
         return new[-1].title[:70] if new else ""
 
     def drop(self, watch: Watch) -> None:
@@ -173,9 +172,5 @@ class Runner:
 
     def show_failure(self, result: Result) -> None:
         """Shows the test's name, and the last lines of pytest's text."""
-        self.terminal.note(f"not ok - {result.title}")
-        lines = result.text.splitlines()
-        if len(lines) > MOST_LINES:
-            lines = [f"({len(lines) - MOST_LINES} more lines are in the log)", *lines[-MOST_LINES:]]
-        for line in lines:
-            self.terminal.note(f"| {line}")
+        for line in failure_lines(result):
+            self.terminal.note(line)

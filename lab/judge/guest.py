@@ -185,12 +185,9 @@ class GuestVerdict:
                 for row in rows]
         return [*said, *(f"      {problem}" for problem in self.problems), self.last_line()]
 
-    def write(self, path: Path | None = None) -> None:
-        """Writes the JSON beside the logs, and to the user's file."""
-        data = self.to_json()
-        if path is not None:
-            write_json(path, data)
-        write_json(self.boot.asked.logs / "verdict.json", data)
+    def write(self) -> None:
+        """Writes the JSON beside the logs."""
+        write_json(self.boot.asked.logs / "verdict.json", self.to_json())
 
 
 def judge_guest(asked: BootQuestion, launch: Launch) -> GuestVerdict:

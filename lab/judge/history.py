@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -15,7 +15,8 @@ from typing import Any
 from lab.core.errors import Exit
 from lab.history.bug import COMPONENTS, Bug
 from lab.judge.files import read_json, versioned
-from lab.judge.mutants import MutantResult, Word
+from lab.judge.mutants import Header, MutantResult, Word
+from lab.judge.part import Part, joined_logs
 
 INDENT = "      "
 # For bugs whose header names none.
@@ -66,7 +67,13 @@ class BugResult:
         bug = self.bug
         return {"tree": bug.tree, "bug": bug.slug, "result": self.fate.value, "by": self.by, "problems": self.problems,
                 "seconds": self.seconds, "fix": bug.commit, "subject": bug.subject, "component": bug.component,
-                "class": bug.fields.get("Class", ""), "present": bug.present, "story": bug.story}
+                "class": bug.fields.get("Class", ""), "present": bug.present, "story": bug.story, "header": bug.fields}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> BugResult:
+        """The reverse of to_json(). The bug has its fields, but not the layers that its header names."""
+        bug = Bug(data["tree"], Path(f"{data['bug']}.patch"), Header(data["bug"]), data["story"], data["header"])
+        return cls(bug, Fate(data["result"]), data["by"], data["problems"], data["seconds"])
 
 
 def without_boot(bug: Bug, stale: bool) -> BugResult | None:
@@ -135,6 +142,19 @@ class History:
     problems: list[str]
     seconds: int
     shown_logs: str
+    # The kernels' versions, by tree.
+    kernels: dict[str, str | None] = field(default_factory=dict)
+    part: Part = Part()
+
+    @property
+    def results(self) -> list[BugResult]:
+        """Each bug in each tree."""
+        return [result for row in self.rows for result in row.results]
+
+    @property
+    def done(self) -> list[str]:
+        """The names of the bugs that it has results of."""
+        return [f"{result.bug.tree}/{result.bug.slug}" for result in self.results]
 
     @property
     def counts(self) -> Counter[Fate]:
@@ -155,15 +175,16 @@ class History:
     @property
     def all_problems(self) -> list[str]:
         """All problems, each with the tree and the bug."""
-        return self.problems + [f"{result.bug.tree}/{row.slug}: {result.fate.value}: {problem}" for row in self.rows
-                                for result in row.results if result.fate.fails for problem in result.problems]
+        return self.problems + [f"{result.bug.tree}/{result.bug.slug}: {result.fate.value}: {problem}"
+                                for result in self.results if result.fate.fails for problem in result.problems]
 
     @property
     def status(self) -> Exit:
-        """A pass if a bug was caught, no bug's result fails, and there is no other problem; a skip if none was booted."""
+        """A pass if a bug was caught, no bug's result fails, and there is no other problem; a skip if none was booted. A
+        shard may have only bugs that are not booted."""
         if self.problems or any(row.fate.fails for row in self.rows):
             return Exit.FAIL
-        return Exit.PASS if self.counts[Fate.CAUGHT] else Exit.SKIP
+        return Exit.PASS if self.counts[Fate.CAUGHT] or not self.part.shard.is_whole else Exit.SKIP
 
     @property
     def word(self) -> str:
@@ -190,8 +211,23 @@ class History:
             "recall": {"caught": caught, "shown_in_software": shown}, "gaps": self.gaps,
             "components": {name or NO_COMPONENT: {"caught": caught, "shown_in_software": shown, "bugs": bugs}
                            for name, (caught, shown, bugs) in self.components().items()},
-            "problems": self.all_problems, "bugs": [result.to_json() for row in self.rows for result in row.results],
-            "logs": self.shown_logs})
+            "problems": self.all_problems, "controls": self.problems, "linux": self.kernels,
+            "bugs": [result.to_json() for result in self.results], "logs": self.shown_logs, "shard": self.part.to_json()})
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> History:
+        """The reverse of to_json()."""
+        return history_of([BugResult.from_json(bug) for bug in data["bugs"]], data["controls"], data["seconds"],
+                          data["logs"], data["linux"], Part.from_json(data["shard"]))
+
+    @classmethod
+    def joined(cls, reports: Sequence[History], part: Part) -> History:
+        """The verdict on all shards, in the order of a whole run."""
+        results = {name: result for report in reports for name, result in zip(report.done, report.results)}
+        kernels = {tree: version for report in reports for tree, version in report.kernels.items()}
+        return history_of([results[name] for name in part.names], [p for report in reports for p in report.problems],
+                          sum(report.seconds for report in reports), joined_logs(report.shown_logs for report in reports),
+                          kernels, part)
 
     def lines(self) -> list[str]:
         """The text for the user: a table for each component, the problems, the counts, the verdict."""
@@ -202,7 +238,7 @@ class History:
         said += [INDENT + problem for problem in self.all_problems]
         said += [f"{INDENT}{result.bug.tree}/{row.slug}: stale: {result.by[0]}"
                  for row in self.rows for result in row.results if result.fate is Fate.STALE]
-        if any(result.bug.present for row in self.rows for result in row.results):
+        if any(result.bug.present for result in self.results):
             said.append(f"{INDENT}*: the tree still has the bug; its patch is the fix, and the boot with it the control")
         counts, (caught, shown) = self.counts, self.recall
         more = {Fate.NEEDS: f" ({self.gaps} for a gap that host/README.md names)"}
@@ -220,9 +256,11 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [INDENT + "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def history_of(results: Sequence[BugResult], problems: Sequence[str], seconds: int, shown_logs: str) -> History:
+def history_of(results: Sequence[BugResult], problems: Sequence[str], seconds: int, shown_logs: str,
+               kernels: Mapping[str, str | None] | None = None, part: Part = Part()) -> History:
     """Joins the trees' results, by bug."""
     by_slug: dict[str, list[BugResult]] = {}
     for result in results:
         by_slug.setdefault(result.bug.slug, []).append(result)
-    return History([Row(slug, by_slug[slug]) for slug in sorted(by_slug)], list(problems), seconds, shown_logs)
+    return History([Row(slug, by_slug[slug]) for slug in sorted(by_slug)], list(problems), seconds, shown_logs,
+                   dict(kernels or {}), part)

@@ -2,21 +2,26 @@
 """The verb `check`: runs the tests of this repository, or some of them."""
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from lab.build import deps
 from lab.check import orphans
+from lab.check.report import Report
 from lab.check.runner import Runner, clean_environment, pytest_command
 from lab.check.table import Entry, Lane, format_table, pick, read_table
+from lab.core import shard
 from lab.core.errors import Exit, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import TOP, tilde
 from lab.core.session import Session
 from lab.core.steps import Plan
+from lab.judge.files import write_json
+from lab.judge.part import Part, nothing_to_do
 
-USAGE = """\
-usage: ./snplab check [GLOB] [-k EXPR] [--lane fast|boot|long] [-n N]
-       ./snplab check [GLOB] [--lane fast|boot|long] --list
+USAGE = f"""\
+usage: ./snplab check [GLOB] [-k EXPR] [--lane fast|boot|long] [-n N] [--shard I/N] [--json FILE]
+       ./snplab check [GLOB] [--lane fast|boot|long] [--shard I/N] --list
 
 Runs the tests of this repository: those of the lanes fast and boot, or those whose names match GLOB. Ends with a line
 "N passed, N failed" (", N skipped" may follow). Skipped tests are listed with their reasons before that line.
@@ -26,12 +31,15 @@ Runs the tests of this repository: those of the lanes fast and boot, or those wh
                   long: take longer still: soaks, sanitizers, all mutants, a build of each commit
   -k EXPR         the tests whose names match pytest's EXPR, such as 'launch and not digest'
   -n N            run N files of the lane fast at a time (default 3)
+{shard.USAGE}
+  --json FILE     write the results as JSON
   --list          print each test file's name, lane, time, needs, and what it is about
   --dry-run       print what would be done, as commands
   --help          this text
 """
 
-OPTIONS = (Option("--lane", "LANE"), Option("-k", "EXPR"), Option("-n", "N"), Option("--list"))
+OPTIONS = (Option("--lane", "LANE"), Option("-k", "EXPR"), Option("-n", "N"), Option("--list"), shard.SHARD,
+           Option("--json", "FILE"))
 NAMED = "./snplab check --list names them"
 # One more than the cores of the usual machine, as some files wait more than they compute.
 WORKERS = 3
@@ -40,11 +48,16 @@ WORKERS = 3
 def main(session: Session, given: Given) -> int:
     """Runs the verb."""
     entries = picked(given)
+    part = Part.of(given, shard.shard_of(given), [entry.name for entry in entries])
+    entries = part.shard.of(entries, shard.by_cost([entry.takes for entry in entries], part.shard.total))
     if given.flag("--list"):
         for line in format_table(entries):
             session.terminal.say(line)
         return Exit.PASS
     workers = given.number("-n", 1, 64, WORKERS)
+    if not entries:
+        return nothing_to_do(session, part)
+    begin = time.monotonic()
     plan = Plan(session, more=len(entries))
     deps.install_step(plan, *purposes_of(entries))
     if session.dry_run:
@@ -60,7 +73,8 @@ def main(session: Session, given: Given) -> int:
     runner = Runner(session, plan, given.value("-k"))
     runner.run([entry for entry in entries if entry.lane is Lane.FAST], workers)
     runner.run([entry for entry in entries if entry.lane is not Lane.FAST], 1)
-    return conclude(session, runner, given.value("-k"))
+    return conclude(session, Report(part, given.value("-k"), int(time.monotonic() - begin), tilde(session.run_dir),
+                                    runner.files))
 
 
 def picked(given: Given) -> list[Entry]:
@@ -97,17 +111,11 @@ def show(session: Session, entries: Sequence[Entry], given: Given) -> None:
         session.terminal.note(pytest_command(entry, results, given.value("-k")).shown())
 
 
-def conclude(session: Session, runner: Runner, expression: str | None) -> int:
-    """Prints the skipped and the failed tests and the last line. Returns the exit status."""
-    say, total = session.terminal.say, runner.total
-    if not total.results:
-        say(f"no test matches -k '{expression}'")
-        say("0 passed, 1 failed")
-        return Exit.FAIL
-    for result in total.of("skipped"):
-        say(f"skipped: {result.title}: {result.reason}")
-    for result in total.of("failed"):
-        say(f"failed: {result.title}")
-    say(f"logs: {tilde(session.run_dir)}")
-    say(total.last_line())
-    return Exit.FAIL if total.of("failed") else Exit.PASS
+def conclude(session: Session, found: Report) -> int:
+    """Writes the JSON, and prints the skipped and the failed tests and the last line. Returns the exit status."""
+    if session.json is not None:
+        write_json(session.json, found.to_json())
+        session.json_done = True
+    for line in found.last_lines():
+        session.terminal.say(line)
+    return found.status

@@ -21,14 +21,17 @@ from lab.build.kernel import PLAIN, flavour
 from lab.build.packages import GuestPackages
 from lab.build.prepare import Preparation
 from lab.build.target import Target, linux_of, qemu_of, target_of
+from lab.core import shard
 from lab.core.errors import Exit, Stop, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, show
-from lab.judge.files import read_lines
+from lab.judge.boots import Boots
+from lab.judge.files import read_lines, write_json
 from lab.judge.guest import Launch, judge_guest
+from lab.judge.part import Part, nothing_to_do
 from lab.judge.show import Show
 from lab.judge.verdict import BootQuestion
 from lab.patches.series import all_trees
@@ -42,11 +45,11 @@ TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"),
     ("--without-lockdep", None), ("--patch", "FILE"), ("--check", None), ("--boots", "N"), ("--gdb", None),
-    ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR")))
+    ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"))) + (shard.SHARD,)
 USAGE = f"""\
 usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--without-lockdep]
-                      [--patch FILE] [--check] [--boots N] [--gdb] [--timeout SEC] [--json FILE] [--linux DIR]
-                      [--qemu DIR] [--dry-run] [-- QEMU ARGS]
+                      [--patch FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC] [--json FILE]
+                      [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
@@ -64,12 +67,13 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
   --without-lockdep
                   L1's kernel without the debug options of `run`: boots twice as fast
   --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
-  --check         judge the guest, even on a terminal; so do --boots and --json
+  --check         judge the guest, even on a terminal; so do --boots, --shard and --json
   --boots N       boot N times (default 1)
+{shard.USAGE}
   --gdb           build L1's kernel with debug information, stop L1 once its modules are loaded, before the launch, and
                   print the command line for gdb (docs/debugging.md)
   --timeout SEC   time limit of each boot, at least 30 (default {LIMIT}; with the guest's console on your terminal: none)
-  --json FILE     the verdict of the first boot that fails, or else of the last boot, as JSON
+  --json FILE     the verdict of the first boot that fails, or else of the last boot, and a list of all boots, as JSON
   -- QEMU ARGS    more arguments of L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS}
@@ -82,7 +86,9 @@ class Asked:
 
     target: Target
     guest: Guest
-    boots: int
+    part: Part
+    # This shard's boots.
+    boots: list[int]
     limit: int | None
     interactive: bool
     gdb: bool
@@ -97,7 +103,8 @@ def check_usage(session: Session, given: Given) -> Asked:
     """Checks the command line before the build, which takes minutes."""
     given.no_arguments("guest", "a tree is named with --tree")
     smp, memory = given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory)
-    boots, limit = given.number("--boots", 1, 10000, 1), given.seconds("--timeout")
+    boots, limit = range(1, given.number("--boots", 1, 10000, 1) + 1), given.seconds("--timeout")
+    part = Part.of(given, shard.shard_of(given), map(str, boots))
     kernel, linux = given.file("--kernel"), linux_of(given)
     # L1's own boot and power-off need some of this time.
     if limit is not None and limit < 30:
@@ -117,9 +124,10 @@ def check_usage(session: Session, given: Given) -> Asked:
     qemu = os.environ.get("SNPLAB_QEMU")
     if qemu and shutil.which(qemu) and not is_snp_host(qemu):
         raise Stop(Exit.SKIP, f"{qemu} has no emulated SNP host: nothing can be launched", "unset SNPLAB_QEMU")
-    interactive = not (given.flag("--check") or given.value("--json") or boots > 1 or not sys.stdin.isatty()
-                       or not sys.stdout.isatty())
-    return Asked(target, Guest(smp, memory, append, kernel), boots, limit, interactive, given.flag("--gdb"))
+    interactive = not (given.flag("--check") or given.value("--json") or len(boots) > 1 or given.value("--shard")
+                       or not sys.stdin.isatty() or not sys.stdout.isatty())
+    mine = part.shard.of(boots, shard.by_cost([1] * len(boots), part.shard.total))
+    return Asked(target, Guest(smp, memory, append, kernel), part, mine, limit, interactive, given.flag("--gdb"))
 
 
 def is_bzimage(path: Path) -> bool:
@@ -202,19 +210,20 @@ class GuestRun:
         self.image.add_settings(Job(self.session, logs / "image.log"), self.prepared.initrd, logs / "initrd.all",
                                 self.asked.guest.settings(nonce, limit))
 
-    def boot_once(self, number: int, keep_json: bool) -> int:
-        """Boots and judges once. Returns the exit status."""
+    def boot_once(self, number: int, found: Boots) -> None:
+        """Boots and judges once."""
         session, asked = self.session, self.asked
         logs, nonce = session.run_dir / str(number), os.urandom(32).hex()
         limit = asked.limit or (NO_LIMIT if self.debugger else LIMIT)
         boot = self.boot_of(logs, "snp_guest", limit)
-        of = f", boot {number} of {asked.boots}" if asked.boots > 1 else ""
+        count = len(asked.part.names)
+        of = f", boot {number} of {count}" if count > 1 else ""
         session.terminal.say(self.head(
             f"boot linux {self.version} on the emulated host, QEMU {self.prepared.qemu_version} (TCG), and on it a guest "
             f"with {asked.guest.smp} CPUs{of}"))
         if session.dry_run:
             show(session, [common.boot_command(boot)])
-            return Exit.PASS
+            return
         logs.mkdir()
         # If this boot ends without a verdict, an earlier boot's verdict must not stand for it.
         session.json_done = False
@@ -226,12 +235,13 @@ class GuestRun:
         verdict = judge_guest(self.question(logs), Launch(
             asked.guest.smp, nonce, logs / "vcek.pem", self.packages.firmware, self.image.vmlinuz, self.image.initrd,
             asked.guest.line))
-        # Once a boot has failed, keep its JSON.
-        verdict.write(None if keep_json else session.json)
+        verdict.write()
+        found.add(number, verdict)
+        if session.json is not None:
+            write_json(session.json, found.to_json())
         session.json_done = True
         for line in verdict.lines():
             session.terminal.say(line)
-        return verdict.status.exit
 
     def on_line(self, shown: Show) -> Callable[[bytes], None]:
         """The function that takes each line of L1's report."""
@@ -290,6 +300,8 @@ class GuestRun:
 def main(session: Session, given: Given) -> int:
     """Boots as often as --boots says, or with a console."""
     asked = check_usage(session, given)
+    if not asked.boots:
+        return nothing_to_do(session, asked.part)
     run = GuestRun(session, given, asked)
     session.at_exit(run.drop_images)
     session.terminal.say(f"snplab guest: {run.name}")
@@ -297,14 +309,11 @@ def main(session: Session, given: Given) -> int:
     run.plan.run()
     if asked.interactive:
         return run.console()
-    passed = worst = 0
-    for number in range(1, asked.boots + 1):
-        status = run.boot_once(number, keep_json=worst != 0)
+    found = Boots(asked.part, tilde(session.run_dir))
+    for number in asked.boots:
+        run.boot_once(number, found)
         if session.dry_run:
             return Exit.PASS
-        passed += status == Exit.PASS
-        worst = worst or status
-    if asked.boots > 1:
-        session.terminal.say(f"{'PASS' if passed == asked.boots else 'FAIL'}: {passed} of {asked.boots} boots; "
-                             f"logs: {tilde(session.run_dir)}")
-    return worst
+    for line in found.last_lines():
+        session.terminal.say(line)
+    return found.status

@@ -12,6 +12,7 @@ from lab.build.kernel import CONFIGS
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
 from lab.build.target import Target, linux_of
+from lab.core import shard
 from lab.core.errors import Exit, setup_error, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import tilde
@@ -22,8 +23,9 @@ from lab.history.bug import Bug
 from lab.history.corpus import bugs_of
 from lab.history.presence import Trial, diff_of
 from lab.judge.files import versioned, write_json
-from lab.judge.history import BugResult, booted, history_of, without_boot
+from lab.judge.history import BugResult, History, booted, history_of, without_boot
 from lab.judge.mutants import Boot, Header, MutantResult, Word, judge_mutant
+from lab.judge.part import Part, nothing_to_do
 from lab.judge.programs import TIMEOUT, CasesBy, all_programs, program_named
 from lab.patches.series import need_series, trees
 from lab.verbs import common
@@ -33,10 +35,10 @@ from lab.view.history_page import history_page
 
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--sanitize", None), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"),
-    ("--qemu", "DIR"), ("--selftests", "DIR"))) + (Option("--rebase"),)
+    ("--qemu", "DIR"), ("--selftests", "DIR"))) + (Option("--rebase"), shard.SHARD)
 USAGE = f"""\
-usage: ./snplab history [--tree TREE] [--sanitize] [--json FILE] [--html FILE] [--rebase] [--linux DIR]
-                        [--selftests DIR] [--qemu DIR] [--dry-run] [GLOB...]
+usage: ./snplab history [--tree TREE] [--sanitize] [--shard I/N] [--json FILE] [--html FILE] [--rebase]
+                        [--linux DIR] [--selftests DIR] [--qemu DIR] [--dry-run] [GLOB...]
 
 Puts each bug of tests/history back into its kernel, boots it on the emulated SNP host, runs the tests that the bug's
 header names, and prints who caught it. A boot without the bug is the control. Every layer that a header names must catch
@@ -46,6 +48,7 @@ show. A bug whose patch does not apply any more is stale: it is listed, and does
   GLOB            only the bugs whose names match, as NAME or TREE/NAME
   --tree TREE     only the bugs of one tree: {', '.join(trees())}
 {common.OPTION_SANITIZE}
+{shard.USAGE}
   --rebase        print the hunks of stale patches that do not apply, and boot nothing
   --json FILE     write the result as JSON
   --html FILE     write the result as a page
@@ -159,6 +162,18 @@ class Selection:
     tree: str
     bugs: list[Bug]
     rejected: dict[str, list[list[str]]] = field(default_factory=dict)
+    # The kernel's version.
+    linux: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The bugs as TREE/NAME."""
+        return [f"{self.tree}/{bug.slug}" for bug in self.bugs]
+
+    def boots(self, given: Given) -> list[tuple[tuple[str, ...], Bug]]:
+        """The bugs that are booted if their patches apply, by kernel: the tree and its fragments of lab/config."""
+        booted_ones = [bug for bug in self.bugs if without_boot(bug, stale=False) is None]
+        return [((self.tree, *fragments), bug) for fragments, bugs in by_kernel(given, booted_ones).items() for bug in bugs]
 
     def find_stale(self, session: Session, given: Given) -> None:
         """Puts the tree together, and tries each patch on it."""
@@ -175,6 +190,7 @@ class Selection:
                     hunks = [] if bug.errors else trial.rejected(diff_of(bug))
                     if hunks:
                         self.rejected[bug.slug] = hunks
+            self.linux = prepared.version
             prepared.release()
             job.tell(f"{len(self.bugs) - len(self.rejected)} apply, {len(self.rejected)} are stale")
         src = prepared.work / "src"
@@ -233,14 +249,31 @@ def selected(given: Given) -> list[Selection]:
     return [selection for selection in found if selection.bugs]
 
 
+def take_shard(part: Part, given: Given, chosen: Sequence[Selection]) -> list[Selection]:
+    """Leaves the bugs of one shard. Those that are not booted need no kernel, but their tree: the first shard that boots
+    bugs of their tree has them, too."""
+    boots = [boot for selection in chosen for boot in selection.boots(given)]
+    numbers = shard.by_kernel([kernel for kernel, _ in boots], part.shard.total)
+    owners = {bug.patch: number for (_, bug), number in zip(boots, numbers)}
+    for selection in chosen:
+        first = min((owners[bug.patch] for bug in selection.bugs if bug.patch in owners), default=1)
+        selection.bugs = part.shard.of(selection.bugs, [owners.get(bug.patch, first) for bug in selection.bugs])
+    return [selection for selection in chosen if selection.bugs]
+
+
 def main(session: Session, given: Given) -> int:
     """Boots the bugs of all trees, one tree after the other."""
-    if given.flag("--rebase") and (given.value("--json") or given.value("--html")):
-        raise usage_error("--rebase prints hunks, and has no result to write: it goes with neither --json nor --html")
+    if given.flag("--rebase") and any(given.value(name) for name in ("--json", "--html", "--shard")):
+        raise usage_error("--rebase prints hunks, and has no result to write: it goes with neither --json nor --html nor "
+                          "--shard")
     chosen = selected(given)
+    part = Part.of(given, shard.shard_of(given), [name for selection in chosen for name in selection.names])
     # Before anything is built.
     for bug in (bug for selection in chosen for bug in selection.bugs if bug.must_be_caught):
         config_of(bug)
+    chosen = take_shard(part, given, chosen)
+    if not chosen:
+        return nothing_to_do(session, part)
     begin = time.monotonic()
     for selection in chosen:
         selection.find_stale(session, given)
@@ -254,10 +287,16 @@ def main(session: Session, given: Given) -> int:
         problems += wrong
     if session.dry_run:
         return Exit.PASS
-    found = history_of(results, problems, int(time.monotonic() - begin), tilde(session.run_dir))
+    found = history_of(results, problems, int(time.monotonic() - begin), tilde(session.run_dir),
+                       {selection.tree: selection.linux for selection in chosen}, part)
     if session.json is not None:
         write_json(session.json, found.to_json())
         session.json_done = True
+    return say_history(session, found)
+
+
+def say_history(session: Session, found: History) -> int:
+    """Prints the result, then writes its page."""
     common.say_result(session, found.lines(), lambda: html_text(history_page(found)))
     return found.status
 

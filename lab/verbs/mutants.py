@@ -17,6 +17,7 @@ from lab.build.mutants import KERNEL, PLACES, Store
 from lab.build.prepare import Preparation
 from lab.build.sources import scratch_folder
 from lab.build.target import Target, linux_of, qemu_of, selftests_of
+from lab.core import shard
 from lab.core.errors import Exit, usage_error
 from lab.core.locks import wait_until
 from lab.core.options import Given, Option
@@ -26,6 +27,7 @@ from lab.core.session import Session
 from lab.core.steps import Job, Plan, last_lines, side_by_side
 from lab.judge.matrix import Matrix, matrix
 from lab.judge.mutants import Header, MutantResult, check_header_ends, judge_mutant, tests_for, tests_for_control
+from lab.judge.part import Part, nothing_to_do
 from lab.judge.programs import Origin, program_named, provoked_by
 from lab.judge.verdict import BootQuestion, judge
 from lab.patches.series import need_series, series_name, trees
@@ -39,9 +41,9 @@ LAUNCH_TEST = "sev_snp_launch_test"
 TENTHS = "tenths"
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--sanitize", None), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"),
-    ("--qemu", "DIR"), ("--selftests", "DIR")))
+    ("--qemu", "DIR"), ("--selftests", "DIR"))) + (shard.SHARD,)
 USAGE = f"""\
-usage: ./snplab mutants [--tree TREE] [--sanitize] [--json FILE] [--html FILE] [--linux DIR]
+usage: ./snplab mutants [--tree TREE] [--sanitize] [--shard I/N] [--json FILE] [--html FILE] [--linux DIR]
                         [--selftests DIR] [--qemu DIR] [--dry-run] [GLOB...]
 
 Builds every wrong version of the series (tests/mutants), boots it on the emulated SNP host, runs KUnit, the launch
@@ -54,6 +56,7 @@ errors: see lab/judge/mutants.py.
   GLOB            only the mutants whose names match, as NAME or TREE/NAME
   --tree TREE     only the mutants of one tree: {', '.join(trees())}
 {common.OPTION_SANITIZE}
+{shard.USAGE}
   --json FILE     write the matrix as JSON
   --html FILE     write the matrix as a page, with each layer's findings
 {common.OPTIONS_QEMU}
@@ -332,18 +335,22 @@ def main(session: Session, given: Given) -> int:
     for glob in given.arguments or ["*"]:
         if not any(mutants_of(tree, [glob]) for tree in wanted):
             raise usage_error(f"no mutant matches '{glob}'", "their names are those of the files in tests/mutants")
-    for tree in wanted:
-        for patch in mutants_of(tree, given.arguments):
-            check_header_ends(patch)
+    mutants = [(tree, patch) for tree in wanted for patch in mutants_of(tree, given.arguments)]
+    for _, patch in mutants:
+        check_header_ends(patch)
+    part = Part.of(given, shard.shard_of(given), [f"{tree}/{patch.stem}" for tree, patch in mutants])
+    mine = part.shard.of(mutants, shard.by_kernel([tree for tree, _ in mutants], part.shard.total))
+    if not mine:
+        return nothing_to_do(session, part)
     begin, folders = time.monotonic(), []
-    for tree in wanted:
-        patches = mutants_of(tree, given.arguments)
-        if patches:
-            folders.append(session.run_dir / tree)
-            TreeRun(session, given, tree, patches, session.run_dir / tree, *fragments_of(given)).run()
+    for tree in dict.fromkeys(tree for tree, _ in mine):
+        folders.append(session.run_dir / tree)
+        patches = [patch for of, patch in mine if of == tree]
+        TreeRun(session, given, tree, patches, session.run_dir / tree, *fragments_of(given)).run()
     if session.dry_run:
         return Exit.PASS
-    found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json)
+    found = matrix(folders, seconds=int(time.monotonic() - begin), shown_logs=tilde(session.run_dir), json=session.json,
+                   part=part)
     session.json_done = True
     return say_matrix(session, found)
 

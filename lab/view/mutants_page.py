@@ -30,7 +30,7 @@ def _tree(tree: TreeResults) -> Element:
              *(document.word_cell(cell(result, layers)) for layers in columns.values())] for result in tree.results]
     idle = [f"{program}: {case}" for program, cases in tree.idle.items() for case in cases]
     return document.section(
-        f"{tree.tree} on linux {tree.control.get('linux')}",
+        f"{tree.tree} on linux {tree.linux}",
         element("p", "Each row is a wrong version of the series, each column a layer of the tests. In brackets: caught, "
                 "though the mutant's header does not name that layer."),
         document.table(("mutant", "result", *columns), rows),
