@@ -36,13 +36,14 @@ usage: ./snplab VERB [OPTION]...
   tree TREE [DIR]     the series as commits in a git work tree
   refresh TREE [DIR]  the commits back as patches
   mail TREE           outgoing mail files
+  merge FILE...       one report of the shards of mutants, history, check or guest
   cache [--prune]     the size of the cache; --prune removes files that the newest versions do not use
 
 Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 set-up failed,
 4 skipped, 124 timed out, 255 the kernel under test panicked.
 """
 VERBS = ("run", "check", "status", "guest", "attest", "mutants", "history", "shell", "bench", "host", "hw", "tree",
-         "refresh", "mail", "cache")
+         "refresh", "mail", "merge", "cache")
 
 # The options that name a file for the verdict.
 CLAIMS = {"--json": Session.claim_json, "--html": Session.claim_html}
@@ -107,6 +108,8 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
         catch_signals()
         # Before the command line is parsed: a refused one must not leave an old verdict in the file.
         claims = {option.name: last_value(words, option.name) for option in verb.OPTIONS if option.name in CLAIMS}
+        if getattr(verb, "READS_ARGUMENTS", False):
+            refuse_input(claims, words)
         for option, path in claims.items():
             claim(session, option, path)
         refuse_one_file(claims)
@@ -168,6 +171,14 @@ def claim(session: Session, option: str, path: str | None) -> None:
         CLAIMS[option](session, Path(path).absolute())
     except OSError as e:
         raise usage_error(f"{option}: cannot write {path}", "name a file in a folder that is there") from e
+
+
+def refuse_input(claims: Mapping[str, str | None], words: Sequence[str]) -> None:
+    """Raises a usage error if an option names a file that is to be read: claiming it would empty it."""
+    read = [word for before, word in zip(["", *words], words) if not word.startswith("--") and before not in claims]
+    for option, path in claims.items():
+        if path is not None and os.path.realpath(path) in [os.path.realpath(word) for word in read]:
+            raise usage_error(f"{option}: {path} is one of the files to read", "name another file for the result")
 
 
 def refuse_one_file(claims: Mapping[str, str | None]) -> None:
