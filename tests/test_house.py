@@ -96,8 +96,7 @@ def test_every_file_has_its_licence() -> None:
 # --- Lists name what is there -----------------------------------------------------------------------
 
 
-PATCH_FOLDERS = sorted(str(path.parent.relative_to(TOP)) for path in TOP.glob("*/**/series")
-                       if path.is_file() and "trees" not in path.parts)
+PATCH_FOLDERS = sorted(str(Path(name).parent) for name in files() if Path(name).name == "series")
 
 
 @pytest.mark.parametrize("folder", PATCH_FOLDERS)

@@ -75,7 +75,8 @@ class Report:
 
     def __post_init__(self) -> None:
         # Files that run at the same time end in any order.
-        self.files = sorted(self.files, key=lambda file: self.part.names.index(file.name))
+        order = {name: number for number, name in enumerate(self.part.names)}
+        self.files = sorted(self.files, key=lambda file: order.get(file.name, len(order)))
 
     @property
     def results(self) -> list[Result]:

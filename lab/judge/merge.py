@@ -87,7 +87,7 @@ def read_input(path: Path) -> Input:
     """Reads a shard's file. Raises Stop if it has no verdict of a verb with shards."""
     data, name = read_object(path), tilde(path)
     verb = data.get("verb")
-    if verb not in KINDS:
+    if not isinstance(verb, str) or verb not in KINDS:
         raise setup_error(f"{name}: expected the JSON of {', '.join(KINDS)}, found {verb or 'no verb'}",
                           "name the files that these verbs wrote with --json")
     is_empty = not data.keys() - {"version", "verb", "verdict", "exit", "shard"}
@@ -190,9 +190,11 @@ def merged(paths: Sequence[Path]) -> tuple[str, Matrix | History | Checked | Boo
     kind: Any = KINDS[verb]
     try:
         reports = [(given, kind.from_json(given.data)) for given in inputs if not given.is_empty]
+        need_all_results(whole.names, reports)
+        found: Matrix | History | Checked | Boots = kind.joined([report for _, report in reports], whole)
+        # A schema does not say all: find a wrong value now, before something is printed or written.
+        found.lines(), found.to_json()
     except (LookupError, ValueError) as e:
         raise setup_error(f"expected files as {verb} --json writes them, found a value that no run writes: {e}",
                           "was one of them edited?") from e
-    need_all_results(whole.names, reports)
-    found: Matrix | History | Checked | Boots = kind.joined([report for _, report in reports], whole)
     return verb, found

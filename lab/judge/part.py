@@ -2,6 +2,7 @@
 """The part of a run that a JSON file is about: `merge` can tell whether files are parts of one run, and all of it."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from lab.patches.git import answer, git_own
 
 
 def commit_of(folder: Path = TOP) -> str | None:
-    """The commit of this repository, with "-dirty" if a file differs from it; None without git or its folder."""
+    """The commit of this repository, with "-dirty" if a file differs from it; None if it is not known."""
     found = answer(git_own(folder, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"))
-    return found.strip() if found else None
+    # A container of GitLab's or GitHub's may lack git at first.
+    return found or os.environ.get("CI_COMMIT_SHA") or os.environ.get("GITHUB_SHA") or None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.boot.line import PROPERTY, PSP, Machine, is_snp_host
-from lab.build.deps import install_step
+from lab.build.deps import install_step, read_needs
 from lab.build.qemu import HostPlan
 from lab.build.target import qemu_of
 from lab.core.errors import Exit, setup_error, usage_error
@@ -16,9 +16,9 @@ from lab.verbs import common
 
 ANSWERS = True
 KINDS = ("line", "binary", "args", "kunit")
-OPTIONS = (Option("--print", "KIND"), Option("--qemu", "DIR"))
+OPTIONS = (Option("--print", "KIND"), Option("--install"), Option("--qemu", "DIR"))
 USAGE = f"""\
-usage: ./snplab host [--print line|binary|args|kunit] [--qemu DIR] [--dry-run]
+usage: ./snplab host [--print line|binary|args|kunit] [--install] [--qemu DIR] [--dry-run]
 
 Builds the emulated SNP host and prints, on standard output, the command line that starts it. Another tool adds the
 kernel, its console and its disks (docs/using-the-host.md).
@@ -27,6 +27,7 @@ kernel, its console and its disks (docs/using-the-host.md).
           binary  only the binary
           args    only the arguments, without the accelerator
           kunit   a file for kunit.py --qemu_config
+  --install       install what any verb needs, too, not only what this one does: for an image of a machine
 {common.OPTIONS_QEMU}
   --dry-run       print what would be done, as commands
   --help          this text
@@ -41,7 +42,8 @@ def main(session: Session, given: Given) -> int:
         raise usage_error(f"--print wants line, binary, args or kunit, found '{what}'")
     host = HostPlan(session, qemu_of(given))
     plan = Plan(session)
-    install = install_step(plan, "overlay", "boot", *host.purposes)
+    purposes = sorted({need.purpose for need in read_needs()}) if given.flag("--install") else ["overlay", "boot"]
+    install = install_step(plan, *dict.fromkeys([*purposes, *host.purposes]))
     host.add_steps(plan, None, (install,))
     plan.run()
     if not session.dry_run and not is_snp_host(host.binary):

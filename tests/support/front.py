@@ -13,8 +13,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 # Seconds that a run gets to clean up after a SIGTERM.
 GRACE = 15.0
-# Work folders and caches: a copy of the repository does not need them.
-NOT_COPIED = (".git", "trees", "outgoing", "__pycache__", ".mypy_cache", ".pytest_cache")
+# Work folders and caches: a copy of the repository does not need them. The last three are those of docs/ci.
+NOT_COPIED = (".git", "trees", "outgoing", "__pycache__", ".mypy_cache", ".pytest_cache", ".cache", "shards", "logs")
 STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*?) …")
 
 
