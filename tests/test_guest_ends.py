@@ -102,6 +102,23 @@ def test_boots_fail(place: Place) -> None:
     place.check_dropped()
 
 
+def test_shards_of_boots(place: Place) -> None:
+    """Each shard boots what the other does not, and merge reports as one run of all boots."""
+    files = []
+    for number, boots in ((1, 2), (2, 1)):
+        expect(place.guest("pppppp", "--boots", "3", "--shard", f"{number}/2"), 1, f"^FAIL: 0 of {boots} boots")
+        files.append((place.folder / "json").rename(place.folder / f"{number}.json"))
+    assert place.booted == "xxx"
+    whole = place.guest("pppppp", "--boots", "3")
+    merged = run_snplab("merge", *files, "--json", place.folder / "merged")
+    assert merged.status == whole.status == 1
+    found, one = (json.loads((place.folder / name).read_text(encoding="utf-8")) for name in ("merged", "json"))
+    assert found["problems"] == one["problems"] and found["shard"] == one["shard"]
+    assert [(boot["number"], boot["exit"]) for boot in found["boots"]] == [(1, 1), (2, 1), (3, 1)]
+    last = [done.stdout.splitlines()[-1].partition(";")[0] for done in (whole, merged)]
+    assert last == ["FAIL: 0 of 3 boots"] * 2
+
+
 @pytest.fixture(name="sleeper")
 def fixture_sleeper(place: Place) -> Iterator[subprocess.Popen[str]]:
     """A run in a session of its own, whose second boot sleeps."""
