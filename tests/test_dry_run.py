@@ -26,8 +26,8 @@ NEEDS = ("overlay",)
 TAKES = 14
 
 VERBS = ("run", "run --tree mainline --gdb", "run --html {tmp}/page", "run --sanitize", "shell", "guest",
-         "guest --tree debian", "mutants", "mutants --sanitize", "history --sanitize", "history --shard 2/3",
-         "bench", "host", "host --install", "hw", "tree 6.12.y", "tree mainline {tmp}/new", "refresh 6.12.y", "mail 6.12.y", "check",
+         "guest --tree debian", "mutants", "mutants --sanitize", "history --sanitize", "history --shard 2/3", "bench",
+         "host", "host --install", "hw", "tree 6.12.y", "tree mainline {tmp}/new", "refresh 6.12.y", "mail 6.12.y", "check",
          "cache --prune")
 NOBODY = 65534
 

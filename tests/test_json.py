@@ -117,8 +117,8 @@ def test_the_table_names_all() -> None:
 # --- The outputs ----------------------------------------------------------------------------------------------------
 
 # The host.json of a QEMU that does not answer.
-UNCOUNTED = {"object": "/machine/amd-snp", "ended": None, "reason": None, "guest-errors": None, "errors": {}, "statistics": {},
-             "missing": "no answer to qom-list within 5 s"}
+UNCOUNTED: Json = {"object": "/machine/amd-snp", "ended": None, "reason": None, "guest-errors": None,
+                   "errors": {}, "statistics": {}, "missing": "no answer to qom-list within 5 s"}
 BOOTS: dict[str, test_verdict.Ask] = {
     "a host that does not count": test_verdict.emulated(json.dumps(UNCOUNTED)),
     **{name: row[0] for name, row in test_verdict.RESULTS.items()},
