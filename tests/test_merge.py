@@ -22,11 +22,13 @@ from lab.core.errors import Stop
 from lab.core.shard import Shard
 from lab.judge.boots import Boots
 from lab.judge.guest import GuestVerdict, judge_guest
-from lab.judge.history import Fate, history_of
+from lab.judge.history import Fate, History, history_of
 from lab.judge.merge import merged
 from lab.judge.part import Part
 from lab.judge.schema import violations
 from lab.judge.verdict import BootQuestion
+from lab.view.elements import html_text
+from lab.view.history_page import history_page
 from tests import test_history_judge, test_mutants_judge
 from tests.support.front import expect, run_snplab
 from tests.support.judge_guest import Files, hanging_ktap, ktap, write_boot
@@ -129,6 +131,10 @@ def test_history(total: int, tmp_path: Path) -> None:
     shards = [history_of(every.results[number::total], ["the control fails"] if number == 0 else [], 7, "logs", kernels,
                          part(number + 1, total, names)) for number in range(total)]
     check_same(tmp_path, whole, shards)
+    _, found = merged([tmp_path / f"{number}.json" for number in range(total)])
+    assert isinstance(found, History)
+    pages = [html_text(history_page(each)).replace(each.lines()[-1], "") for each in (whole, found)]
+    assert pages[0] == pages[1]
     assert whole.gaps == 1 and {row.fate for row in whole.rows} == set(Fate)
 
 
@@ -309,6 +315,14 @@ def test_the_verb(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 passed, 1 failed, 1 skipped" and done.stderr == ""
     again = run_snplab("merge", out)
     assert (again.status, again.stdout) == (1, done.stdout)
+
+
+def test_files_in_the_users_home(tmp_path: Path) -> None:
+    """Their names are shown with a tilde."""
+    done = run_snplab("merge", *write(tmp_path, *two()), env={"HOME": str(tmp_path)})
+    expect(done, 1, "^1 passed, 1 failed, 1 skipped$")
+    expect(run_snplab("merge", tmp_path / "0.json", tmp_path / "0.json", env={"HOME": str(tmp_path)}), 3,
+           "found shard 1/2 in ~/0.json and in ~/0.json$")
 
 
 def test_the_page(tmp_path: Path) -> None:

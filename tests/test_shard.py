@@ -18,7 +18,8 @@ from lab.core.options import Given
 from lab.core.places import TOP
 from lab.core.shard import KERNEL, Shard, by_cost, by_kernel, request_of, shard_of
 from lab.history.corpus import bugs_of
-from lab.judge.part import Part
+from lab.judge.part import Part, commit_of
+from lab.patches.git import answer, git_own
 from lab.patches.series import trees
 from lab.verbs.history import Selection, take_shard
 from tests.support.front import Done, expect, run_snplab
@@ -183,6 +184,21 @@ def test_nothing_to_do(words: tuple[str, ...], count: int, tmp_path: Path) -> No
     expect(done, 0, rf"^PASS: shard {words[-1]} has nothing to do: {count} in all$")
     assert len(done.stdout.splitlines()) == 1 and not (tmp_path / "cache").exists()
     assert json.loads((tmp_path / "json").read_text(encoding="utf-8"))["shard"]["total"] == int(words[-1][-1])
+
+
+def test_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git's, with a mark if a file was changed; in a container without git, that of GitLab or GitHub."""
+    for name in ("CI_COMMIT_SHA", "GITHUB_SHA"):
+        monkeypatch.delenv(name, raising=False)
+    assert commit_of(tmp_path) is None
+    monkeypatch.setenv("GITHUB_SHA", "abc")
+    assert commit_of(tmp_path) == "abc"
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "x")):
+        assert answer(git_own(tmp_path, *words)) is not None
+    assert commit_of(tmp_path) == answer(git_own(tmp_path, "rev-parse", "HEAD"))
+    (tmp_path / "file").touch()
+    assert answer(git_own(tmp_path, "add", "file")) is not None
+    assert str(commit_of(tmp_path)).endswith("-dirty")
 
 
 def test_the_request_is_what_the_result_depends_on() -> None:

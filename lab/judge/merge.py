@@ -146,11 +146,11 @@ def need_one_run(inputs: Sequence[Input]) -> None:
             differ = sorted(set(first.part.names) ^ set(other.part.names)) or ["their order"]
             raise setup_error(f"expected shards of one run, found that {first.name} and {other.name} split other things: "
                               f"{some(differ)}")
-    where: dict[int, str] = {}
+    where: dict[int, Input] = {}
     for given in inputs:
-        seen = where.setdefault(given.part.shard.number, given.name)
-        if seen is not given.name:
-            raise setup_error(f"expected each shard once, found shard {given.part.shard} in {seen} and in {given.name}")
+        seen = where.setdefault(given.part.shard.number, given)
+        if seen is not given:
+            raise setup_error(f"expected each shard once, found shard {given.part.shard} in {seen.name} and in {given.name}")
     total = first.part.shard.total
     lost = [f"{number}/{total}" for number in range(1, total + 1) if number not in where]
     if lost:
