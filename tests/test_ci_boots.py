@@ -40,14 +40,15 @@ def results(path: Path) -> dict[str, Any]:
             **{name: data[name] for name in ("verdict", "exit", "counts", "problems", "shard")}}
 
 
-def test_mutants_with_one_cache(top: Path) -> None:
-    """Three mutants of two trees."""
+def test_mutants_with_one_cache(top: Path, cache: Path) -> None:
+    """Three mutants of two trees, with the user's cache."""
+    env = {"XDG_CACHE_HOME": str(cache.parent.parent)}
     pipeline = Pipeline(GITLAB, top, MUTANTS, "--html report.html")
-    for shard in pipeline.shards({}, 2 * BUILD_LIMIT):
+    for shard in pipeline.shards(env, timeout=2 * BUILD_LIMIT, after=False):
         expect(shard, 0, "^PASS: [12] mutants: ")
-    report = pipeline.do(REPORT, 0, {})
+    report = pipeline.do(REPORT, 0, env)
     expect(report, 0, "^PASS: 3 mutants: 3 caught, 0 survived; ")
-    one = run_snplab(*MUTANTS.split(), "--json", top.parent / "one", top=top, timeout=2 * BUILD_LIMIT)
+    one = run_snplab(*MUTANTS.split(), "--json", top.parent / "one", top=top, env=env, timeout=2 * BUILD_LIMIT)
     expect(one, 0, "^PASS: 3 mutants: 3 caught, 0 survived; ")
     assert results(top / "report.json") == results(top.parent / "one")
     assert "leak-on-success" in (top / "report.html").read_text(encoding="utf-8")
@@ -57,6 +58,6 @@ def test_a_guest_with_caches_of_their_own(top: Path) -> None:
     """Each shard fetches its packages and builds QEMU."""
     pipeline = Pipeline(GITHUB, top, "guest --tree debian --boots 2", "")
     caches = [{"XDG_CACHE_HOME": str(top.parent / f"cache{number}")} for number in (1, 2)]
-    for shard in pipeline.shards(caches, 2 * BUILD_LIMIT):
+    for shard in pipeline.shards(*caches, timeout=2 * BUILD_LIMIT):
         expect(shard, 0, "^PASS: Debian's kernel on linux ")
     expect(pipeline.do(REPORT, 0, {}), 0, "^PASS: 2 of 2 boots; logs: ")

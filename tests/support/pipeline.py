@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,11 @@ class Pipeline:
             return ["\n".join(found[part]) for part in ("script", "after_script") if part in found]
         return [step["run"] for step in read(GITHUB)["jobs"][job]["steps"] if OURS.search(step.get("run", ""))]
 
-    def do(self, job: str, number: int, env: Mapping[str, str | None], timeout: float = 600) -> Done:
-        """Runs a job. Returns how its main commands ended; those after a failure must not fail."""
+    def do(self, job: str, number: int, env: Mapping[str, str | None], timeout: float = 600, after: bool = True) -> Done:
+        """Runs a job. Returns how its main commands ended. Those that come after, which must not fail, move the logs out of
+        the cache and prune it: leave them out where the cache is the user's."""
         done: list[Done] = []
-        for script in self.scripts(job):
+        for script in self.scripts(job)[:None if after else 1]:
             path = self.top.parent / "script"
             path.write_text(script + "\n", encoding="utf-8")
             done.append(run_command("sh", "-e", path, cwd=self.top, timeout=timeout,
@@ -66,7 +67,7 @@ class Pipeline:
         assert [later.status for later in done[1:]] == [0] * (len(done) - 1), done[-1].output
         return done[0]
 
-    def shards(self, env: Mapping[str, str | None] | Sequence[Mapping[str, str | None]], timeout: float = 600) -> list[Done]:
+    def shards(self, *env: Mapping[str, str | None], timeout: float = 600, after: bool = True) -> list[Done]:
         """Runs all shards, one after the other; with an environment for all, or one for each."""
-        each = [env] * self.total if isinstance(env, Mapping) else env
-        return [self.do(SHARD, number, each[number - 1], timeout) for number in range(1, self.total + 1)]
+        each = env * self.total if len(env) == 1 else env
+        return [self.do(SHARD, number, each[number - 1], timeout, after) for number in range(1, self.total + 1)]
