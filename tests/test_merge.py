@@ -19,18 +19,26 @@ from lab.check import report as checked
 from lab.check.report import File
 from lab.check.results import Result
 from lab.core.errors import Stop
+from lab.core.options import Given
+from lab.core.session import Session
 from lab.core.shard import Shard
+from lab.history.bug import Bug
 from lab.judge.boots import Boots
 from lab.judge.guest import GuestVerdict, judge_guest
 from lab.judge.history import Fate, History, history_of
 from lab.judge.merge import merged
+from lab.judge.mutants import judge_mutant
 from lab.judge.part import Part
 from lab.judge.schema import violations
 from lab.judge.verdict import BootQuestion
+from lab.verbs import history as history_verb
+from lab.verbs import mutants as mutants_verb
+from lab.verbs.history import Selection
 from lab.view.elements import html_text
 from lab.view.history_page import history_page
 from tests import test_history_judge, test_mutants_judge
 from tests.support.front import expect, run_snplab
+from tests.support.judge import write_logs
 from tests.support.judge_guest import Files, hanging_ktap, ktap, write_boot
 
 ABOUT = "merge makes of the shards' files the report of one run, and refuses files that are not all shards of one run"
@@ -207,6 +215,59 @@ def test_guest(total: int, kinds: str, verdicts: dict[str, GuestVerdict], tmp_pa
     whole = boots(part(1, 1, names), range(1, 5))
     check_same(tmp_path, whole, shards)
     assert whole.lines()[-1].startswith(f"{'FAIL' if 'hang' in kinds else 'PASS'}: {kinds.count('good')} of 4 boots; ")
+
+
+# --- The verbs, with recorded boots ---------------------------------------------------------------------------------
+
+
+class Recorded:
+    """Stands in for the boots of one tree's mutants or bugs: half of them fail a case of KUnit, half one of the launch test.
+    The judges get the real headers."""
+
+    passed = True
+
+    def __init__(self, _session: Session, _given: Given, tree: str, patches: Sequence[Path | Bug], folder: Path,
+                 *_fragments: str) -> None:
+        self.tree, self.folder = tree, folder
+        self.patches = [patch.patch if isinstance(patch, Bug) else patch for patch in patches]
+
+    def run(self) -> None:
+        """Writes the logs of all boots, and judges them."""
+        made, control = test_mutants_judge, self.folder / "control"
+        write_logs(control, made.GOOD, [made.LINUX, ""], host=made.COUNTED)
+        (control / "verdict.json").write_text('{"exit": 0, "verdict": "pass", "linux": "1.2.3"}', encoding="utf-8")
+        (self.folder / "mutants").write_text("".join(f"{patch}\n" for patch in self.patches), encoding="utf-8")
+        for patch in self.patches:
+            ktap = (made.KUNIT, made.LAUNCH)[len(patch.stem) % 2]
+            write_logs(self.folder / patch.stem, ktap, [made.LINUX], host=made.COUNTED)
+            judge_mutant(self.tree, patch, self.folder / patch.stem, control, made.TESTS)
+
+
+@pytest.mark.parametrize("total", (1, 3))
+@pytest.mark.parametrize("verb", (mutants_verb, history_verb), ids=("mutants", "history"))
+def test_all_of_a_verb(verb: Any, total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                       capsys: pytest.CaptureFixture[str]) -> None:
+    """Shards of all real mutants and bugs, split by the verb itself, give the verb's own report on all of them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(mutants_verb, "TreeRun", Recorded)
+    monkeypatch.setattr(history_verb, "HistoryRun", Recorded)
+    monkeypatch.setattr(Selection, "find_stale", lambda selection, *_: setattr(selection, "linux", "1.2.3"))
+
+    def run(which: Shard) -> tuple[int, Path]:
+        session = Session(verb.__name__.rpartition(".")[2])
+        session.json = tmp_path / f"{which.number}-{which.total}.json"
+        status = verb.main(session, Given(values={"--shard": str(which)}))
+        session.clean_up()
+        return status, session.json
+    whole = run(Shard())
+    said = capsys.readouterr().out.splitlines()
+    _, found = merged([run(Shard(number, total))[1] for number in range(1, total + 1)])
+    one, joined = json.loads(whole[1].read_text(encoding="utf-8")), found.to_json()
+    for data in (one, joined):
+        data.update(logs="", seconds=0)
+    assert joined == one and len(joined["shard"]["names"]) > 70
+    assert found.status == whole[0]
+    assert found.lines()[:-1] == said[:-1]
 
 
 # --- What is refused ------------------------------------------------------------------------------------------------
