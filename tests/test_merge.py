@@ -413,6 +413,6 @@ def test_usage(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
 def test_a_refusal_is_written(tmp_path: Path) -> None:
     """The file of --json does not keep an old verdict."""
     done = run_snplab("merge", write(tmp_path, *two())[0], "--json", tmp_path / "out")
-    expect(done, 3, "hint: run: ./snplab check --shard 1/2 --json FILE")
+    expect(done, 3, "hint: run: ./snplab check --shard 1/2 --json FILE --tree=t$")
     assert json.loads((tmp_path / "out").read_text(encoding="utf-8")) == {
         "version": 1, "verb": "merge", "verdict": "setup-failed", "exit": 3}

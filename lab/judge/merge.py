@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 from lab.check.report import Report as Checked
 from lab.core.errors import Exit, Stop, setup_error
 from lab.core.places import tilde
+from lab.core.process import quote
 from lab.core.shard import Shard
 from lab.judge.boots import Boots
 from lab.judge.history import History
@@ -155,8 +156,8 @@ def need_one_run(inputs: Sequence[Input]) -> None:
     lost = [f"{number}/{total}" for number in range(1, total + 1) if number not in where]
     if lost:
         verb = "is" if len(lost) == 1 else "are"
-        raise setup_error(f"expected all {total} shards, found that {some(lost)} {verb} missing",
-                          f"run: ./snplab {first.verb} --shard {lost[0]} --json FILE, with the other options as before")
+        words = ["./snplab", first.verb, "--shard", lost[0], "--json", "FILE", *first.part.request]
+        raise setup_error(f"expected all {total} shards, found that {some(lost)} {verb} missing", f"run: {quote(words)}")
 
 
 def need_all_results(names: Sequence[str], reports: Sequence[tuple[Input, Report]]) -> None:
