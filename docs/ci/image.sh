@@ -24,8 +24,9 @@ esac
 command -v debootstrap >/dev/null || stop 'debootstrap is missing: apt-get install debootstrap'
 [ ! -e "$1" ] || stop "expected a new folder, found $1: remove it, or name another" 2
 # In a mount namespace of our own, so that nothing stays mounted, however this ends.
-[ "${SNPLAB_IMAGE:-}" = inside ] || SNPLAB_IMAGE=inside exec unshare --mount --propagation private "$0" "$@"
+[ "${SNPLAB_IMAGE:-}" = inside ] || exec env SNPLAB_IMAGE=inside unshare --mount --propagation private "$0" "$@"
 
+trap '[ $? -eq 0 ] || echo "image.sh: $1 is incomplete: remove it" >&2' EXIT
 top=$(cd "$(dirname "$0")/../.." && pwd)
 debootstrap --variant=minbase --include=ca-certificates,git,python3 bookworm "$@"
 target=$(cd "$1" && pwd)
