@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # image.sh TARGET [MIRROR]: makes the new folder TARGET the root of a Debian 12 that has all packages snplab needs, and the
-# emulated host's QEMU built. A CI job in it begins with the kernel. As root; needs debootstrap. About 10 minutes, 6 GB.
+# emulated host's QEMU built. A CI job in it begins with the kernel. As root; needs debootstrap. About 2 GB.
 #
 # MIRROR is debootstrap's: the address of a Debian archive. In a Dockerfile none of this is needed: see docs/ci/README.md.
 set -eu
