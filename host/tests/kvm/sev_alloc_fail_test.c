@@ -6,7 +6,8 @@
  * Each step of the launch is done in a VM of its own for each allocation in it: the first fails, then
  * the second, until the step has no more. A step with such a failure either succeeds or ends with an error.
  * After an error, the same step, once more, must succeed. In both cases so must the rest of the launch, as
- * if nothing had failed. What is wrong in the kernel meanwhile is in its log: KASAN, lockdep, DEBUG_LIST.
+ * if nothing had failed. After an error the VM can be closed at once, too: that is done with another VM.
+ * What is wrong in the kernel meanwhile is in its log: KASAN, lockdep, DEBUG_LIST.
  *
  * An xarray asks twice for a node. So its nodes are made to fail by the name of their cache.
  *
@@ -342,6 +343,21 @@ FIXTURE_TEARDOWN(launch_step)
 {
 }
 
+/* The step's nth allocation fails in a VM that is closed then. How the step ends is judged elsewhere. */
+static void close_after_failure(int step, int nth)
+{
+	struct launch l;
+	int at;
+
+	open_launch(&l);
+	if (!go_on(&l, 0, step, &at)) {
+		fail_allocation(nth);
+		go_on(&l, step, step + 1, &at);
+		fail_allocation(0);
+	}
+	close_launch(&l);
+}
+
 TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 {
 	struct launch *l = &self->launch;
@@ -365,6 +381,7 @@ TEST_F_TIMEOUT(launch_step, each_allocation_fails, STEP_SECONDS)
 		again = 0;
 		if (ret) {
 			told = ret;
+			close_after_failure(step, nth);
 			again = go_on(l, step, step + 1, &at);
 			EXPECT_EQ(0, again)
 				TH_LOG("%s: again after failure %d: %s, firmware error 0x%x",
@@ -447,7 +464,8 @@ TEST_F_TIMEOUT(no_node, slot, STEP_SECONDS)
 			EXPECT_EQ(-ENOMEM, ret);
 			EXPECT_EQ(0, set_memory(&l));
 		}
-		EXPECT_EQ(0, go_on(&l, SET_MEMORY + 1, NR_STEPS, &at))
+		/* Once is enough: a kernel with such a slot may not live long. */
+		ASSERT_EQ(0, go_on(&l, SET_MEMORY + 1, NR_STEPS, &at))
 			TH_LOG("%d nodes, set_memory: %d: %s failed", after, ret, steps[at].name);
 		close_launch(&l);
 	}

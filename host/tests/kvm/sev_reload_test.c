@@ -858,6 +858,26 @@ RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
 	EXPECT_EQ(0, touch_free_memory());
 }
 
+/* The page that SNP_PLATFORM_STATUS writes to. The host's own commands write to others. */
+RELOAD_TEST_F(unreclaimed_status_page_is_leaked_once)
+{
+	struct sev_user_data_snp_status status = { .state = 0xff };
+	u64 pages;
+
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	ASSERT_EQ(0, issue(SNP_PLATFORM_STATUS, &status, NULL));
+	ASSERT_EQ(1, status.state) TH_LOG("expected the firmware to be in the state INIT");
+	announce("Leaking PFN range");
+	announce("Failed to reclaim firmware-owned pages");
+	log_from_here();
+	snp_host_fail("SNP_PAGE_RECLAIM:1:" STATUS);
+	EXPECT_EQ(-EFAULT, issue(SNP_PLATFORM_STATUS, &status, NULL));
+	EXPECT_EQ(1, leaks_in_log(&pages));
+	EXPECT_EQ(1, pages);
+	EXPECT_EQ(0, touch_free_memory());
+	EXPECT_EQ(0, issue(SNP_PLATFORM_STATUS, &status, NULL));
+}
+
 /* The harness ends the program by itself. Cases are other processes. */
 static void put_back(void)
 {
