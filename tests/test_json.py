@@ -27,7 +27,7 @@ from lab.attest.launch_digest import measured_kernel, named_signature, read_firm
 from lab.check import report as checked
 from lab.check.report import OUTCOMES, File
 from lab.check.results import Result
-from lab.core.places import LAB, TOP
+from lab.core.places import LAB
 from lab.core.session import Session
 from lab.core.shard import Shard
 from lab.history.corpus import Entry

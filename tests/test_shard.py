@@ -204,5 +204,5 @@ def test_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_request_is_what_the_result_depends_on() -> None:
     """Files and folders of the machine, and the shard, are left out."""
     values = {"--json": "x", "--shard": "1/2", "--linux": "d", "--tree": "mainline"}
-    assert request_of(Given(["b", "a"], values, {"--sanitize"}, ["-s"])) == (
+    assert request_of(Given(["b", "a"], values, flags={"--sanitize"}, rest=["-s"])) == (
         "--sanitize", "--tree=mainline", "a", "b", "--", "-s")
