@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lab.build.fragment import not_as_asked, not_taken, parse_fragment
 from lab.build.overlay import Tree, read, write
-from lab.core.errors import setup_error
-from lab.core.places import LAB, Cache, out_of_space
+from lab.core.errors import tree_error
+from lab.core.places import LAB, Cache, out_of_space, short_digest, slug
 from lab.core.process import Command, CommandFailed, command, quote
 from lab.core.steps import Job
 
@@ -29,6 +30,7 @@ EDITED = 5
 # A line of a configuration that sets a symbol.
 SYMBOL = re.compile(r"(CONFIG_\w+)=|# (CONFIG_\w+) is not set$")
 OBJECT_LINE = re.compile(r"^  (CC|AS|LD|AR|HOSTCC|HOSTLD|CC \[M\]|AS \[M\]|LD \[M\])\s")
+COMPILER_ERROR = re.compile(r"\S+:\d+(:\d+)?: (fatal )?error: ")
 # Files that are compiled into modules only. Headers are not among them: other code may include them.
 MODULE_CODE = re.compile(r"((arch/x86|virt)/kvm|drivers/crypto/ccp)/[\w/-]+\.c")
 TRUNCATED = (".o", ".a", ".ko", "vmlinux", "bzImage")
@@ -70,6 +72,8 @@ class Flavour:
     memory: str = "1G"
     # How many times as long a test may take.
     slower: int = 1
+    # --config FILE: the user's fragment, which comes last.
+    config: Path | None = None
 
 
 def flavour(*more: str) -> Flavour:
@@ -77,6 +81,14 @@ def flavour(*more: str) -> Flavour:
     sanitized = SANITIZE in more
     return Flavour((*TESTED, *more), "".join(f"-{name}" for name in more), "2G" if sanitized else "1G",
                    SLOWER if sanitized else 1)
+
+
+def with_config(built: Flavour, config: Path | None) -> Flavour:
+    """The kernel with the user's fragment, if there is one. Each file has a work folder of its own; an edit of the file
+    configures and builds again there."""
+    if config is None:
+        return built
+    return replace(built, config=config, suffix=f"{built.suffix}-{slug(config.stem)}-{short_digest(str(config))}")
 
 
 # The kernel as users run it (bench, guest --without-lockdep), and the one for tests that start another kernel. That one is
@@ -88,10 +100,12 @@ KEXEC = Flavour(("base", "kvm", "kexec"), "-kexec")
 class Kernel:
     """The build of a kernel in the work folder of a Tree."""
 
-    def __init__(self, tree: Tree, cache: Cache, fragments: Sequence[str] = TESTED) -> None:
+    def __init__(self, tree: Tree, cache: Cache, fragments: Sequence[str] = TESTED, user: Path | None = None) -> None:
         self.tree = tree
         self.cache = cache
-        self.fragments = [CONFIGS / f"{name}.config" for name in fragments]
+        # --config FILE.
+        self.user = user
+        self.fragments = [*(CONFIGS / f"{name}.config" for name in fragments), *([user] if user else [])]
         self.obj = tree.work / "src" / "obj"
         self.config = tree.work / "all.config"
         self.modules = tree.work / "modules"
@@ -115,7 +129,7 @@ class Kernel:
     def configure(self, job: Job) -> bool:
         """Configures the kernel if a fragment has changed, or Tree.change() has removed all.config. True if it did so."""
         self.obj.mkdir(parents=True, exist_ok=True)
-        text = merged([path.read_text(encoding="utf-8") for path in self.fragments])
+        text = merged([path.read_text(encoding="utf-8").rstrip("\n") + "\n" for path in self.fragments])
         made = self.obj / ".config"
         if read(self.config) == text and made.exists() and made.stat().st_size:
             return False
@@ -124,20 +138,37 @@ class Kernel:
         # make is about to replace .config. If this run fails or is killed, the next run must configure again.
         self.config.unlink(missing_ok=True)
         (self.tree.work / "built").unlink(missing_ok=True)
-        job.run(self.configure_command())
-        taken = set(made.read_text(encoding="utf-8").splitlines())
-        for line in text.splitlines():
-            if line.startswith("CONFIG_") and line not in taken:
-                self.refused(job, line.partition("=")[0])
+        try:
+            job.run(self.configure_command())
+        except CommandFailed as e:
+            out_of_space(self.tree.work)
+            raise tree_error("the kernel cannot be configured", "make's messages are in the log") from e
+        self.check_taken(job, text, made.read_text(encoding="utf-8"))
         new.replace(self.config)
         return True
 
+    def check_taken(self, job: Job, text: str, made: str) -> None:
+        """Raises if Kconfig has not taken the lines of `text` into the configuration `made`, the user's lines first."""
+        wanted = parse_fragment(self.user.read_text(encoding="utf-8")) if self.user else {}
+        lost = not_taken(wanted, made)
+        if self.user is not None and lost:
+            raise not_as_asked(self.user, lost, {item.symbol for item in lost if not self.has_symbol(job, item.symbol)})
+        taken = set(made.splitlines())
+        for line in text.splitlines():
+            if line.startswith("CONFIG_") and line not in taken and line.partition("=")[0] not in wanted:
+                self.refused(job, line.partition("=")[0])
+
+    def has_symbol(self, job: Job, symbol: str) -> bool:
+        """Has a Kconfig file of the tree this symbol?"""
+        pattern = rf"^\s*(menu)?config\s+{symbol.removeprefix('CONFIG_')}\s*$"
+        return job.status(command("grep", "-rqsE", "--include=Kconfig*", pattern, self.tree.work / "src")) == 0
+
     def refused(self, job: Job, symbol: str) -> None:
         """Raises if the tree has the symbol but did not take our value. A symbol that the tree does not have is no error."""
-        pattern = f"^(menu)?config {symbol.removeprefix('CONFIG_')}$"
-        if job.status(command("grep", "-rqsE", "--include=Kconfig*", pattern, self.tree.work / "src")) == 0:
-            raise setup_error(f"the kernel's configuration lacks {symbol}",
-                              "expected allnoconfig to take every line of lab/config: a dependency is missing")
+        if self.has_symbol(job, symbol):
+            raise tree_error(f"the kernel's configuration lacks {symbol}",
+                             "expected allnoconfig to take every line of lab/config: a dependency is missing",
+                             *(["--config may have taken it away: try without it"] if self.user else []))
         job.write(f"this tree has no {symbol}")
 
     def state(self, targets: Sequence[str]) -> str:
@@ -180,7 +211,8 @@ class Kernel:
         except CommandFailed as e:
             building.unlink(missing_ok=True)
             out_of_space(work)
-            raise setup_error("the kernel does not build", "the compiler's messages are in the log") from e
+            raise tree_error(f"the kernel does not build{first_error(job.log_path)}",
+                             "the compiler's messages are in the log") from e
         building.unlink(missing_ok=True)
         self.keep_modules()
         write(built, self.state(targets))
@@ -194,6 +226,13 @@ def merged(fragments: Sequence[str]) -> str:
     last = {symbol: number for number, symbol in enumerate(symbols)}
     return "".join(f"{line}\n" for number, (line, symbol) in enumerate(zip(lines, symbols))
                    if not symbol or last[symbol] == number)
+
+
+def first_error(log: Path) -> str:
+    """": " and the compiler's first error; empty if it printed none."""
+    with open(log, encoding="utf-8", errors="replace") as f:
+        found = next((line for line in f if COMPILER_ERROR.match(line)), None)
+    return f": {found.strip().removeprefix('../')[:160]}" if found else ""
 
 
 def compiler_version() -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.build.sources import scratch_folder
-from lab.core.errors import Stop, setup_error
+from lab.core.errors import Stop, setup_error, tree_error
 from lab.core.places import kernel_version
 from lab.core.process import Command, CommandFailed, command
 from lab.core.steps import Job
@@ -121,8 +121,8 @@ def apply_whole(job: Job, tree: Tree, patches: Sequence[Path]) -> None:
     for patch in tree.patches:
         for name in brought_names(patch):
             if (tree.source / name).exists():
-                raise setup_error(f"{patch_name(patch.parent / FOLDER / name)} is in {tree.name} already",
-                                  "expected new files only: put changes to an existing file into a patch")
+                raise tree_error(f"{patch_name(patch.parent / FOLDER / name)} is in {tree.name} already",
+                                 "expected new files only: put changes to an existing file into a patch")
     # Patch copies of the files first, so that a patch that does not apply leaves src unchanged.
     with scratch_folder(".new.", tree.work) as new:
         make_patched(job, tree, patches, files, new)
@@ -161,8 +161,8 @@ def does_not_apply(patch: Path, tree: Tree) -> Stop:
     hints = ["expected every hunk to apply with no fuzz; the log has the hunks that did not"]
     if tree.is_kernel:
         hints.append("to rebase it: ./snplab tree --linux with the version it was made for, git rebase, ./snplab refresh")
-    return setup_error(f"{patch_name(patch)} does not apply to {tree.name or 'linux ' + str(kernel_version(tree.source))}",
-                       *hints)
+    error = tree_error if tree.is_kernel else setup_error
+    return error(f"{patch_name(patch)} does not apply to {tree.name or 'linux ' + str(kernel_version(tree.source))}", *hints)
 
 
 def read(path: Path) -> str:

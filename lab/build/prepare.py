@@ -90,7 +90,8 @@ class Preparation:
         build = self.add_kernel(plan, install)
         tests: list[Step] = []
         if self.programs:
-            selftests = selftests_for(self.session, self.target.name, self.target.linux, self.selftests_dir)
+            selftests = selftests_for(self.session, self.target.name, self.target.linux, self.selftests_dir,
+                                      self.target.folder)
             tests = selftests.add_steps(plan, self.programs, self.out / "tests", (install,))
         plan.add("build L1's image: init, modules, tests", self.build_image, self.image_commands, (build, *tests[-1:]))
         # Last, so that a patch that does not apply or compile is reported without waiting for QEMU.
@@ -108,7 +109,7 @@ class Preparation:
 
     def kernel_build(self, tree: Tree | None = None) -> Kernel:
         """The kernel build of this tree, or of another one in the same folder."""
-        return Kernel(tree or self.tree, self.session.cache, self.flavour.fragments)
+        return Kernel(tree or self.tree, self.session.cache, self.flavour.fragments, self.flavour.config)
 
     def apply_title(self) -> str:
         """The title of the step that applies the patches."""

@@ -14,13 +14,14 @@ from lab.build import overlay
 from lab.build.kernel import ccache_env, compiler, compiler_version, jobs, kmake
 from lab.build.overlay import Tree, read, write
 from lab.build.sources import Source, kernel_source
-from lab.core.errors import setup_error
+from lab.core.errors import Stop, setup_error
 from lab.core.places import LAB, SERIES, TOP, kernel_version, short_digest, slug
 from lab.core.process import Command, CommandFailed, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, Step
 from lab.judge.programs import Origin, all_programs
-from lab.patches.newfiles import whole_text
+from lab.patches.git import applies
+from lab.patches.newfiles import brought_names, whole_text
 from lab.patches.patchfile import to_bytes
 from lab.patches.series import list_series
 
@@ -38,9 +39,11 @@ def selftest_patches() -> list[Path]:
 class Selftests:
     """The selftests' source and build."""
 
-    def __init__(self, session: Session, source: Source) -> None:
+    def __init__(self, session: Session, source: Source, of_tree: bool = False) -> None:
         self.session = session
         self.source = source
+        # The source is the tree under test.
+        self.of_tree = of_tree
 
     @property
     def work(self) -> Path:
@@ -53,8 +56,14 @@ class Selftests:
     def tree(self) -> Tree:
         """The source with the mainline series' selftests on top."""
         source = self.source.path
-        return Tree(source, self.work, selftest_patches(), self.source.is_base or self.source.given is None,
+        return Tree(source, self.work, self.patches(), self.source.is_base or self.source.given is None,
                     name=f"linux {kernel_version(source)} (for its selftests)", is_kernel=False)
+
+    def patches(self) -> list[Path]:
+        """The patches that the source lacks: a tree of the user's may have the mainline series already."""
+        if self.source.given is None or self.source.is_base:
+            return selftest_patches()
+        return [patch for patch in selftest_patches() if not carries(self.source.path, patch)]
 
     def build_command(self, names: Sequence[str]) -> Command:
         """The command that builds these upstream selftests."""
@@ -87,6 +96,14 @@ class Selftests:
         return digest.hexdigest()
 
     def build(self, job: Job, names: Sequence[str], out: Path) -> None:
+        """Builds the programs. If the source is the tree under test, that is at fault for an error."""
+        try:
+            self.build_programs(job, names, out)
+        except Stop as e:
+            e.of_tree = self.of_tree
+            raise
+
+    def build_programs(self, job: Job, names: Sequence[str], out: Path) -> None:
         """Builds the programs that are missing, and links all of them to the folder `out`, since another run may build
         others meanwhile."""
         work = self.work
@@ -147,10 +164,20 @@ def split(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return [n for n in names if n not in ours], [n for n in names if n in ours]
 
 
-def selftests_for(session: Session, tree: str, linux: Path | None, selftests: Path | None) -> Selftests:
-    """The selftests of --selftests DIR, or of --linux DIR if that is for the mainline series, or of Debian's newest 7.x."""
+def carries(source: Path, patch: Path) -> bool:
+    """Has the tree this patch already? Then it has the patch's new files, or, if there are none, its lines."""
+    names = brought_names(patch)
+    if names:
+        return all((source / name).exists() for name in names)
+    return applies(source, patch, 1, reverse=True) is not None
+
+
+def selftests_for(session: Session, tree: str, linux: Path | None, selftests: Path | None,
+                  tested: Path | None = None) -> Selftests:
+    """The selftests of --selftests DIR, or of --linux DIR if that is for the mainline series, or of Debian's newest 7.x.
+    `tested`: --tree DIR."""
     given = selftests or (linux if tree == "mainline" else None)
-    return Selftests(session, kernel_source(session, "mainline", given))
+    return Selftests(session, kernel_source(session, "mainline", given), of_tree=given is not None and given == tested)
 
 
 def selftest_folder_error(shown: str) -> Exception:

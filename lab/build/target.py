@@ -11,7 +11,7 @@ from lab.build.overlay import Tree
 from lab.build.qemu import no_qemu, qemu_source_version
 from lab.build.selftests import KVM, selftest_folder_error
 from lab.build.sources import Source, kernel_kind, not_a_kernel
-from lab.core.errors import usage_error
+from lab.core.errors import tree_error, usage_error
 from lab.core.options import Given
 from lab.core.places import LAB, Cache, kernel_version, short_digest, slug, tilde
 from lab.core.session import Session
@@ -19,6 +19,8 @@ from lab.patches.series import all_trees, base_tree, is_tree, list_series, serie
 
 DEFAULT_TREE = "6.12.y"
 KUNIT = "arch/x86/kvm/svm/tests"
+# --selftests has this word for those of --tree DIR.
+OWN_SELFTESTS = "tree"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Target:
     folder: Path | None = None
     # --linux DIR: the base of the series; None: Debian's package.
     linux: Path | None = None
+    # A tree without our KUnit test gets the lab's.
+    kunit: bool = True
 
     def source(self, session: Session) -> Source:
         """The source that is built."""
@@ -55,7 +59,7 @@ class Target:
         version."""
         kunit: list[Path] = []
         release = re.search(r"\d+\.\d+", source.version)
-        if self.name != "mainline" and release and not (source.path / KUNIT).exists():
+        if self.kunit and self.name != "mainline" and release and not (source.path / KUNIT).exists():
             folder = LAB / "kunit" / f"linux-{release.group()}.y"
             kunit = list_series(folder) if folder.is_dir() else []
         return [*self.series(), *kunit, *extra]
@@ -107,8 +111,21 @@ def qemu_of(given: Given) -> Path | None:
     return folder
 
 
-def selftests_of(given: Given) -> Path | None:
-    """--selftests DIR."""
+def own_selftests(target: Target) -> Path:
+    """The folder of --selftests tree: that of --tree DIR."""
+    if target.folder is None:
+        raise usage_error("--selftests tree takes the selftests of --tree DIR, found no directory in --tree",
+                          "--selftests DIR names another kernel source tree")
+    if not (target.folder / KVM / "x86").is_dir():
+        raise tree_error(f"--selftests tree: {target.name}: expected the KVM selftests of a 7.x kernel, found no {KVM}/x86",
+                         "leave --selftests out: the selftests of Debian's newest 7.x kernel run on every tree")
+    return target.folder
+
+
+def selftests_of(given: Given, target: Target | None = None) -> Path | None:
+    """--selftests DIR, or --selftests tree for those of the target."""
+    if target is not None and given.value("--selftests") == OWN_SELFTESTS:
+        return own_selftests(target)
     folder = given.folder("--selftests")
     if folder is None:
         return None

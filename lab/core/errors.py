@@ -25,6 +25,8 @@ class Stop(Exception):
         self.status = int(status)
         self.message = message
         self.hints = hints
+        # The kernel tree under test is at fault, not the machine and not the command line: `bisect-step` skips this commit.
+        self.of_tree = False
         # Lines that explain the message, printed above it.
         self.before = ""
 
@@ -48,6 +50,13 @@ class Interrupted(Exception):
 def setup_error(message: str, *hints: str) -> Stop:
     """Something is wrong with the machine, the network, a tree or a patch: nothing was tested."""
     return Stop(Exit.SETUP, message, *hints)
+
+
+def tree_error(message: str, *hints: str) -> Stop:
+    """The kernel tree under test cannot be tested: it does not build, or a patch does not apply. Another tree may do."""
+    stop = setup_error(message, *hints)
+    stop.of_tree = True
+    return stop
 
 
 def usage_error(message: str, *hints: str) -> Stop:

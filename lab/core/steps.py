@@ -279,7 +279,9 @@ def describe(step: Step) -> BaseException:
     error, log = step.error, step.job.log_path if step.job else Path()
     where = f"        log: {tilde(log)}"
     if isinstance(error, Stop):
-        return StepFailed(error.status, f"{error.text()}\n{where}")
+        failed = StepFailed(error.status, f"{error.text()}\n{where}")
+        failed.of_tree, failed.why = error.of_tree, error.message
+        return failed
     if isinstance(error, CommandFailed):
         lines = "".join(f"      | {line}\n" for line in last_lines(log, 15))
         return StepFailed(Exit.SETUP, f"{lines}snplab: {step.text()}: failed with status {error.status}\n{where}")
@@ -292,6 +294,9 @@ def describe(step: Step) -> BaseException:
 
 class StepFailed(Stop):
     """A Stop whose message has its hints and prefix already."""
+
+    # The message alone.
+    why = ""
 
     def text(self) -> str:
         return self.message

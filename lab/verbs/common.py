@@ -25,8 +25,14 @@ OPTIONS = """\
 OPTIONS_QEMU = "  --qemu DIR      take this QEMU source tree for the emulated host, instead of Debian's package"
 OPTION_SANITIZE = """\
   --sanitize      a kernel with KASAN and fault injection, in a work folder of its own: slower"""
+OPTION_CONFIG = """\
+  --config FILE   a fragment for the kernel's configuration, on top of the lab's: lines CONFIG_SYMBOL=value; the kernel
+                  has a work folder of its own"""
 OPTIONS_SELFTESTS = """\
   --selftests DIR take the KVM selftests of this 7.x kernel source tree, instead of Debian's package"""
+OPTION_OWN_SELFTESTS = """\
+  --selftests tree
+                  take those of --tree DIR"""
 
 
 def boot_command(boot: Boot) -> Command:

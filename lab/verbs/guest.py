@@ -16,8 +16,10 @@ from lab.boot.debug import APPEND, Debugger
 from lab.boot.line import exported_key, is_snp_host
 from lab.build import image
 from lab.build.deps import install_step
+from lab.build.fitness import check_tree
+from lab.build.fragment import config_of
 from lab.build.guest import Guest, GuestImage
-from lab.build.kernel import PLAIN, flavour
+from lab.build.kernel import PLAIN, flavour, with_config
 from lab.build.packages import GuestPackages
 from lab.build.prepare import Preparation
 from lab.build.target import Target, linux_of, qemu_of, target_of
@@ -44,11 +46,12 @@ NO_LIMIT = 1000000
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--tree", "TREE"), ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"),
-    ("--without-lockdep", None), ("--patch", "FILE"), ("--check", None), ("--boots", "N"), ("--gdb", None),
-    ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"))) + (shard.SHARD,)
+    ("--without-lockdep", None), ("--patch", "FILE"), ("--config", "FILE"), ("--check", None), ("--boots", "N"),
+    ("--gdb", None), ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"))) + (shard.SHARD,)
 USAGE = f"""\
 usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--without-lockdep]
-                      [--patch FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC] [--json FILE]
+                      [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC]
+                      [--json FILE]
                       [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
@@ -67,6 +70,7 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
   --without-lockdep
                   L1's kernel without the debug options of `run`: boots twice as fast
   --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
+{common.OPTION_CONFIG}
   --check         judge the guest, even on a terminal; so do --boots, --shard and --json
   --boots N       boot N times (default 1)
 {shard.USAGE}
@@ -112,6 +116,8 @@ def check_usage(session: Session, given: Given) -> Asked:
     if given.value("--tree") == DEBIAN:
         if given.value("--patch") or linux is not None or given.flag("--gdb"):
             raise usage_error("--tree debian is an unmodified package: it goes with neither --patch nor --linux nor --gdb")
+        if given.value("--config"):
+            raise usage_error("--tree debian is an unmodified package: it does not go with --config")
         if given.flag("--without-lockdep"):
             raise usage_error("--tree debian has no lockdep: it does not go with --without-lockdep")
         target = Target(DEBIAN)
@@ -150,7 +156,7 @@ class GuestRun:
         plain = given.flag("--without-lockdep")
         patch = given.file("--patch")
         # The same folder and configuration as bench's.
-        built = flavour("gdb") if asked.gdb else PLAIN if plain else flavour()
+        built = with_config(flavour("gdb") if asked.gdb else PLAIN if plain else flavour(), config_of(given))
         self.prepared = Preparation(session, asked.target, qemu_of(given), None, [patch] if patch else [],
                                     purposes=("boot", "shell", "guest"), flavour=built, shell=True, debug=asked.gdb)
         self.packages = GuestPackages(session)
@@ -305,6 +311,7 @@ def main(session: Session, given: Given) -> int:
     run = GuestRun(session, given, asked)
     session.at_exit(run.drop_images)
     session.terminal.say(f"snplab guest: {run.name}")
+    check_tree(session, asked.target)
     run.add_steps()
     run.plan.run()
     if asked.interactive:

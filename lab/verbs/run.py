@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lab.boot.boot import Boot, KtapLog, fail_if_qemu_did
 from lab.boot.debug import APPEND, PATIENCE, Debugger
-from lab.build.kernel import SANITIZE, SLOWER, flavour
+from lab.build.fitness import check_tree
+from lab.build.fragment import config_of
+from lab.build.kernel import SANITIZE, SLOWER, flavour, with_config
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
 from lab.core.errors import Exit, Stop, usage_error
@@ -36,12 +38,12 @@ TRACE = "snplab.trace="
 TRACED_CASES = ("snp_launch.arriving_signal_does_not_end_wait", "snp_launch_smp.2_vcpus.finish_then_run")
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--sanitize", None),
-    ("--gdb", None), ("--timeout", "SEC"), ("--json", "FILE"), ("--html", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"),
-    ("--selftests", "DIR")))
+    ("--tree", "TREE"), ("--test", "GLOB"), ("--patch", "FILE"), ("--append", "WORDS"), ("--config", "FILE"),
+    ("--sanitize", None), ("--gdb", None), ("--timeout", "SEC"), ("--json", "FILE"), ("--html", "FILE"),
+    ("--linux", "DIR"), ("--qemu", "DIR"), ("--selftests", "DIR")))
 USAGE = f"""\
 usage: ./snplab run [--tree TREE] [--test GLOB] [--patch FILE] [--timeout SEC] [--append WORDS]
-                    [--sanitize] [--gdb] [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run]
+                    [--config FILE] [--sanitize] [--gdb] [--linux DIR] [--qemu DIR] [--selftests DIR] [--dry-run]
                     [--json FILE] [--html FILE] [-- QEMU ARGS]
 
 Fetches a kernel, applies the series, builds, boots it on the emulated SNP host (lockdep on), runs its
@@ -56,6 +58,7 @@ ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
   --patch FILE    a patch on top of the others, such as one of tests/mutants/
   --timeout SEC   time limit of the whole boot (default {LIMIT}; with --sanitize {SLOWER * LIMIT})
   --append WORDS  more words for the command line of L1's kernel
+{common.OPTION_CONFIG}
 {common.OPTION_SANITIZE}
   --gdb           a kernel with debug information; stops when its modules are loaded, and prints
                   the line for gdb (docs/debugging.md)
@@ -65,6 +68,7 @@ ${{XDG_CACHE_HOME:-~/.cache}}/snplab, which can be deleted at any time.
   -- QEMU ARGS    more arguments of L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
+{common.OPTION_OWN_SELFTESTS}
 {common.OPTIONS}
 
 SNPLAB_QEMU, in the environment, names another QEMU binary. If it is no emulated host, the tests that need
@@ -81,16 +85,17 @@ def main(session: Session, given: Given) -> int:
     kinds = [name for name in KERNELS if given.value(name) is not None or given.flag(name)]
     if len(kinds) > 1:
         raise usage_error(f"{kinds[0]} does not go with {kinds[1]}: each has a kernel of its own")
-    flavoured = flavour(*(KERNELS[name] for name in kinds))
+    flavoured = with_config(flavour(*(KERNELS[name] for name in kinds)), config_of(given))
     if html:
         picked = (*picked, traced())
     programs = dict.fromkeys(p.program.name for p in picked if p.program.origin is not Origin.KUNIT)
     prepared = Preparation(
-        session, target, qemu_of(given), selftests_of(given), [patch] if patch else [], list(programs),
+        session, target, qemu_of(given), selftests_of(given, target), [patch] if patch else [], list(programs),
         flavour=flavoured, debug=gdb)
     debugger = Debugger(session) if gdb else None
     prepared.keep_symbols = debugger.keep_symbols if debugger else None
     session.terminal.say(f"snplab run: {target.name}")
+    check_tree(session, target)
     common.say_old_cache(session)
     plan = Plan(session, more=1)
     prepared.add_steps(plan)

@@ -6,7 +6,9 @@ import sys
 
 from lab.boot.boot import on_terminal
 from lab.boot.debug import APPEND, Debugger
-from lab.build.kernel import flavour
+from lab.build.fitness import check_tree
+from lab.build.fragment import config_of
+from lab.build.kernel import flavour, with_config
 from lab.build.prepare import Preparation
 from lab.build.target import qemu_of, selftests_of, target_of
 from lab.core.errors import Exit, setup_error, usage_error
@@ -20,22 +22,24 @@ from lab.verbs import common
 
 TAKES_REST = True
 OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--patch", "FILE"), ("--append", "WORDS"), ("--gdb", None), ("--linux", "DIR"), ("--qemu", "DIR"),
-    ("--selftests", "DIR")))
+    ("--tree", "TREE"), ("--patch", "FILE"), ("--append", "WORDS"), ("--config", "FILE"), ("--gdb", None),
+    ("--linux", "DIR"), ("--qemu", "DIR"), ("--selftests", "DIR")))
 USAGE = f"""\
-usage: ./snplab shell [--tree TREE] [--patch FILE] [--append WORDS] [--gdb] [--linux DIR] [--qemu DIR]
-                      [--selftests DIR] [--dry-run] [-- QEMU ARGS]
+usage: ./snplab shell [--tree TREE] [--patch FILE] [--append WORDS] [--config FILE] [--gdb] [--linux DIR]
+                      [--qemu DIR] [--selftests DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots the same kernel and the same L1 as `run`, but to a shell instead of the tests.
 
   --tree TREE     {', '.join(all_trees())} (default 6.12.y), or a directory with a kernel source tree
   --patch FILE    a patch on top of the others
   --append WORDS  more words for the command line of L1's kernel
+{common.OPTION_CONFIG}
   --gdb           build the kernel with debug information, and print the command line for gdb before the boot; L1
                   prints the addresses of its modules (docs/debugging.md)
   -- QEMU ARGS    more arguments for L1's QEMU
 {common.OPTIONS_QEMU}
 {common.OPTIONS_SELFTESTS}
+{common.OPTION_OWN_SELFTESTS}
 {common.OPTIONS}
 """
 
@@ -48,11 +52,12 @@ def main(session: Session, given: Given) -> int:
     if not sys.stdin.isatty() and not session.dry_run:
         raise usage_error("shell wants a terminal", "./snplab run needs none")
     prepared = Preparation(
-        session, target, qemu_of(given), selftests_of(given), [patch] if patch else [],
+        session, target, qemu_of(given), selftests_of(given, target), [patch] if patch else [],
         [p.name for p in all_programs() if p.origin is not Origin.KUNIT], purposes=("boot", "shell"), shell=True,
-        flavour=flavour("gdb") if gdb else flavour(), debug=gdb)
+        flavour=with_config(flavour("gdb") if gdb else flavour(), config_of(given)), debug=gdb)
     debugger = Debugger(session) if gdb else None
     prepared.keep_symbols = debugger.keep_symbols if debugger else None
+    check_tree(session, target)
     plan = Plan(session, more=1)
     prepared.add_steps(plan)
     plan.run()
