@@ -31,6 +31,7 @@ usage: ./snplab VERB [OPTION]...
   history [GLOB...]   bugs that SNP's host code had, and the tests that catch each
   shell [--tree ...]  a shell in L1, the kernel under test on the emulated host
   bench [--tree ...]  the cost of the locks, in instructions
+  bisect-step         for `git bisect run`: is the commit that is checked out good or bad?
   host                the emulated SNP host for other tools: QEMU's path and command line
   hw                  the launch test on this machine; if it is no SEV-SNP host, the reasons
   tree TREE [DIR]     the series as commits in a git work tree
@@ -42,8 +43,8 @@ usage: ./snplab VERB [OPTION]...
 Each verb has its own --help. Exit status: 0 pass, 1 a test failed, 2 usage, 3 set-up failed,
 4 skipped, 124 timed out, 255 the kernel under test panicked.
 """
-VERBS = ("run", "check", "status", "guest", "attest", "mutants", "history", "shell", "bench", "host", "hw", "tree",
-         "refresh", "mail", "merge", "cache")
+VERBS = ("run", "check", "status", "guest", "attest", "mutants", "history", "shell", "bench", "bisect-step", "host", "hw",
+         "tree", "refresh", "mail", "merge", "cache")
 
 # The options that name a file for the verdict.
 CLAIMS = {"--json": Session.claim_json, "--html": Session.claim_html}
@@ -72,10 +73,15 @@ def main(argv: Sequence[str]) -> int:
     if name not in VERBS:
         print(Stop(Exit.USAGE, f"no such verb: '{name}'", "./snplab --help names them").text(), file=sys.stderr)
         return Exit.USAGE
-    verb: Verb = importlib.import_module(f"lab.verbs.{name}")
+    verb: Verb = importlib.import_module(module_of(name))
     if any(word in HELP for word in words[:words.index("--") if "--" in words else None]):
         return tell(verb.USAGE)
     return run(name, verb, words)
+
+
+def module_of(name: str) -> str:
+    """The module of a verb."""
+    return f"lab.verbs.{name.replace('-', '_')}"
 
 
 def open_streams() -> None:
@@ -104,6 +110,7 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
     options = [*verb.OPTIONS, *([dry_run] if dry_run else [])]
     session = Session(name, dry_run=dry_run is not None and DRY_RUN.name in words, answers=getattr(verb, "ANSWERS", False))
     status: int = Exit.SETUP
+    statuses: Mapping[int, int] = getattr(verb, "STATUSES", {})
     try:
         catch_signals()
         # Before the command line is parsed: a refused one must not leave an old verdict in the file.
@@ -138,8 +145,8 @@ def run(name: str, verb: Verb, words: list[str]) -> int:
         ignore_signals()
         session.processes.stop_all(session.grace)
         session.clean_up()
-        session.json_of_failure(status)
-    return status
+        session.json_of_failure(status, statuses.get(status, status))
+    return statuses.get(status, status)
 
 
 def last_value(words: Sequence[str], option: str) -> str | None:

@@ -325,7 +325,7 @@ def test_a_program_with_libraries_is_none_without(tmp: Path) -> None:
 
 def options_of(verb: str) -> Sequence[Option]:
     """The options that the verb's module declares."""
-    found: Sequence[Option] = importlib.import_module(f"lab.verbs.{verb}").OPTIONS
+    found: Sequence[Option] = importlib.import_module(cli.module_of(verb)).OPTIONS
     return found
 
 
@@ -346,7 +346,7 @@ def test_options_are_used(verb: str) -> None:
     sources = "".join(path.read_text(encoding="utf-8") for folder in ("verbs", "build", "patches", "check", "status")
                       for path in (TOP / "lab" / folder).glob("*.py")) + inspect.getsource(cli)
     for option in options_of(verb):
-        ask = "(flag" if option.value is None else "(value|line|file|folder|number|seconds"
+        ask = "(flag" if option.value is None else "(value|line|file|folder|number|seconds|every"
         asked = re.search(rf'{ask})\((given, )?"{option.name}"', sources)
         looped = re.search(rf'for flag in \([^()]*"{option.name}"[^()]*\) if given\.flag', sources)
         assert asked or looped, f"expected code in lab/ that reads {option.name}, found none"

@@ -32,6 +32,7 @@ from lab.core.session import Session
 from lab.core.shard import Shard
 from lab.history.corpus import Entry
 from lab.history.presence import Answer
+from lab.judge import bisection
 from lab.judge.bench import BenchQuestion, judge_bench
 from lab.judge.boots import Boots
 from lab.judge.files import read_json, versioned
@@ -221,6 +222,13 @@ def test_hw(name: str, tmp_path: Path) -> None:
     data = read_json(tmp_path / "json")
     hold("hw", data)
     assert data["missing"] > 0 and len(data["checks"]) > 5
+
+
+@pytest.mark.parametrize("word", bisection.Word)
+def test_bisect_step(word: bisection.Word) -> None:
+    """`bisect-step`: each answer."""
+    step = bisection.Step("~/linux", "6.12.9", bisection.Commit("abc", "x: Do"), bisection.Answer(word, "why"), 7, "~/logs")
+    hold("bisect-step", step.to_json())
 
 
 def test_status() -> None:

@@ -38,6 +38,10 @@ class Given:
         """The last value of the option, or None."""
         return self.values.get(name)
 
+    def every(self, name: str) -> list[str]:
+        """All values of an option that may be given more than once, in order."""
+        return self.every.get(name, [])
+
     def file(self, name: str) -> Path | None:
         """The file that an option names; a usage error if it does not exist."""
         value = self.value(name)

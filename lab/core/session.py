@@ -110,13 +110,13 @@ class Session:
             except OSError as e:
                 print(f"snplab: while cleaning up: {e}", file=sys.stderr)
 
-    def json_of_failure(self, status: int) -> None:
+    def json_of_failure(self, status: int, shown: int | None = None) -> None:
         """Writes a JSON file that says why the run ended without a verdict of its own."""
         if self.json is None or self.json_done or self.dry_run:
             return
         known = Exit(status) if status in list(Exit) else Exit.SETUP
         word = "interrupted" if status in INTERRUPTED else WORDS.get(known, "setup-failed")
-        text = json.dumps({"version": 1, "verb": self.verb, "verdict": word, "exit": status})
+        text = json.dumps({"version": 1, "verb": self.verb, "verdict": word, "exit": status if shown is None else shown})
         try:
             self.json.write_text(text + "\n", encoding="utf-8")
         except OSError as e:

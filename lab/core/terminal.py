@@ -92,6 +92,34 @@ class Terminal:
             self._progress = True
 
 
+class OneLine(Terminal):
+    """A verb's output as one line. On a terminal everything else is progress; elsewhere it is in the logs alone."""
+
+    def first(self, head: str) -> None:
+        """Prints the start of the line, before any work."""
+        super().begin(head)
+
+    def last(self, head: str, result: str) -> None:
+        """Completes the line."""
+        super().end(head, result)
+
+    def say(self, text: str) -> None:
+        self.progress(text.strip())
+
+    def note(self, text: str) -> None:
+        self.progress(text.strip())
+
+    def begin(self, head: str) -> None:
+        self.progress(head)
+
+    def end(self, head: str, result: str) -> None:
+        self.progress(f"{head} {result}")
+
+    def progress(self, text: str) -> None:
+        if self.is_tty:
+            super().progress(text)
+
+
 class ProgressClock:
     """Decides when the next progress text is due."""
 
