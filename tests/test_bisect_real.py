@@ -2,8 +2,8 @@
 """git bisect run with bisect-step finds the first posting of the fix for CVE-2026-31591, which leaks every vcpu->mutex,
 in a made-up history of 6.12.y: docs/bisect.md has the transcript.
 
-It builds and boots real kernels: an incremental build that misses a change, or a step that takes a kernel that does not build
-for a bad one, would name another commit.
+It builds and boots real kernels: an incremental build that misses a change, or a step that takes a kernel that does not
+build for a bad one, would name another commit.
 """
 from __future__ import annotations
 
