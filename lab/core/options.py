@@ -25,7 +25,7 @@ class Given:
     arguments: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     # All values of each option, in order.
-    every: dict[str, list[str]] = field(default_factory=dict)
+    all_values: dict[str, list[str]] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
     # The words after "--".
     rest: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Given:
 
     def every(self, name: str) -> list[str]:
         """All values of an option that may be given more than once, in order."""
-        return self.every.get(name, [])
+        return self.all_values.get(name, [])
 
     def file(self, name: str) -> Path | None:
         """The file that an option names; a usage error if it does not exist."""
@@ -53,10 +53,10 @@ class Given:
 
     def every_file(self, name: str) -> list[Path]:
         """The files that an option names, which may be given several times; a usage error if one does not exist."""
-        for value in self.every.get(name, []):
+        for value in self.every(name):
             if not Path(value).is_file():
                 raise usage_error(f"{name}: no such file: {value}")
-        return [Path(value) for value in self.every.get(name, [])]
+        return [Path(value) for value in self.every(name)]
 
     def folder(self, name: str) -> Path | None:
         """The folder that an option names; a usage error if it does not exist."""
@@ -124,5 +124,5 @@ def parse(verb: str, options: Sequence[Option], words: Sequence[str], takes_rest
                 raise usage_error(f"{name} wants a value")
             value = left.pop(0)
         given.values[name] = value
-        given.every.setdefault(name, []).append(value)
+        given.all_values.setdefault(name, []).append(value)
     return given
