@@ -20,7 +20,7 @@ NEEDS = ()
 TAKES = 5
 
 PAGES = sorted((TOP / "docs/users").glob("*.md"))
-COMMAND = re.compile(r"(?:^ {4}|`|/path/to/)(?:\./)?snplab ([a-z]+)((?: +[^\s`#]+)*)", re.M)
+COMMAND = re.compile(r"(?:^ {4}|`|/path/to/)(?:\./)?snplab ([a-z]+(?:-[a-z]+)*)((?: +[^\s`#]+)*)", re.M)
 
 
 @cache

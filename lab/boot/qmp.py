@@ -205,7 +205,8 @@ class Qemu:
         channel = self.channel = Channel(ours)
         try:
             found, answers = self.watch(channel)
-            timed_out = self.is_late() and found["ended"] != "shutdown"
+            # The deadline may have moved meanwhile.
+            timed_out = found["ended"] == "timeout" or (self.is_late() and found["ended"] != "shutdown")
             end(qemu, channel, answers)
         finally:
             ours.close()

@@ -119,8 +119,9 @@ def need_queue(name: str | None, given: Given) -> Queue:
         raise usage_error(f"which tree? expected {', '.join(queues())}")
     if name not in queues():
         raise usage_error(f"no such tree: expected {', '.join(queues())}, found '{name}'")
-    queue = Queue(name, given.value("--group") or "")
-    if queue.group and queue.group not in groups(queue.folder):
+    group = given.value("--group")
+    queue = Queue(name, group or "")
+    if group is not None and group not in groups(queue.folder):
         raise usage_error(f"{name} has no such group of patches: expected {', '.join(groups(queue.folder)) or 'none'}, "
                           f"found '{queue.group}'")
     for option in (LINUX_OPTION, QEMU_OPTION):

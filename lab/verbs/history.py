@@ -141,8 +141,8 @@ def failing_cases(tree: str) -> set[tuple[str, str]]:
 
 def why_no_control(boot: Boot, tests: Sequence[str]) -> str | None:
     """Why a boot with the fix proves nothing: it must have run each program, with no failure and no report."""
-    if boot.unclean is not None:
-        return boot.unclean
+    if boot.unclean is not None or boot.hung:
+        return boot.unclean or boot.logs.why_late
     for name in (test.split(":")[0] for test in tests):
         if name not in boot.tests or boot.failed(name):
             return f"{name}: {', '.join(boot.failed(name)) or 'it has no result'}"
