@@ -266,7 +266,8 @@ def test_refused(lab: Lab, case: str) -> None:
     ((), "which tree. expected 6.12.y"), (("5.4.y",), "no such tree: expected 6.12.y, host, found '5.4.y'"),
     ((TREE, "two"), "mail takes one tree, found another argument: 'two'"), ((TREE, "--frob"), "mail has no option --frob"),
     ((TREE, "--output", "--linux"), "--output wants a value"),
-    ((TREE, "--group", "some"), "6.12.y has no such group of patches: expected none, found 'some'")], ids=str)
+    ((TREE, "--group", "some"), "6.12.y has no such group of patches: expected none, found 'some'"),
+    ((TREE, "--group", ""), "6.12.y has no such group of patches: expected none, found ''")], ids=str)
 def test_wrong_words(lab: Lab, words: tuple[str, ...], text: str) -> None:
     expect(lab.snplab("mail", *words), 2, text)
 
