@@ -2,8 +2,12 @@
 """Type checker, linter, shell checker and compiler find nothing wrong in our files."""
 from __future__ import annotations
 
+import ast
+import configparser
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +72,29 @@ def test_no_import_needs_stubs_to_be_absent() -> None:
     """mypy calls such a comment unused where python3-typeshed, which it only recommends, is installed: see setup.cfg."""
     comment = "# type: " + "ignore[import"
     assert [name for name in python_files() if comment in (TOP / name).read_text(encoding="utf-8")] == []
+
+
+# They are ours, or have types of their own.
+TYPED = {"lab", "tests", "pytest"}
+
+
+def imported(name: str) -> Iterator[str]:
+    """The top modules that a file imports."""
+    for node in ast.walk(ast.parse((TOP / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_modules_whose_stubs_are_elsewhere_are_untyped() -> None:
+    """Otherwise mypy's result depends on python3-typeshed: setup.cfg has to name each such module."""
+    config = configparser.ConfigParser()
+    config.read(TOP / "setup.cfg", encoding="utf-8")
+    untyped = {module for section in config.sections() if section.startswith("mypy-")
+               for module in section.removeprefix("mypy-").split(",")}
+    used = {module for name in python_files() for module in imported(name)}
+    assert used - set(sys.stdlib_module_names) - TYPED == untyped
 
 
 def test_flake8() -> None:
