@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.build.fragment import kconfig_entry
 from lab.build.target import Target
 from lab.core.errors import tree_error
 from lab.core.places import tilde
@@ -31,7 +32,7 @@ def lacking(folder: Path) -> list[str]:
     """The parts of a SEV host that the kernel tree lacks, in words."""
     found = []
     for part in PARTS:
-        pattern = re.compile(rf"^\s*(menu)?config\s+{part.symbol}\s*$", re.M)
+        pattern = re.compile(kconfig_entry(part.symbol), re.M)
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in (folder / part.folder).glob("Kconfig*")
                  if path.is_file()]
         if not any(pattern.search(text) for text in texts):

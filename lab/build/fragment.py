@@ -22,6 +22,12 @@ NO = "n"
 MOST_SHOWN = 8
 
 
+def kconfig_entry(symbol: str) -> str:
+    """The pattern of a line that begins the symbol's entry in a Kconfig file (kconfig-language.rst); the symbol is without
+    CONFIG_. grep -E and Python's re understand it alike."""
+    return rf"^\s*(menu)?config\s+{symbol}\s*$"
+
+
 def parse_fragment(text: str) -> dict[str, str]:
     """The value of each symbol; "n" if it is not to be set. Of two lines for a symbol the later one holds. Raises ValueError
     with the number and text of a line that is none of a configuration."""

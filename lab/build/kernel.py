@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab.build.fragment import not_as_asked, not_taken, parse_fragment
+from lab.build.fragment import kconfig_entry, not_as_asked, not_taken, parse_fragment
 from lab.build.overlay import Tree, read, write
 from lab.core.errors import tree_error
 from lab.core.places import LAB, Cache, out_of_space, short_digest, slug
@@ -160,7 +160,7 @@ class Kernel:
 
     def has_symbol(self, job: Job, symbol: str) -> bool:
         """Has a Kconfig file of the tree this symbol?"""
-        pattern = rf"^\s*(menu)?config\s+{symbol.removeprefix('CONFIG_')}\s*$"
+        pattern = kconfig_entry(symbol.removeprefix("CONFIG_"))
         return job.status(command("grep", "-rqsE", "--include=Kconfig*", pattern, self.tree.work / "src")) == 0
 
     def refused(self, job: Job, symbol: str) -> None:
