@@ -25,8 +25,8 @@ from lab.core.steps import last_lines
 from lab.judge.files import write_json
 from lab.judge.ktap import END
 
-# The seconds that L1 may take after its tests. Without a limit of its own, a kernel that cannot power off, for example as a
-# task died with a lock, would cost the whole limit of the boot.
+# The seconds that L1 may take to power off after its tests. A kernel may be unable to, for example because a task died while
+# it held a lock: the boot must not then last until its own, much longer limit.
 POWER_OFF = 60
 
 

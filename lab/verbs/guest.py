@@ -51,8 +51,7 @@ OPTIONS = tuple(Option(name, value) for name, value in (
 USAGE = f"""\
 usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--without-lockdep]
                       [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC]
-                      [--json FILE]
-                      [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
+                      [--json FILE] [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.

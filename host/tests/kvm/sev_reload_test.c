@@ -858,7 +858,7 @@ RELOAD_TEST_F(unreclaimed_vmsa_is_leaked_once)
 	EXPECT_EQ(0, touch_free_memory());
 }
 
-/* The page that SNP_PLATFORM_STATUS writes to. The host's own commands write to others. */
+/* The firmware does not give back the page that it wrote its status to. The page is leaked, but only once. */
 RELOAD_TEST_F(unreclaimed_status_page_is_leaked_once)
 {
 	struct sev_user_data_snp_status status = { .state = 0xff };
