@@ -46,17 +46,34 @@
 
 #define SEV_TYPES	(BIT(KVM_X86_SEV_VM) | BIT(KVM_X86_SEV_ES_VM) | BIT(KVM_X86_SNP_VM))
 
+/* What later cases, which are other processes, have to know of earlier ones. */
+static struct {
+	/*
+	 * Unloading kvm_amd leaves pages that the host takes for its own, and the RMP for the
+	 * firmware's. It must not be done once more.
+	 */
+	bool lost_pages;
+	/* A module is being loaded or unloaded. Whoever dies there keeps the kernel's locks. */
+	bool in_module_call;
+	/* The firmware takes SNP for initialized, and the driver does not: neither changes that. */
+	bool snp_is_out;
+} *shared;
+
 /* Unloads a module, whose name has underscores for the kernel. Returns 0 or the negative error. */
 static int unload(const char *name)
 {
 	char kernel_name[64];
 	size_t i;
+	int ret;
 
 	snprintf(kernel_name, sizeof(kernel_name), "%s", name);
 	for (i = 0; kernel_name[i]; i++)
 		if (kernel_name[i] == '-')
 			kernel_name[i] = '_';
-	return syscall(SYS_delete_module, kernel_name, O_NONBLOCK) ? -errno : 0;
+	shared->in_module_call = true;
+	ret = syscall(SYS_delete_module, kernel_name, O_NONBLOCK) ? -errno : 0;
+	shared->in_module_call = false;
+	return ret;
 }
 
 static int load(const char *name, const char *options)
@@ -67,7 +84,9 @@ static int load(const char *name, const char *options)
 	snprintf(path, sizeof(path), MODULES "/%s.ko", name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	TEST_ASSERT(fd >= 0, "expected the module %s, found: %s", path, strerror(errno));
+	shared->in_module_call = true;
 	ret = syscall(SYS_finit_module, fd, options, 0) ? -errno : 0;
+	shared->in_module_call = false;
 	close(fd);
 	return ret;
 }
@@ -294,12 +313,6 @@ static int leaks_in_log(u64 *pages)
 /* The types of VMs that KVM offered before the first case. */
 static u32 all_types;
 
-/*
- * A case found that unloading kvm_amd leaves pages that the host takes for its own, and the RMP for the
- * firmware's: later cases, which are other processes, must not do it once more.
- */
-static bool *lost_pages;
-
 /* A case begins without kvm_amd. It may leave kvm_amd loaded or not: the end of the program loads it. */
 FIXTURE(reload) {
 	/* The initializations and shutdowns of SNP before the case. */
@@ -311,8 +324,12 @@ FIXTURE_SETUP(reload)
 	char why[512];
 	int ret;
 
-	if (*lost_pages)
+	if (shared->in_module_call)
+		SKIP(return, "an earlier case died while it loaded or unloaded a module");
+	if (shared->lost_pages)
 		SKIP(return, "unloading kvm_amd loses pages");
+	if (shared->snp_is_out)
+		SKIP(return, "SNP cannot be initialized any more");
 	if (!snp_host_reach(why, sizeof(why)))
 		SKIP(return, "%s", why);
 	snp_host_fail("");
@@ -330,25 +347,13 @@ FIXTURE_TEARDOWN(reload)
 	snp_host_fail("");
 }
 
-RELOAD_TEST_F(snp_goes_up_and_down)
-{
-	EXPECT_EQ(0, snp_state());
-	ASSERT_EQ(0, load(KVM_AMD, ""));
-	EXPECT_EQ(all_types, sev_types());
-	EXPECT_EQ(1, snp_state());
-	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
-	ASSERT_EQ(0, unload(KVM_AMD));
-	EXPECT_EQ(0, snp_state());
-	EXPECT_EQ(self->shutdowns + 1, issued("SNP_SHUTDOWN_EX"));
-}
-
 /* The firmware's memory for SEV-ES guests has 2 MB then (SEV API, INIT). */
 #define TMR_PAGES	512u
 
 /*
  * SNP_PAGE_RECLAIM exists only while SNP is initialized: what the firmware was given for that time is
  * reclaimed before SNP_SHUTDOWN_EX (SNP firmware ABI, 56860, "Page States"). The IOMMU's pages
- * come back by the shutdown itself.
+ * come back by the shutdown itself. This is the first case: the others would meet such pages by chance.
  */
 RELOAD_TEST_F(shutdown_reclaims_each_page)
 {
@@ -360,15 +365,27 @@ RELOAD_TEST_F(shutdown_reclaims_each_page)
 		EXPECT_LE(TMR_PAGES, snp_host_counter("stat-rmp-firmware"));
 		reclaimed = issued("SNP_PAGE_RECLAIM");
 		ASSERT_EQ(0, unload(KVM_AMD));
-		*lost_pages = issued("SNP_PAGE_RECLAIM") < reclaimed + TMR_PAGES;
+		shared->lost_pages = issued("SNP_PAGE_RECLAIM") < reclaimed + TMR_PAGES;
 		/* Whoever gets such a page next faults: make the RMP anew. */
-		if (*lost_pages)
+		if (shared->lost_pages)
 			load(KVM_AMD, "");
-		ASSERT_FALSE(*lost_pages)
+		ASSERT_FALSE(shared->lost_pages)
 			TH_LOG("expected the %u pages of the TMR to be reclaimed", TMR_PAGES);
 		EXPECT_EQ(0, snp_host_counter("stat-rmp-firmware"));
 		EXPECT_EQ(0, snp_state());
 	}
+}
+
+RELOAD_TEST_F(snp_goes_up_and_down)
+{
+	EXPECT_EQ(0, snp_state());
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	EXPECT_EQ(all_types, sev_types());
+	EXPECT_EQ(1, snp_state());
+	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
+	ASSERT_EQ(0, unload(KVM_AMD));
+	EXPECT_EQ(0, snp_state());
+	EXPECT_EQ(self->shutdowns + 1, issued("SNP_SHUTDOWN_EX"));
 }
 
 RELOAD_TEST_F(status_leaves_snp_off)
@@ -878,6 +895,30 @@ RELOAD_TEST_F(unreclaimed_status_page_is_leaked_once)
 	EXPECT_EQ(0, issue(SNP_PLATFORM_STATUS, &status, NULL));
 }
 
+/*
+ * The firmware has initialized SNP, and then fails the command that must follow (SNP_DF_FLUSH; SNP firmware
+ * ABI, 56860, "SNP_INIT_EX"). SNP goes down again, as nobody would do it later: the driver takes SNP for
+ * not initialized, and the firmware refuses to initialize it once more. This is the last case: a kernel that
+ * fails it has no SNP any more.
+ */
+RELOAD_TEST_F(df_flush_after_init_fails)
+{
+	shared->snp_is_out = true;
+	snp_host_fail("SNP_DF_FLUSH:1:" STATUS);
+	load(KVM_AMD, "");
+	EXPECT_EQ(self->inits + 1, issued("SNP_INIT_EX"));
+	/* The first one may ask for the SNP_DF_FLUSH that is missing. */
+	EXPECT_LT(self->shutdowns, issued("SNP_SHUTDOWN_EX"));
+	EXPECT_EQ(0, snp_state());
+	EXPECT_EQ(0, sev_types());
+
+	/* The next time all is well. */
+	unload(KVM_AMD);
+	ASSERT_EQ(0, load(KVM_AMD, ""));
+	shared->snp_is_out = sev_types() != all_types;
+	EXPECT_EQ(all_types, sev_types());
+}
+
 /* The harness ends the program by itself. Cases are other processes. */
 static void put_back(void)
 {
@@ -888,7 +929,9 @@ static void put_back(void)
 		atexit(put_back);
 		return;
 	}
-	if (getpid() != first || *lost_pages || (!load_all() && sev_types() == all_types))
+	if (getpid() != first || shared->in_module_call || shared->lost_pages || shared->snp_is_out)
+		return;
+	if (!load_all() && sev_types() == all_types)
 		return;
 	printf("# expected kvm_amd to offer the types of VMs 0x%x again, found 0x%x\n",
 	       all_types, sev_types());
@@ -900,9 +943,9 @@ int main(int argc, char **argv)
 {
 	all_types = sev_types();
 	snp_require_vms();
-	lost_pages = mmap(NULL, sizeof(*lost_pages), PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(lost_pages != MAP_FAILED, "expected a shared page, found: %s", strerror(errno));
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(shared != MAP_FAILED, "expected a shared page, found: %s", strerror(errno));
 	put_back();
 	return test_harness_run(argc, argv);
 }
