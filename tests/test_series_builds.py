@@ -79,7 +79,7 @@ class Builds:
         """Configures and builds. Returns the exit status and the log."""
         work, log = self.patched.work, self.folder / f"{name}.log"
         job = Job(self.cache_session, log)
-        kernel = Kernel(Tree(self.patched.source.path, work, [], True), self.cache_session.cache, (*TESTED, "compile"))
+        kernel = Kernel(Tree(self.patched.source.path, work, [], True), self.cache_session.cache, TESTED)
         kernel.configure(job)
         cmd = kmake(self.cache_session.cache, work, "W=1", "C=1", f"CHECK={SPARSE}", *wanted)
         names = ":".join(Path(file).name for file in self.files if file.endswith(".c"))

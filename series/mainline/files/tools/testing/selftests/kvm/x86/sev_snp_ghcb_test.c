@@ -1207,6 +1207,92 @@ TEST_F_TIMEOUT(no_vm, certificates_refused, CASE_SECONDS)
 	kvm_vm_free(g->vm);
 }
 
+/* --- KVM's dump of a request that it can't handle ------------------------------------- */
+
+#define DUMP_PARAMETER	"/sys/module/kvm_amd/parameters/dump_invalid_vmcb"
+
+/* Sets the parameter.  Returns what it was before, or 0 if it can't be set. */
+static char set_dump_parameter(char value)
+{
+	int fd = open(DUMP_PARAMETER, O_RDWR | O_CLOEXEC);
+	char before = 0;
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &before, 1, 0) != 1 || pwrite(fd, &value, 1, 0) != 1)
+		before = 0;
+	close(fd);
+	return before;
+}
+
+/* Reads on in the kernel's log, until a record with that text.  Is there one? */
+static bool find_in_log(int fd, const char *text, char *record, size_t size)
+{
+	ssize_t n;
+
+	for (;;) {
+		n = read(fd, record, size - 1);
+		/* Records were overwritten before they were read. */
+		if (n < 0 && errno == EPIPE)
+			continue;
+		if (n <= 0)
+			break;
+		record[n] = '\0';
+		record[strcspn(record, "\n")] = '\0';
+		if (strstr(record, text))
+			return true;
+	}
+	record[0] = '\0';
+	return false;
+}
+
+/*
+ * With dump_invalid_vmcb, the log has a bad request as KVM has read it: which fields
+ * were valid, and which weren't.
+ */
+GHCB_TEST_F(snp_ghcb, dump_of_missing_input)
+{
+	static const struct {
+		const char *field, *shows;
+	} lines[] = {
+		{ "sw_exit_code", "0000000000000072 is_valid: 1" },
+		{ "sw_exit_info_1", "0000000000000003 is_valid: 1" },
+		{ "sw_exit_info_2", "0000000000000005 is_valid: 1" },
+		{ "sw_scratch", "is_valid: 0" },
+	};
+	struct ghcb_vm *g = &self->g;
+	char record[1024], before;
+	int fd, ret, i;
+
+	fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		SKIP(return, "/dev/kmsg can't be read: %s", strerror(errno));
+	before = set_dump_parameter('Y');
+	if (!before)
+		SKIP(return, DUMP_PARAMETER " can't be set: %s", strerror(errno));
+
+	lseek(fd, 0, SEEK_END);
+	/* CPUID, without RAX. */
+	ghcb_vm_request(g, SVM_EXIT_CPUID, 3, 5);
+	ghcb_set(g, GHCB_RCX, 0);
+	ret = ghcb_vm_run(g);
+	set_dump_parameter(before);
+
+	ASSERT_EQ(GHCB_VM_ANSWERED, ret)
+		TH_LOG("expected GHCB_VM_ANSWERED, found %s", ghcb_exit_str(ret));
+	EXPECT_EQ(GHCB_HV_RESP_MALFORMED_INPUT, ghcb_get(g, GHCB_SW_EXITINFO1));
+	EXPECT_EQ(GHCB_ERR_MISSING_INPUT, ghcb_get(g, GHCB_SW_EXITINFO2));
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		ASSERT_TRUE(find_in_log(fd, lines[i].field, record, sizeof(record)))
+			TH_LOG("expected a line with %s in the kernel's log, found none",
+			       lines[i].field);
+		EXPECT_NE(NULL, strstr(record, lines[i].shows))
+			TH_LOG("expected %s with %s, found: %s", lines[i].field,
+			       lines[i].shows, record);
+	}
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	snp_require_vms();
