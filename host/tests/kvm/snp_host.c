@@ -204,3 +204,19 @@ void snp_host_fail(const char *spec)
 	TEST_ASSERT(command("qom-set", arguments),
 		    "expected the emulated host to take fail=%s, found %s", spec, answer);
 }
+
+static void set_number(const char *property, unsigned int value)
+{
+	char arguments[128];
+
+	snprintf(arguments, sizeof(arguments),
+		 "\"path\":\"" PLATFORM "\",\"property\":\"%s\",\"value\":%u", property, value);
+	TEST_ASSERT(command("qom-set", arguments),
+		    "expected the emulated host to take %s=%u, found %s", property, value, answer);
+}
+
+void snp_host_delay_vmrun(unsigned int cpu, unsigned int us)
+{
+	set_number("x-vmrun-delay-cpu", cpu);
+	set_number("x-vmrun-delay-us", us);
+}

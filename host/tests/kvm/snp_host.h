@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Reads the emulated host's counters from a test in L1, and makes the host fail firmware commands.
+ * Reads the emulated host's counters from a test in L1, and makes the host fail firmware commands, or delay VMRUN.
  * The lab puts a QMP monitor behind L1's third serial port for that (lab/boot/qmp.py).
  */
 #ifndef SNP_HOST_H
@@ -38,5 +38,11 @@ u64 snp_host_read(u64 address);
  * STATUS. A new SPEC replaces the old one, and "" ends all failures.
  */
 void snp_host_fail(const char *spec);
+
+/*
+ * From now on, a VMRUN with a VMSA on this CPU of L1 waits for so many microseconds, at most a second, before
+ * it looks at the VMSA. 0 ends that.
+ */
+void snp_host_delay_vmrun(unsigned int cpu, unsigned int us);
 
 #endif /* SNP_HOST_H */

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Does KVM execute VMRUN for a vCPU that has no VMSA? The CPU refuses that, and userspace sees the same
- * failure of KVM_RUN as when KVM refuses. Only the emulated host can tell the two apart: it counts the
- * VMRUNs that it refuses. sev_snp_ap_test of the selftests checks what any host can show.
+ * Does KVM execute VMRUN for a vCPU that has no VMSA, or soon has none? The CPU refuses that, and userspace
+ * sees the same failure of KVM_RUN as when KVM refuses. Only the emulated host can tell the two apart: it
+ * counts the VMRUNs that it refuses. And only there VMRUN can be made to last, so that a guest certainly
+ * takes the VMSA away meanwhile. sev_snp_ap_test of the selftests checks what any host can show.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/time.h>
 
@@ -15,6 +18,12 @@
 #define VMRUN_TEST_F(name)	TEST_F_TIMEOUT(snp_vmrun, name, CASE_SECONDS)
 /* A vCPU that is destroyed stays in KVM_RUN: a signal after this time gets it out. */
 #define SIGNAL_MS		200
+/* How long VMRUN of vCPU 1 lasts: longer than what vCPU 0 does meanwhile. */
+#define VMRUN_US		100000
+#define ROUNDS			5
+/* The CPUs of vCPU 0 and vCPU 1. */
+#define CPU_0			0
+#define CPU_1			1
 
 FIXTURE(snp_vmrun) {
 	struct ghcb_vm g;
@@ -43,6 +52,7 @@ FIXTURE_SETUP(snp_vmrun)
 
 FIXTURE_TEARDOWN(snp_vmrun)
 {
+	snp_host_delay_vmrun(0, 0);
 	kvm_vm_free(self->g.vm);
 }
 
@@ -101,6 +111,80 @@ VMRUN_TEST_F(destroyed_vcpu_is_not_run)
 	ASSERT_EQ(KVM_EXIT_FAIL_ENTRY, ghcb_vcpu_run(g->vcpus[1]));
 	EXPECT_EQ(self->before, snp_host_counter("guest-errors"))
 		TH_LOG("expected no VMRUN without a VMSA, found that the host refused one");
+}
+
+/* vCPU 1 in a thread, again and again. */
+struct runner {
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	/* What ended it, or GHCB_VM_ANSWERED. */
+	int result;
+	bool stop;
+};
+
+static void stay_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(set), &set), "expected CPU %d to be there: %s",
+		    cpu, strerror(errno));
+}
+
+static void *run_again_and_again(void *arg)
+{
+	struct runner *r = arg;
+	int result;
+
+	stay_on_cpu(CPU_1);
+	do {
+		result = ghcb_vcpu_run(r->vcpu);
+		WRITE_ONCE(r->result, result);
+	} while (result == GHCB_VM_ANSWERED && !READ_ONCE(r->stop));
+	return NULL;
+}
+
+/*
+ * Once AP_DESTROY is answered, the vCPU is out of the guest, and KVM will not enter it with that VMSA: the
+ * guest may do with the page what it likes (56421, "SNP AP Creation"). Here vCPU 1 is in the midst of VMRUN.
+ */
+VMRUN_TEST_F(destroyed_vcpu_is_out_of_the_guest)
+{
+	struct runner r = { .vcpu = self->g.vcpus[1], .result = GHCB_VM_ANSWERED };
+	struct ghcb_vm *g = &self->g;
+	gva_t vmsa = vmsa_page(g);
+	int i;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "expected two CPUs, found one");
+	stay_on_cpu(CPU_0);
+	ASSERT_EQ(0, pthread_create(&r.thread, NULL, run_again_and_again, &r));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa));
+		request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa));
+		GHCB_ASSERT_OK(g);
+		snp_host_delay_vmrun(CPU_1, VMRUN_US);
+		/* vCPU 1 comes out of the guest, and its next VMRUN is a slow one. */
+		usleep(VMRUN_US + VMRUN_US / 2);
+
+		request_ap(g, SVM_VMGEXIT_AP_DESTROY, 0, 0);
+		GHCB_ASSERT_OK(g);
+		EXPECT_EQ(0, ghcb_vm_do(g, GHCB_TASK_END_VMSA, vmsa));
+		usleep(2 * VMRUN_US);
+		snp_host_delay_vmrun(CPU_1, 0);
+		ASSERT_EQ(GHCB_VM_ANSWERED, READ_ONCE(r.result))
+			TH_LOG("round %d: KVM_RUN of vCPU 1: expected it to wait, found %s", i,
+			       ghcb_exit_str(r.result));
+	}
+	EXPECT_EQ(self->before, snp_host_counter("guest-errors"));
+
+	/* KVM_RUN waits for a VMSA. */
+	WRITE_ONCE(r.stop, true);
+	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa));
+	request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa));
+	GHCB_ASSERT_OK(g);
+	pthread_join(r.thread, NULL);
 }
 
 int main(int argc, char **argv)

@@ -700,6 +700,11 @@ static void amd_snp_host_init(Object *obj)
                                    OBJ_PROP_FLAG_READ);
     object_property_add_uint64_ptr(obj, "x-tlb-records", &h->tlb_records,
                                    OBJ_PROP_FLAG_READWRITE);
+    object_property_add_uint64_ptr(obj, "x-vmrun-delay-cpu",
+                                   &h->vmrun_delay_cpu,
+                                   OBJ_PROP_FLAG_READWRITE);
+    object_property_add_uint64_ptr(obj, "x-vmrun-delay-us", &h->vmrun_delay_us,
+                                   OBJ_PROP_FLAG_READWRITE);
     object_property_add_bool(obj, "x-wbinvd-done", amd_snp_host_get_wbinvd,
                              amd_snp_host_set_wbinvd);
     for (int i = 0; i < AMD_SNP_ERR__MAX; i++) {

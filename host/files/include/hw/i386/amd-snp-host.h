@@ -172,6 +172,9 @@ struct AmdSnpHost {
     bool es_any_asid;
     /* At most this many records of TLB contents for each CPU; 0: as fit */
     uint64_t tlb_records;
+    /* VMRUN with a VMSA waits on this CPU before it looks at the VMSA */
+    uint64_t vmrun_delay_cpu;
+    uint64_t vmrun_delay_us;
 
     /* RMP initialised by the firmware */
     bool rmp_initialized;

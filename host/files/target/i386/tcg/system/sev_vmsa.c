@@ -51,6 +51,8 @@
 /* CPUID advertises no other: DebugSwap, vTOM, restricted injection ... */
 #define VMSA_FEATURES_KNOWN VMSA_FEATURE_SNP
 
+#define VMRUN_MAX_DELAY_US  1000000
+
 #define SVM_NESTED_CTL_SEV      BIT_ULL(1)
 #define SVM_NESTED_CTL_SEV_ES   BIT_ULL(2)
 
@@ -174,6 +176,19 @@ static bool check_vmsa_state(CPUX86State *env, const uint8_t *b)
         return false;
     }
     return true;
+}
+
+/*
+ * For tests of what hypervisors do while another CPU is about to enter a guest:
+ * makes that last. Interrupts wait meanwhile, as for the rest of VMRUN.
+ */
+static void delay_vmrun(CPUX86State *env, AmdSnpHost *h)
+{
+    uint64_t us = qatomic_read(&h->vmrun_delay_us);
+
+    if (us && env_cpu(env)->cpu_index == qatomic_read(&h->vmrun_delay_cpu)) {
+        g_usleep(MIN(us, VMRUN_MAX_DELAY_US));
+    }
 }
 
 /* Lock held: @vmsa is read before, as the VMCB may be in MMIO */
@@ -400,6 +415,7 @@ SevVmrun sev_vmrun_prepare(CPUX86State *env, uint64_t nested_ctl,
         uint64_t ghcb = x86_ldq_phys(cs, env->vm_vmcb +
                                      offsetof(struct vmcb, control.ghcb_gpa));
 
+        delay_vmrun(env, h);
         /* Locked: RMPUPDATE cannot change the page between check and use */
         WITH_QEMU_LOCK_GUARD(&h->lock) {
             result = prepare_es(env, asid, vmsa);
