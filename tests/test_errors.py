@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -323,9 +324,14 @@ def test_a_program_with_libraries_is_none_without(tmp: Path) -> None:
 # --- Options ---------------------------------------------------------------------------------------
 
 
+def module_of(verb: str) -> ModuleType:
+    """The verb's module."""
+    return importlib.import_module(cli.module_of(verb))
+
+
 def options_of(verb: str) -> Sequence[Option]:
     """The options that the verb's module declares."""
-    found: Sequence[Option] = importlib.import_module(cli.module_of(verb)).OPTIONS
+    found: Sequence[Option] = module_of(verb).OPTIONS
     return found
 
 
@@ -350,6 +356,17 @@ def test_options_are_used(verb: str) -> None:
         asked = re.search(rf'{ask})\((given, )?"{option.name}"', sources)
         looped = re.search(rf'for flag in \([^()]*"{option.name}"[^()]*\) if given\.flag', sources)
         assert asked or looped, f"expected code in lab/ that reads {option.name}, found none"
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_flag_with_a_value_is_no_unknown_option(verb: str) -> None:
+    """The message says that the option takes none; without it, users look for another spelling of the option."""
+    flags = [option.name for option in options_of(verb) if option.value is None]
+    status = getattr(module_of(verb), "STATUSES", {}).get(2, 2)
+    for flag in [*flags, "--help", *(["--dry-run"] if getattr(module_of(verb), "DRY_RUN", True) else [])]:
+        done = run_forked(verb, f"{flag}=yes")
+        expect(done, status, f"^snplab: {flag} takes no value, found 'yes'$")
+        expect(done, status, f"^        hint: write {flag} alone$")
 
 
 def test_every_verb_is_in_the_help() -> None:

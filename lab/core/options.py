@@ -102,7 +102,7 @@ DRY_RUN = Option("--dry-run")
 
 def parse(verb: str, options: Sequence[Option], words: Sequence[str], takes_rest: bool = False) -> Given:
     """Parses a verb's command line. A value that begins with -- has to be written --OPTION=--VALUE."""
-    table = {option.name: option for option in options}
+    table = {option.name: option for option in (*options, *map(Option, HELP))}
     given, left = Given(), list(words)
     while left:
         word = left.pop(0)
@@ -114,8 +114,10 @@ def parse(verb: str, options: Sequence[Option], words: Sequence[str], takes_rest
             given.arguments.append(word)
             continue
         option = table.get(name)
-        if option is None or (equals and option.value is None):
+        if option is None:
             raise usage_error(f"{verb} has no option {name}")
+        if equals and option.value is None:
+            raise usage_error(f"{name} takes no value, found '{value}'", f"write {name} alone")
         if option.value is None:
             given.flags.add(name)
             continue
