@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -167,6 +168,11 @@ SECOND = "sev_snp_launch_test a.second: known failure: not backported"
 SAYS = "\tsays: vCPU [0-9]+: said"
 LISTED = ("# a list", SECOND, SAYS)
 WHOLE = "sev_snp_launch_test: known failure: all of it"
+# A second program, with a case that fails.
+OTHER = edit(ALL_PASS, "^snplab: end", "# Subtest: dev_test\n# TAP version 13\n# 1..1\n# # vCPU 1: said why\n"
+             "# not ok 1 b.first\nnot ok 2 dev_test # exit status 1\n\\g<0>")
+TWO = edit(OTHER, r"^1\.\.1$", "1..2")
+BELOW = "dev_test b.first: known failure: not backported"
 CASES = {
     "all cases pass: pass, and counted": (ALL_PASS, (), 0, r"^PASS: .*the launch test: 3 of 3 cases passed\)"),
     "a case fails: fail, with what it said": (LAUNCH, (), 1, "^ *not ok: a.second: vCPU 1: said why"),
@@ -197,6 +203,24 @@ CASES = {
     "a launch test without a case: fail":
         (without(ALL_PASS, r"^# ok|^# not ok|^# 1\.\."), (), 1, "expected cases of the launch test, found none"),
 }
+
+
+COUNTS = {
+    "of the other program": (TWO, (BELOW, SAYS), "the launch test: 3 of 3 cases passed; other programs: 1 known to fail", 1),
+    "of both": (edit(edit(TWO, "^# ok 2 (.*)", r"# # vCPU 0: said\n# not ok 2 \1"), "^ok 1 (.*)",
+                     r"not ok 1 \1 # exit status 1"),
+                (SECOND, SAYS, BELOW, SAYS),
+                "the launch test: 2 of 3 cases passed, 1 known to fail; other programs: 1 known to fail", 2),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_known_failures_are_counted_where_they_belong(name: str, verdict: Callable[[Ask], Verdict]) -> None:
+    """The launch test's beside its cases, those of other programs by themselves; the JSON has all of them."""
+    ktap, listed, said, known = COUNTS[name]
+    given = verdict(Ask(ktap, wanted=(*LAUNCH_TEST, "dev_test"), expect=listed))
+    check(given, 0, rf"^PASS: t on linux 1\.2\.3: 2 passed, 0 failed, 0 skipped \({re.escape(said)}\); ")
+    assert given.to_json()["known_failures"] == known
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -288,17 +288,25 @@ class Verdict:
                 said += f", {total} error(s) on the emulated host" + ("" if self.unasked else ", all provoked by tests")
         return said
 
+    def case_counts(self) -> str:
+        """The launch test's cases and the known failures, in brackets; empty if there are none. With --html, L1 runs the
+        launch test twice; the first time counts."""
+        launch = next((settled for settled in self.seen.settled if settled.test.program == LAUNCH_TEST), None)
+        said, known = [], len(self.seen.known)
+        if launch is not None and launch.test.cases:
+            cases = launch.test.cases
+            said.append(f"the launch test: {sum(case.result is Result.PASS for case in cases)} of {len(cases)} cases passed"
+                        + (f", {len(launch.known)} known to fail" if launch.known else ""))
+            known -= len(launch.known)
+        if known:
+            said.append(f"{'other programs: ' if said else ''}{known} known to fail")
+        return f" ({'; '.join(said)})" if said else ""
+
     def last_line(self) -> str:
         """The verdict in one line."""
-        cases = next((test.cases for test in self.seen.tests if test.program == LAUNCH_TEST), ())
-        launched = ""
-        if cases:
-            passed = sum(case.result is Result.PASS for case in cases)
-            launched = f" (the launch test: {passed} of {len(cases)} cases passed"
-            launched += f", {len(self.seen.known)} known to fail)" if self.seen.known else ")"
         return (f"{self.status.value.upper()}: {self.asked.tree} on linux {self.asked.linux}: "
                 f"{self.seen.count(Result.PASS)} passed, {self.seen.count(Result.FAIL, Result.TIMEOUT)} failed, "
-                f"{self.seen.count(Result.SKIP)} skipped{launched}; {self.summary()}; "
+                f"{self.seen.count(Result.SKIP)} skipped{self.case_counts()}; {self.summary()}; "
                 f"logs: {self.asked.shown_logs or self.asked.logs}")
 
     def lines(self) -> list[str]:
