@@ -22,8 +22,10 @@ from lab import cli
 from lab.build import deps, packages
 from lab.core.options import Option
 from lab.core.places import LAYOUT
+from lab.history.presence import PARTS
 from tests.support.forked import run_forked
 from tests.support.front import TOP, changed_environment, copy_repository, expect, run_command, run_snplab
+from tests.support.status_trees import make_tree
 
 ABOUT = "bad input and incomplete machines: exit status, message, hint, nothing half-made"
 LANE = "fast"
@@ -299,6 +301,34 @@ def test_no_network_but_a_cached_kernel(tmp: Path, offline: dict[str, str | None
     expect(done, 3, "no network: going on with linux-source-6.12_6.12.999")
     expect(done, 3, r"series/linux-6.12.y/.*\.patch does not apply to linux 6\.12\.999")
     assert not (tmp / "cache" / "snplab" / LAYOUT / "work" / "6.12.y" / "src").exists()
+
+
+@pytest.mark.parametrize("words, patch, wrong", [
+    ("history", "history/mainline/get-id-copied-after-failure", 'expected a line "Class:", found none'),
+    ("history --rebase get-id-*", "history/mainline/get-id-copied-after-failure", 'expected a line "Class:", found none'),
+    ("history --dry-run", "history/mainline/get-id-copied-after-failure", 'expected a line "Class:", found none'),
+    ("status {tmp}/tree --all", "history/mainline/get-id-copied-after-failure", 'expected a line "Class:", found none'),
+    ("mutants", "mutants/mainline/trylock", 'expected "Caught-by: PROGRAM:CASE", .*, found "Caught-by: nobody"')])
+def test_a_wrong_header_ends_a_verb_before_it_fetches(
+        tmp: Path, offline: dict[str, str | None], words: str, patch: str, wrong: str) -> None:
+    """Without a network, a fetch would be another error. `status --all` must not answer by a patch that it misreads."""
+    copy = copy_repository(tmp / "copy")
+    path = copy / "tests" / f"{patch}.patch"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(re.sub("^Class: .*\n", "", before, flags=re.M) if words.startswith(("history", "status"))
+                    else f"Caught-by: nobody\n{before}", encoding="utf-8")
+    tree = make_tree(tmp / "tree")
+    for part in PARTS:
+        (tree / part).mkdir(parents=True, exist_ok=True)
+    json_words = [] if "--rebase" in words else ["--json", str(tmp / "json")]
+    done = run_snplab(*words.replace("{tmp}", str(tmp)).split(), *json_words, top=copy, env=offline)
+    expect(done, 1, f"^tests/{patch}.patch: {wrong}$")
+    expect(done, 1, "^snplab: expected no mistake in the patches' headers, found 1: see above$")
+    expect(done, 1, r"^        hint: correct them: lab/(history/bug|judge/mutants)\.py has the form of a header\. ")
+    if json_words and "--dry-run" not in words:
+        assert json.loads((tmp / "json").read_text(encoding="utf-8")) == {
+            "version": 1, "verb": words.split()[0], "verdict": "fail", "exit": 1}
+    assert not bases(tmp)
 
 
 # --- What is missing -------------------------------------------------------------------------------

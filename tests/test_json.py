@@ -307,7 +307,8 @@ def test_attestation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "FAIL" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("status", "word"), [(2, "usage"), (3, "setup-failed"), (4, "skip"), (130, "interrupted")])
+@pytest.mark.parametrize(("status", "word"), [
+    (1, "fail"), (2, "usage"), (3, "setup-failed"), (4, "skip"), (130, "interrupted")])
 def test_failure(status: int, word: str, tmp_path: Path) -> None:
     """A verb that ends without a verdict."""
     session = Session("run")

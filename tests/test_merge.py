@@ -341,7 +341,7 @@ def test_a_header_that_no_run_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verdict,status,expected", [
-    ("setup-failed", 3, 3), ("interrupted", 130, 3), ("usage", 2, 2), ("skip", 4, 4)])
+    ("setup-failed", 3, 3), ("interrupted", 130, 3), ("usage", 2, 2), ("skip", 4, 4), ("fail", 1, 1)])
 def test_a_run_without_a_verdict(verdict: str, status: int, expected: int, tmp_path: Path) -> None:
     """A shard whose set-up failed: the whole has no verdict either."""
     failure = {"version": 1, "verb": "check", "verdict": verdict, "exit": status}

@@ -24,7 +24,7 @@ from lab.core.terminal import Terminal
 RUNS_KEPT = 20
 # The lock that every run holds shared, and cache --prune takes exclusively.
 IN_USE = "in-use"
-WORDS = {Exit.USAGE: "usage", Exit.SKIP: "skip"}
+WORDS = {Exit.FAIL: "fail", Exit.USAGE: "usage", Exit.SKIP: "skip"}
 INTERRUPTED = (129, 130, 143)
 
 

@@ -39,6 +39,8 @@ COMPONENTS = ("kvm-sev", "kvm-svm", "kvm", "guest_memfd", "ccp", "rmp", "iommu",
 ID = r"[0-9a-f]{12}"
 VERSION = r"[0-9]+\.[0-9]+(\.[0-9]+)?"
 SERIES = "series/mainline"
+# The file that says how a header looks.
+FORM = "lab/history/bug.py"
 # Each name, the form of its value, and that form in words.
 FIELDS = {
     "Fix": (rf'({ID})|unknown; "([^"]+)", in ({VERSION}|{SERIES})', '12 digits, or: unknown; "SUBJECT", in VERSION'),

@@ -19,10 +19,11 @@ from lab.core.places import tilde
 from lab.core.process import command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan
-from lab.history.bug import Bug
+from lab.history.bug import FORM, Bug
 from lab.history.corpus import bugs_of
 from lab.history.presence import Trial, diff_of
 from lab.judge.files import versioned, write_json
+from lab.judge.headers import refuse_wrong_headers
 from lab.judge.history import BugResult, History, booted, history_of, without_boot
 from lab.judge.mutants import Boot, Header, MutantResult, Word, judge_mutant
 from lab.judge.part import Part, nothing_to_do
@@ -187,7 +188,7 @@ class Selection:
             with scratch_folder(".history.", session.cache.folder("work")) as scratch:
                 trial = Trial(prepared.work / "src", scratch)
                 for bug in self.bugs:
-                    hunks = [] if bug.errors else trial.rejected(diff_of(bug))
+                    hunks = trial.rejected(diff_of(bug))
                     if hunks:
                         self.rejected[bug.slug] = hunks
             self.linux = prepared.version
@@ -268,7 +269,8 @@ def main(session: Session, given: Given) -> int:
                           "--shard")
     chosen = selected(given)
     part = Part.of(given, shard.shard_of(given), [name for selection in chosen for name in selection.names])
-    # Before anything is built.
+    # Before anything is fetched.
+    refuse_wrong_headers(((bug.patch, bug.errors) for selection in chosen for bug in selection.bugs), FORM)
     for bug in (bug for selection in chosen for bug in selection.bugs if bug.must_be_caught):
         config_of(bug)
     chosen = take_shard(part, given, chosen)

@@ -25,6 +25,7 @@ from lab.core.places import TOP, tilde
 from lab.core.process import Command, command
 from lab.core.session import Session
 from lab.core.steps import Job, Plan, last_lines, side_by_side
+from lab.judge.headers import refuse_wrong_headers
 from lab.judge.matrix import Matrix, matrix
 from lab.judge.mutants import Header, MutantResult, check_header_ends, judge_mutant, tests_for, tests_for_control
 from lab.judge.part import Part, nothing_to_do
@@ -338,6 +339,7 @@ def main(session: Session, given: Given) -> int:
     mutants = [(tree, patch) for tree in wanted for patch in mutants_of(tree, given.arguments)]
     for _, patch in mutants:
         check_header_ends(patch)
+    refuse_wrong_headers(((patch, Header.read(patch).errors) for _, patch in mutants), "lab/judge/mutants.py")
     part = Part.of(given, shard.shard_of(given), [f"{tree}/{patch.stem}" for tree, patch in mutants])
     mine = part.shard.of(mutants, shard.by_kernel([tree for tree, _ in mutants], part.shard.total))
     if not mine:

@@ -12,9 +12,11 @@ from lab.core.options import Given, Option
 from lab.core.session import Session
 from lab.core.steps import Plan
 from lab.core.terminal import Terminal
+from lab.history.bug import FORM
 from lab.history.corpus import corpus
 from lab.history.presence import PARTS, AllReport, Trial, presence_of
 from lab.history.stacked import stack_of, stacked_series
+from lab.judge.headers import refuse_wrong_headers
 from lab.patches import git
 from lab.status.examine import examine
 from lab.status.report import CannotSay
@@ -49,7 +51,8 @@ With --all it prints a line for each bug that SNP's host code had
 
 Exit status: 0 fixed or not affected; 1 open, leaking or broken; 2 usage;
 3 cannot be decided, or not set up (the message says what to do). With
---all: 1 if a bug is open; otherwise 3 if one is unknown; otherwise 0.
+--all: 1 if a bug is open, or a patch's header in tests/history is wrong;
+otherwise 3 if one is unknown; otherwise 0.
 Needs coccinelle (spatch); --all needs git instead.
 """
 OPTIONS = (Option("--all"), Option("--json", "FILE"))
@@ -82,6 +85,8 @@ def say_all(session: Session, name: str) -> int:
     except CannotSay as e:
         complain([e.message, *e.details])
         return Exit.SETUP
+    entries = corpus()
+    refuse_wrong_headers(((bug.patch, bug.errors) for entry in entries for bug in entry.bugs.values()), FORM)
     install_missing(session, "overlay")
     if not git.is_here():
         complain(["git is missing: --all needs it to try the patches of tests/history", "to do: apt-get install git"])
@@ -89,7 +94,7 @@ def say_all(session: Session, name: str) -> int:
     with tempfile.TemporaryDirectory(prefix="snplab-status-") as scratch:
         stack = stack_of(Trial(tree.top, Path(scratch, "below"), tree.version), stacked_series())
         trial = Trial(tree.top, Path(scratch, "each"), tree.version)
-        report = AllReport(name, tree.version, [presence_of(trial, entry, stack) for entry in corpus()])
+        report = AllReport(name, tree.version, [presence_of(trial, entry, stack) for entry in entries])
     answer = Terminal(sys.stdout)
     for line in report.lines():
         answer.say(line)
