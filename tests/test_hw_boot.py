@@ -106,7 +106,8 @@ def boot(session: Session, prepared: Preparation, name: str) -> BootLogs:
     it = SITUATIONS[name]
     machine = Edited(prepared.host.binary, True, psp=it.psp, edit=it.edit)
     one = Boot(machine, prepared.kernel, prepared.initrd,
-               f"snplab.tests={SCRIPT}:{LAUNCH_TEST}:{it.tries} snplab.timeout={EACH}{it.append}", prepared.out / name)
+               f"snplab.tests={SCRIPT}:{LAUNCH_TEST}:{it.tries} snplab.timeout={EACH}{it.append}", prepared.out / name,
+               prepared.flavour.slower)
     return boot_to_end(session, one, LIMIT)
 
 

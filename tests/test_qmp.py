@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from lab.boot.boot import POWER_OFF, Limits
-from lab.boot.line import OBJECT
+from lab.boot.boot import POWER_OFF, Boot, Limits
+from lab.boot.line import OBJECT, Machine
 from lab.boot.qmp import Ended, Qemu
 from lab.core.errors import Cancelled
 from lab.core.process import Processes
+from lab.core.session import Session
 from lab.judge.files import write_json, write_whole
 
 ABOUT = "the end of QEMU: L1 powers off, panics, hangs; QEMU fails, dies, does not answer"
 LANE = "fast"
 NEEDS = ("check",)
-TAKES = 17
+TAKES = 25
 
 FAKE = Path(__file__).resolve().parent / "qmp" / "fake"
 
@@ -126,12 +127,24 @@ def test_limits_of_a_boot() -> None:
     """The line that ends the tests begins the limit of the power-off, and reaches the reader, too."""
     qemu, lines = Qemu(Processes(), ["none"], OBJECT), list[bytes]()
     qemu.deadline = time.monotonic() + 600
-    limits = Limits(qemu, 600, lines.append)
+    limits = Limits(qemu, 600, lines.append, POWER_OFF)
     limits.line(b"# snplab: end of tests\n")
     assert (limits.seconds, qemu.deadline > time.monotonic() + 500) == (600, True)
     limits.line(b"snplab: end of tests\r\n")
     assert (limits.seconds, qemu.deadline < time.monotonic() + 61) == (POWER_OFF, True)
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("slower, status", [(1, 124), (60, 0)])
+def test_a_slower_kernel_has_longer_to_power_off(
+        slower: int, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With KASAN a power-off takes longer, too. Here L1 takes four seconds, and the limit is one."""
+    monkeypatch.setattr("lab.boot.boot.POWER_OFF", 1)
+    monkeypatch.setattr(Boot, "line", lambda _: [str(FAKE), "slow", str(tmp_path / "pid"), "-m", "1G"])
+    boot = Boot(Machine(str(FAKE), False), tmp_path, tmp_path, "", tmp_path / "logs", slower)
+    ended = boot.run(Session("run"), 60, lambda _: None)
+    assert ended.status == status
+    assert (tmp_path / "logs/timed-out").exists() == (status == 124)
 
 
 def test_qemu_neither_answers_nor_leaves(qmp: Callable[..., Ended]) -> None:

@@ -3,7 +3,7 @@
 
 kernel.log: L1's first serial port, the kernel's log. ktap.log: the second, the tests' KTAP. trace.log: the trace that L1's
 init prints there too. host.json: the emulated host's counts. host.log: its messages. qemu.cmd: QEMU's command line.
-timed-out: the limit in seconds that L1 exceeded: that of the boot, or POWER_OFF after its tests. not-booted: the reason, if
+timed-out: the limit in seconds that L1 exceeded: that of the boot, or that of its power-off. not-booted: the reason, if
 QEMU ended by itself."""
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lab.judge.files import write_json
 from lab.judge.ktap import END
 
 # The seconds that L1 may take to power off after its tests. A kernel may be unable to, for example because a task died while
-# it held a lock: the boot must not then last until its own, much longer limit.
+# it held a lock: the boot must not then last until its own, much longer limit. A slower kernel has more of them.
 POWER_OFF = 60
 
 
@@ -41,6 +41,8 @@ class Boot:
     append: str
     # The folder for the logs.
     logs: Path
+    # How many times as long the kernel takes: its Flavour's.
+    slower: int
     # Called before QEMU starts; the debugger keeps the Qemu to stop it later.
     on_start: Callable[[Qemu], None] | None = None
 
@@ -60,7 +62,7 @@ class Boot:
         (logs / "qemu.cmd").write_text(quote(self.line()) + "\n", encoding="utf-8")
         (logs / "kernel.log").touch()
         read, write = os.pipe()
-        limits = Limits(qemu, limit, on_line)
+        limits = Limits(qemu, limit, on_line, POWER_OFF * self.slower)
         reader = threading.Thread(target=each_line, args=(os.fdopen(read, "rb"), limits.line), daemon=True)
         reader.start()
         try:
@@ -86,12 +88,14 @@ class Limits:
     # The limit in force; None if there is none.
     seconds: float | None
     then: Callable[[bytes], None]
+    # The seconds for the power-off.
+    power_off: int
 
     def line(self, raw: bytes) -> None:
         """Takes a line of L1's report, and passes it on."""
         if self.seconds is not None and raw.rstrip() == END.encode():
-            self.seconds = POWER_OFF
-            self.qemu.end_within(POWER_OFF)
+            self.seconds = self.power_off
+            self.qemu.end_within(self.power_off)
         self.then(raw)
 
 

@@ -163,7 +163,8 @@ class StepRun:
             if not picked:
                 raise Stop(Exit.SKIP, untested)
         boot = Boot(prepared.machine(more=asked.rest), prepared.kernel, prepared.initrd,
-                    append_of(picked, asked.append, None, prepared.flavour.slower), session.run_dir)
+                    append_of(picked, asked.append, None, prepared.flavour.slower), session.run_dir,
+                    prepared.flavour.slower)
         took = run_boot(session, plan, prepared, boot, picked, asked.limit or LIMIT * prepared.flavour.slower, None)
         if session.dry_run:
             return Answer(Word.SKIP, "nothing was done")

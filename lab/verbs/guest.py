@@ -204,7 +204,7 @@ class GuestRun:
         machine.psp = exported_key(logs / "vcek.pem")
         words = ["kunit.enable=0", f"snplab.tests={tests}", f"snplab.timeout={limit}", *([APPEND] if self.debugger else [])]
         return Boot(machine, self.prepared.kernel, logs / "initrd.all", " ".join(words), logs,
-                    self.debugger.on_start if self.debugger else None)
+                    self.prepared.flavour.slower, self.debugger.on_start if self.debugger else None)
 
     def head(self, text: str) -> str:
         """The start of the last step's line."""

@@ -179,7 +179,7 @@ class TreeRun:
         """The boot that runs these tests, on another kernel than the tree's if one is given."""
         return Boot(self.prepared.machine(), kernel or self.prepared.kernel, initrd,
                     f"snplab.tests={','.join(tests)} snplab.timeout={self.waits.test_limit} {self.append_of(logs)}".strip(),
-                    logs)
+                    logs, self.flavour.slower)
 
     def append_of(self, logs: Path) -> str:
         """Further words for the command line of the boot with these logs."""

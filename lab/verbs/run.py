@@ -109,7 +109,7 @@ def main(session: Session, given: Given) -> int:
             raise Stop(Exit.SKIP, "nothing is left to run")
     machine = prepared.machine(more=[*(debugger.arguments() if debugger else ()), *given.rest])
     words = append_of(picked, append, debugger, flavoured.slower)
-    boot = Boot(machine, prepared.kernel, prepared.initrd, words, session.run_dir,
+    boot = Boot(machine, prepared.kernel, prepared.initrd, words, session.run_dir, flavoured.slower,
                 debugger.on_start if debugger else None)
     took = run_boot(session, plan, prepared, boot, picked, limit or (None if gdb else LIMIT * flavoured.slower), debugger)
     if session.dry_run:

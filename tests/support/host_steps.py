@@ -219,7 +219,8 @@ class Host:
         """Boots in a situation, and waits for the end of the last kernel."""
         then = f"snplab.next={SCRIPT}:{it.next} " if it.next else ""
         one = Boot(self.prepared.machine(), self.prepared.kernel, self.prepared.initrd,
-                   f"snplab.tests={SCRIPT}:{it.steps} {then}snplab.timeout={EACH} {QUIET} {it.append}", self.folder / name)
+                   f"snplab.tests={SCRIPT}:{it.steps} {then}snplab.timeout={EACH} {QUIET} {it.append}", self.folder / name,
+                   self.prepared.flavour.slower)
         return boot_to_end(self.session, one, DIES_LIMIT if it.dies else LIMIT)
 
     def boot_all(self, them: Mapping[str, Situation]) -> dict[str, BootLogs]:

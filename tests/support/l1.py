@@ -121,7 +121,7 @@ class L1:
         machine.psp = psp
         return boot_to_end(self.session, Boot(machine, self.prepared.kernel, self.prepared.initrd,
                                               f"snplab.tests={programs} snplab.timeout={each} {append}".rstrip(),
-                                              self.folder / name), limit)
+                                              self.folder / name, self.prepared.flavour.slower), limit)
 
     def drop(self) -> None:
         """Deletes what was built for the boots, which is large. The logs stay."""
