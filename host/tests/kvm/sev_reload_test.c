@@ -512,33 +512,6 @@ RELOAD_TEST_F(long_buffer_is_returned_whole)
 }
 
 /*
- * The driver must not use a device that was taken from it, so KVM has no SEV. Whether KVM has SEV after the
- * device came back is up to the driver; after a reload KVM has it again.
- */
-RELOAD_TEST_F(device_is_unbound_and_bound)
-{
-	struct sev_user_data_status status = { 0 };
-	int fd = open_sev();
-
-	/* At once, before somebody else uses the device's memory. */
-	ASSERT_EQ(0, tell_driver("unbind"));
-	EXPECT_EQ(-ENODEV, issue_by(fd, SEV_PLATFORM_STATUS, &status, NULL));
-	close(fd);
-	load(KVM_AMD, "");
-	EXPECT_EQ(0, sev_types());
-	unload(KVM_AMD);
-
-	ASSERT_EQ(0, tell_driver("bind"));
-	load(KVM_AMD, "");
-	unload(KVM_AMD);
-
-	ASSERT_EQ(0, unload(KVM));
-	ASSERT_EQ(0, unload(CCP));
-	ASSERT_EQ(0, load_all());
-	EXPECT_EQ(all_types, sev_types());
-}
-
-/*
  * The firmware keeps the page of a command's buffer. The driver must use another one, and must not give the
  * page back when it is unloaded. The page is the firmware's until the next reset.
  */
@@ -893,6 +866,33 @@ RELOAD_TEST_F(unreclaimed_status_page_is_leaked_once)
 	EXPECT_EQ(1, pages);
 	EXPECT_EQ(0, touch_free_memory());
 	EXPECT_EQ(0, issue(SNP_PLATFORM_STATUS, &status, NULL));
+}
+
+/*
+ * The driver must not use a device that was taken from it, so KVM has no SEV. Whether KVM has SEV after the
+ * device came back is up to the driver; after a reload KVM has it again.
+ */
+RELOAD_TEST_F(device_is_unbound_and_bound)
+{
+	struct sev_user_data_status status = { 0 };
+	int fd = open_sev();
+
+	/* At once, before somebody else uses the device's memory. */
+	ASSERT_EQ(0, tell_driver("unbind"));
+	EXPECT_EQ(-ENODEV, issue_by(fd, SEV_PLATFORM_STATUS, &status, NULL));
+	close(fd);
+	load(KVM_AMD, "");
+	EXPECT_EQ(0, sev_types());
+	unload(KVM_AMD);
+
+	ASSERT_EQ(0, tell_driver("bind"));
+	load(KVM_AMD, "");
+	unload(KVM_AMD);
+
+	ASSERT_EQ(0, unload(KVM));
+	ASSERT_EQ(0, unload(CCP));
+	ASSERT_EQ(0, load_all());
+	EXPECT_EQ(all_types, sev_types());
 }
 
 /*
