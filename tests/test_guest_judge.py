@@ -176,6 +176,39 @@ def test_results_on_the_console(judge: Judge, good: list[str]) -> None:
     check(judge(lines), 0, "^PASS")
 
 
+# --- An initrd of the user's ----------------------------------------------------------------------------------------
+
+
+def own_ktap(last: str) -> list[str]:
+    """The KTAP of a boot with an initrd of the user's, whose last case has this name."""
+    whole = ktap(b"")
+    return [*whole[:whole.index("# ok 1 guest.is_launched") + 1], "# | [12.10] systemd[1]: hello", "# ok 2 guest.runs",
+            f"# ok 3 guest.{last}", "# qemu: ended with status 0", "# event end 13.02", "# snp_guest took 10.0 s",
+            "ok 1 snp_guest", "snplab: end of tests"]
+
+
+@pytest.mark.parametrize(("last", "until"), [("powers_off", ""), ("says", "login:")])
+def test_own_initrd(last: str, until: str, judge: Judge, files: Files) -> None:
+    """Its boot passes without a report, and the verdict says which measurement a report must have."""
+    given = judge(edit(own_ktap(last), r"^# 1\.\.7", "# 1..3"), {"own": True, "until": until})
+    check(given, 0, "^PASS: .*an SNP guest of 2 CPUs with an initrd of yours, which was not asked for a report; it must "
+          f"have the measurement {files.digest}; ", "!its report is signed", "!no shell")
+    assert given.to_json()["attestation"]["digest"] == files.digest
+    assert given.to_json()["attestation"]["measurement"] is None
+
+
+@pytest.mark.parametrize(("last", "until"), [("says", ""), ("powers_off", "login:")])
+def test_own_initrd_with_another_case(last: str, until: str, judge: Judge) -> None:
+    """Its last case is the one that was asked for: fail otherwise."""
+    check(judge(edit(own_ktap(last), r"^# 1\.\.7", "# 1..3"), {"own": True, "until": until}), 1,
+          rf"expected the cases .*, found guest\.is_launched, guest\.runs, guest\.{last}$", "^FAIL: ")
+
+
+def test_own_initrd_is_not_the_labs(judge: Judge) -> None:
+    """Without such an initrd, these three cases do not pass for the lab's seven: fail."""
+    check(judge(edit(own_ktap("powers_off"), r"^# 1\.\.7", "# 1..3")), 1, "expected the cases .*guest.attests", "^FAIL: ")
+
+
 # --- The report -----------------------------------------------------------------------------------------------------
 
 OTHERS = {"kernel": {"kernel": "kernel2"}, "initrd": {"initrd": "initrd2"}, "command line": {"append": "console=hvc0"},

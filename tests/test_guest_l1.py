@@ -30,8 +30,8 @@ TAKES = 25
 
 @dataclass(frozen=True)
 class Run:
-    """The end of one way in which QEMU and L2 can behave (tests/support/l1_qemu.py): the seven results, "." for ok and
-    "x" for not ok, and the exit status."""
+    """The end of one way in which QEMU and L2 can behave (tests/support/l1_qemu.py): the results, "." for ok and "x" for
+    not ok, and the exit status."""
 
     results: str
     status: int = 1
@@ -39,10 +39,18 @@ class Run:
     # The guest's console is a terminal's.
     tty: bool = False
 
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The cases of which there are results."""
+        if len(self.results) == len(CASES):
+            return CASES
+        return ("is_launched", "runs", "says" if any("awaited" in line for line in self.settings) else "powers_off")
+
 
 # Limits must be long enough that the launch comes before them even on a busy machine.
 LIMIT = 12
 SOON, SLOW = ["stuck=2"], [f"limit={LIMIT}", "stuck=2"]
+OWN = ["own=1"]
 RUNS = {
     "good": Run(".......", 0),
     "error": Run("xxxxxxx"),
@@ -73,6 +81,12 @@ RUNS = {
     "faulting": Run(".xxxxxx", settings=SLOW),
     "running": Run(".xxxxxx", settings=SLOW),
     "console": Run("", 3, tty=True),
+    "refuses": Run("xxxxxxx"),
+    # With an initrd of the user's.
+    "ends": Run("...", 0, settings=OWN),
+    "mute": Run(".xx", settings=OWN),
+    "prompts": Run("...", 0, settings=[*OWN, "awaited='one login:'"]),
+    "waits": Run("..x", settings=[*OWN, "awaited='two login:'", f"limit={LIMIT}"]),
 }
 assert set(RUNS) - {"nothing"} == set(l1_qemu.BEHAVIOURS)
 
@@ -144,13 +158,14 @@ def fixture_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
 
 
 @pytest.mark.parametrize("name", [name for name, run in RUNS.items() if not run.tty])
-def test_seven_results(name: str, started: dict[str, Started]) -> None:
-    """The program prints the plan and seven results in order, has the right exit status, and an empty standard error."""
+def test_results(name: str, started: dict[str, Started]) -> None:
+    """The program prints the plan and the results in order, has the right exit status, and an empty standard error."""
     one = started[name]
     tap = one.tap()
     found = [re.sub(" # .*", "", line) for line in tap if re.match(r"(not )?ok |[0-9]+\.\.", line)]
-    assert found == ["1..7", *(f"{'' if result == '.' else 'not '}ok {n} guest.{case}"
-                               for n, (result, case) in enumerate(zip(one.run.results, CASES), 1))], "\n".join(tap)
+    assert found == [f"1..{len(one.run.results)}", *(
+        f"{'' if result == '.' else 'not '}ok {n} guest.{case}"
+        for n, (result, case) in enumerate(zip(one.run.results, one.run.cases), 1))], "\n".join(tap)
     assert one.process.returncode == one.run.status
     assert (one.folder / "err").read_text(encoding="utf-8") == ""
 
@@ -159,7 +174,14 @@ NO_END = f"^not ok 2 guest.runs # no end within {LIMIT} s$"
 SAYS = [
     ("good", "the console, stamped", r"^\| \[[0-9]+\.[0-9]+\] snplab: report: \| abc$"),
     ("error", "QEMU's error is shown", r"^\| \[[0-9.]+\] qemu-system-x86_64: -object sev-snp-guest: no such thing$"),
-    ("error", "the first case says why", "^not ok 1 guest.is_launched # QEMU ended with status 1$"),
+    ("error", "the first case says why",
+     "^not ok 1 guest.is_launched # QEMU ended with status 1: -object sev-snp-guest: no such thing$"),
+    ("refuses", "QEMU's first error, and no warning", "^not ok 1 guest.is_launched # QEMU ended with status 1: "
+     "sev_snp_launch_start: SNP_LAUNCH_START ret=-22 fw_error=0 ''$"),
+    ("mute", "why", "^not ok 2 guest.runs # QEMU ended with status 0$"),
+    ("prompts", "the prompt has become a line", r"^\| \[[0-9.]+\] one login: $"),
+    ("prompts", "when", r"^event said [0-9.]+$"),
+    ("waits", "the reason", f"^not ok 3 guest.says # no end within {LIMIT} s$"),
     ("error", "the others say which it was", "^not ok 7 guest.powers_off # not reached: see is_launched$"),
     ("nothing", "no such program", "^not ok 1 guest.is_launched # QEMU ended with status 127$"),
     ("killed", "the status", "# QEMU ended with status 137$"),

@@ -8,10 +8,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import image
+from lab.build.chosen import Guest
 from lab.build.packages import LIBRARIES, LOADER, QEMU, GuestPackages, loader_command
 from lab.build.sources import scratch_folder
 from lab.core.errors import setup_error
@@ -24,36 +24,6 @@ LOADED = re.compile(r" => (/.*) \(0x")
 BLOBS = ("kvmvapic.bin", "linuxboot_dma.bin")
 # sev-guest encrypts its messages to the firmware with gcm, and requests that module by name. L2 has no modprobe to find it.
 L2_MODULES = ("ghash-generic", "gcm", "sev-guest")
-# A guest whose vCPU threads are blocked for so many seconds hangs.
-STUCK = 10
-
-
-@dataclass(frozen=True)
-class Guest:
-    """The user's choices for L2."""
-
-    smp: int = 2
-    memory: int = 512
-    append: str = ""
-    # The user's own kernel; None: Debian's.
-    kernel: Path | None = None
-    # The CPU model; "": the one that lab/l1/snp_guest gives it.
-    model: str = ""
-
-    @property
-    def l1_memory(self) -> int:
-        """MiB that L1 needs for itself and this guest."""
-        return self.memory + 1024
-
-    def settings(self, nonce: str, limit: int) -> Sequence[str]:
-        """The settings for lab/l1/snp_guest in a boot of at most `limit` seconds."""
-        return (f"smp={self.smp}", f"memory={self.memory}", f"nonce={nonce}", f"limit={limit - 20}", f"stuck={STUCK}",
-                *([f"model={self.model}"] if self.model else []))
-
-    @property
-    def line(self) -> str:
-        """L2's command line. quiet, since every 16 characters cost an exit to L1; lab/l2/check prints the lines we need."""
-        return f"console=hvc0 quiet panic=-1{' ' + self.append if self.append else ''}"
 
 
 def copy_program(folder: Path, program: str, root: Path) -> None:
@@ -81,13 +51,18 @@ class GuestImage:
         self.packages = packages
         self.guest = guest
         self.path = session.run_dir / "image.cpio"
-        # Kept after the image is removed: the launch digest is computed from it.
-        self.initrd = session.run_dir / "guest.initrd"
+        # The lab's own is kept after the image is removed: the launch digest is computed from it.
+        self.initrd = guest.initrd or session.run_dir / "guest.initrd"
 
     @property
     def vmlinuz(self) -> Path:
         """L2's kernel."""
         return self.guest.kernel or self.packages.vmlinuz
+
+    @property
+    def firmware(self) -> Path:
+        """L2's firmware."""
+        return self.guest.firmware or self.packages.firmware
 
     def title(self) -> str:
         """The step's title."""
@@ -102,7 +77,7 @@ class GuestImage:
         """Makes the image."""
         run_dir = self.session.run_dir
         # The tree, its archive, and a copy of the archive for each boot.
-        need_space(run_dir, 400, "the image of a guest")
+        need_space(run_dir, 400 + 3 * self.guest.own_megabytes, "the image of a guest")
         root = run_dir / "guest"
         for name in ("guest", "usr/share/qemu", "tests"):
             (root / name).mkdir(parents=True)
@@ -111,16 +86,17 @@ class GuestImage:
         for name in BLOBS:
             shutil.copy(folder / "usr/share/qemu" / name, root / "usr/share/qemu")
         shutil.copy(LAB / "l1/snp_guest", root / "tests")
-        shutil.copy(self.packages.firmware, root / "guest/firmware")
+        shutil.copy(self.firmware, root / "guest/firmware")
         shutil.copy(self.vmlinuz, root / "guest/vmlinuz")
-        self.build_initrd(job)
+        if self.guest.initrd is None:
+            self.build_initrd(job)
         shutil.copy(self.initrd, root / "guest/initrd")
         (root / "guest/append").write_text(self.guest.line, encoding="utf-8")
         self.path.write_bytes(image.archive(job, root, compressed=False))
         shutil.rmtree(root)
 
     def build_initrd(self, job: Job) -> None:
-        """Makes L2's initrd."""
+        """Makes L2's initrd, if the user has not given one."""
         with scratch_folder(".root.", self.session.run_dir) as root:
             for name in ("bin", "dev", "proc", "sys", "modules"):
                 (root / name).mkdir()

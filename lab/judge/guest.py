@@ -22,6 +22,8 @@ from lab.judge.verdict import BootQuestion, Status, Verdict, judge
 
 CASES = [f"guest.{name}" for name in
          ("is_launched", "runs", "has_a_shell", "snp_is_active", "has_all_cpus", "attests", "powers_off")]
+# The cases of a guest with an initrd of the user's, which nobody asks for a report.
+OWN_CASES = ["guest.is_launched", "guest.runs"]
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 # The CPU that lab/l1/snp_guest gives L2 by default.
 CPU_MODEL = "EPYC-Milan-v2"
@@ -30,8 +32,9 @@ STEPS = (("init", "L1's firmware and kernel"), ("modules", "L1's modules: the RM
          ("begin", "the rest of L1's start"), ("launch", "QEMU's start"),
          ("finish", "the launch: pages measured and encrypted"),
          ("kernel", "the guest's firmware: memory accepted, kernel loaded"),
-         ("shell", "the guest's kernel, to a shell"), ("checked", "CPUs checked, attestation report fetched"),
-         ("end", "power-off"))
+         ("shell", "the guest's kernel, to a shell"),
+         ("said", "the guest's firmware and system, to the text of --until"),
+         ("checked", "CPUs checked, attestation report fetched"), ("end", "power-off"))
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class Launch:
     initrd: Path
     append: str
     model: str = CPU_MODEL
+    # The initrd is the user's.
+    own: bool = False
+    # The text that the user's system has to print; "": it powers off.
+    until: str = ""
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases that lab/l1/snp_guest reports of this launch."""
+        return [*OWN_CASES, "guest.says" if self.until else "guest.powers_off"] if self.own else CASES
 
     def digest(self) -> bytes:
         """The measurement that L2's report must have. Raises launch_digest.Unusable."""
@@ -126,6 +138,8 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
         found.wrong = [f"the launch digest could not be computed: {e.message}", f"  hint: {e.hint}"]
         return found
     found.digest = digest.hex()
+    if launch.own:
+        return found
     report, why = find_report(ktap)
     if report is None:
         found.wrong = [f"expected an attestation report, found none: {why}"]
@@ -168,11 +182,15 @@ class GuestVerdict:
 
     def last_line(self) -> str:
         """The verdict in one line."""
-        if "shell" in self.times:
+        if self.launch.own:
+            how = f"an SNP guest of {self.launch.smp} CPUs with an initrd of yours, which was not asked for a report"
+            if self.attested is not None and self.attested.digest is not None:
+                how += f"; it must have the measurement {self.attested.digest}"
+        elif "shell" in self.times:
             how = f"a shell in an SNP guest of {self.launch.smp} CPUs after {self.times['shell']:.1f} s"
         else:
             how = "no shell in the guest"
-        if self.status is Status.PASS:
+        if self.status is Status.PASS and not self.launch.own:
             how += "; its report is signed, and has the measurement computed here"
         asked = self.boot.asked
         return (f"{self.status.value.upper()}: {asked.tree} on linux {asked.linux}: {how}; {self.boot.summary()}; "
@@ -200,8 +218,8 @@ def judge_guest(asked: BootQuestion, launch: Launch) -> GuestVerdict:
         attested = attest(launch, asked.logs, logs.ktap_lines)
         wrong = list(attested.wrong)
         found = [case.name for test in boot.seen.tests for case in test.cases]
-        if found != CASES:
-            wrong.append(f"expected the cases {', '.join(CASES)}, found {', '.join(found) or 'none'}")
+        if found != launch.cases:
+            wrong.append(f"expected the cases {', '.join(launch.cases)}, found {', '.join(found) or 'none'}")
         if wrong:
             status = Status.FAIL
         problems += wrong

@@ -14,11 +14,12 @@ from pathlib import Path
 from lab.boot.boot import Boot, fail_if_qemu_did, on_terminal
 from lab.boot.debug import APPEND, Debugger
 from lab.boot.line import exported_key, is_snp_host
-from lab.build import image
+from lab.build import chosen, image
+from lab.build.chosen import Guest, guest_of
 from lab.build.deps import install_step
 from lab.build.fitness import check_tree
 from lab.build.fragment import config_of
-from lab.build.guest import Guest, GuestImage
+from lab.build.guest import GuestImage
 from lab.build.kernel import PLAIN, flavour, with_config
 from lab.build.packages import GuestPackages
 from lab.build.prepare import Preparation
@@ -44,14 +45,15 @@ DEBIAN = "debian"
 # The time limit, in seconds, for a user at the guest's console: practically none.
 NO_LIMIT = 1000000
 TAKES_REST = True
-OPTIONS = tuple(Option(name, value) for name, value in (
-    ("--tree", "TREE"), ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"),
-    ("--without-lockdep", None), ("--patch", "FILE"), ("--config", "FILE"), ("--check", None), ("--boots", "N"),
-    ("--gdb", None), ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"))) + (shard.SHARD,)
+OPTIONS = (*chosen.OPTIONS, *(Option(name, value) for name, value in (
+    ("--tree", "TREE"), ("--without-lockdep", None), ("--patch", "FILE"), ("--config", "FILE"), ("--check", None),
+    ("--boots", "N"), ("--gdb", None), ("--timeout", "SEC"), ("--json", "FILE"), ("--linux", "DIR"), ("--qemu", "DIR"))),
+    shard.SHARD)
 USAGE = f"""\
-usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--without-lockdep]
-                      [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC]
-                      [--json FILE] [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
+usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--initrd FILE]
+                      [--until TEXT] [--firmware FILE] [--without-lockdep] [--patch FILE] [--config FILE] [--check]
+                      [--boots N] [--shard I/N] [--gdb] [--timeout SEC] [--json FILE] [--linux DIR] [--qemu DIR]
+                      [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
@@ -66,6 +68,11 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
   --append STRING more words for the guest's command line
   --kernel FILE   the guest's kernel, instead of Debian's. The modules are still Debian's: a kernel of another release
                   needs virtio, configfs and sev-guest built in
+  --initrd FILE   the guest's initrd, instead of the lab's. Nobody asks your system for a report; it must launch, print
+                  something on hvc0, and power off
+  --until TEXT    with --initrd: your system must print TEXT instead, such as login:, and is ended then. Enter is pressed
+                  every second, so that a prompt becomes a line
+  --firmware FILE the guest's firmware, instead of Debian's: one file, as QEMU takes it with -bios
   --without-lockdep
                   L1's kernel without the debug options of `run`: boots twice as fast
   --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
@@ -105,10 +112,9 @@ class Asked:
 def check_usage(session: Session, given: Given) -> Asked:
     """Checks the command line before the build, which takes minutes."""
     given.no_arguments("guest", "a tree is named with --tree")
-    smp, memory = given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory)
+    guest, linux = guest_of(given), linux_of(given)
     boots, limit = range(1, given.number("--boots", 1, 10000, 1) + 1), given.seconds("--timeout")
     part = Part.of(given, shard.shard_of(given), map(str, boots))
-    kernel, linux = given.file("--kernel"), linux_of(given)
     # L1's own boot and power-off need some of this time.
     if limit is not None and limit < 30:
         raise usage_error(f"guest: --timeout wants 30 seconds at least, found '{limit}'")
@@ -122,27 +128,13 @@ def check_usage(session: Session, given: Given) -> Asked:
         target = Target(DEBIAN)
     else:
         target = target_of(given, DEBIAN)
-    if kernel is not None and not is_bzimage(kernel):
-        raise usage_error(f"--kernel: expected a bzImage that can be read, found none in {tilde(kernel)}",
-                          "name the file that QEMU takes with -kernel: arch/x86/boot/bzImage, or /boot/vmlinuz-*")
-    append = given.line("--append") or ""
     qemu = os.environ.get("SNPLAB_QEMU")
     if qemu and shutil.which(qemu) and not is_snp_host(qemu):
         raise Stop(Exit.SKIP, f"{qemu} has no emulated SNP host: nothing can be launched", "unset SNPLAB_QEMU")
     interactive = not (given.flag("--check") or given.value("--json") or len(boots) > 1 or given.value("--shard")
                        or not sys.stdin.isatty() or not sys.stdout.isatty())
     mine = part.shard.of(boots, shard.by_cost([1] * len(boots), part.shard.total))
-    return Asked(target, Guest(smp, memory, append, kernel), part, mine, limit, interactive, given.flag("--gdb"))
-
-
-def is_bzimage(path: Path) -> bool:
-    """Has the file a bzImage's header?"""
-    try:
-        with open(path, "rb") as f:
-            f.seek(0x202)
-            return f.read(4) == b"HdrS"
-    except OSError:
-        return False
+    return Asked(target, guest, part, mine, limit, interactive, given.flag("--gdb"))
 
 
 class GuestRun:
@@ -238,8 +230,8 @@ class GuestRun:
         (logs / "initrd.all").unlink(missing_ok=True)
         fail_if_qemu_did(boot, ended)
         verdict = judge_guest(self.question(logs), Launch(
-            asked.guest.smp, nonce, logs / "vcek.pem", self.packages.firmware, self.image.vmlinuz, self.image.initrd,
-            asked.guest.line))
+            asked.guest.smp, nonce, logs / "vcek.pem", self.image.firmware, self.image.vmlinuz, self.image.initrd,
+            asked.guest.line, own=asked.guest.initrd is not None, until=asked.guest.until))
         verdict.write()
         found.add(number, verdict)
         if session.json is not None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.boot.line import exported_key
+from lab.build.chosen import Guest
 from lab.build.deps import install_step
-from lab.build.guest import Guest, GuestImage
+from lab.build.guest import GuestImage
 from lab.build.packages import GuestPackages
 from lab.core.session import Session
 from lab.core.steps import Job, Plan

@@ -53,10 +53,10 @@ class Files:
         return cls(folder)
 
     def launch(self, *, smp: int = 2, append: str = APPEND, firmware: str = "fw", kernel: str = "kernel",
-               initrd: str = "initrd", key: str = "vcek.pem") -> Launch:
+               initrd: str = "initrd", key: str = "vcek.pem", own: bool = False, until: str = "") -> Launch:
         """A launch of these files."""
         return Launch(smp, NONCE, self.folder / key, self.folder / firmware, self.folder / kernel, self.folder / initrd,
-                      append)
+                      append, own=own, until=until)
 
     @property
     def digest(self) -> str:

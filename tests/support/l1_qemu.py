@@ -199,6 +199,35 @@ def console() -> None:
     sys.exit(3)
 
 
+def ends() -> None:
+    """The user's own system: prints a line, and powers off."""
+    launch()
+    say("[    1.0] systemd[1]: hello")
+
+
+def mute() -> None:
+    """The user's own system prints nothing, and powers off."""
+    launch()
+
+
+def refuses() -> None:
+    """QEMU says why KVM refuses the launch."""
+    say("qemu-system-x86_64: warning: host doesn't support requested feature: CPUID.01H:EDX.vme [bit 1]",
+        "qemu-system-x86_64: sev_snp_launch_start: SNP_LAUNCH_START ret=-22 fw_error=0 ''",
+        "qemu-system-x86_64: failed to create encryption context")
+    sys.exit(1)
+
+
+def prompts() -> None:
+    """The user's own system waits at a prompt until somebody presses Enter; QEMU ends in order at SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    launch()
+    say("one login: ", end="")
+    sys.stdin.readline()
+    say("")
+    time.sleep(50)
+
+
 def with_guest(**wrong: str) -> Callable[[], None]:
     """A behaviour: a launch, then a guest with these lines replaced."""
     def behave() -> None:
@@ -215,7 +244,8 @@ def hanging(state: str, wchan: str, syscall: str) -> Callable[[], None]:
 BEHAVIOURS: dict[str, Callable[[], None]] = {
     "good": whole, "error": error, "killed": killed, "silent": silent, "unended": unended, "dangling": dangling,
     "odd": odd, "returns": returns, "twice": twice, "early": early, "late": late, "untold": untold, "halves": halves,
-    "liar": liar, "stuck": stuck, "console": console,
+    "liar": liar, "stuck": stuck, "console": console, "ends": ends, "mute": mute, "refuses": refuses, "prompts": prompts,
+    "waits": prompts,
     "fewer": with_guest(cpus="snplab: cpus 1"), "more": with_guest(cpus="snplab: cpus 3"),
     "noreport": with_guest(report_end="snplab: no report: sev-guest: error -5"), "quiet": with_guest(report_end=""),
     "plain": with_guest(active=ACTIVE.replace(" SEV-SNP", "")),
