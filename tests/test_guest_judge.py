@@ -90,7 +90,7 @@ def test_whole_boot(judge: Judge, good: list[str], files: Files, tmp_path: Path)
     assert abs(sum(row["seconds"] for row in data["times"]) - 40.3) < .1
     attestation = data["attestation"]
     assert attestation["measurement"] == attestation["digest"] == files.digest
-    assert [check.split(":")[0] for check in attestation["checks"]] == ["ok"] * 4
+    assert [check.split(":")[0] for check in attestation["checks"]] == ["ok"] * 6
     for name, file in (("firmware", "fw"), ("kernel", "kernel"), ("initrd", "initrd")):
         assert attestation[name] == str(files.folder / file)
     assert attestation["append"] == APPEND

@@ -82,8 +82,9 @@ RUNS = {
     "running": Run(".xxxxxx", settings=SLOW),
     "console": Run("", 3, tty=True),
     "refuses": Run("xxxxxxx"),
+    "unbooted": Run(".xxxxxx"),
     # With an initrd of the user's.
-    "ends": Run("...", 0, settings=OWN),
+    "ends": Run("...", 0, settings=[*OWN, "model=EPYC-Genoa", "snp=kernel-hashes=off,policy=0xb0000,host-data=AQ=="]),
     "mute": Run(".xx", settings=OWN),
     "prompts": Run("...", 0, settings=[*OWN, "awaited='one login:'"]),
     "waits": Run("..x", settings=[*OWN, "awaited='two login:'", f"limit={LIMIT}"]),
@@ -178,6 +179,7 @@ SAYS = [
      "^not ok 1 guest.is_launched # QEMU ended with status 1: -object sev-snp-guest: no such thing$"),
     ("refuses", "QEMU's first error, and no warning", "^not ok 1 guest.is_launched # QEMU ended with status 1: "
      "sev_snp_launch_start: SNP_LAUNCH_START ret=-22 fw_error=0 ''$"),
+    ("unbooted", "why", "^not ok 2 guest.runs # the guest's firmware booted no kernel: it found no bootable option$"),
     ("mute", "why", "^not ok 2 guest.runs # QEMU ended with status 0$"),
     ("prompts", "the prompt has become a line", r"^\| \[[0-9.]+\] one login: $"),
     ("prompts", "when", r"^event said [0-9.]+$"),
@@ -254,7 +256,15 @@ def test_line_of_qemu(started: dict[str, Started]) -> None:
     """QEMU gets these arguments."""
     started["good"].tap()
     assert_line((started["good"].folder / "tmp/line").read_text(encoding="utf-8").splitlines(),
-                "-smp 2 -m 512M .*sev-snp-guest.*kernel-hashes=on.*-append console=hvc0 quiet panic=-1 ")
+                "-smp 2 -m 512M .*sev-snp-guest.*reduced-phys-bits=1,kernel-hashes=on,policy=0x30000 .*"
+                "-append console=hvc0 quiet panic=-1 ")
+
+
+def test_chosen_properties(started: dict[str, Started]) -> None:
+    """QEMU gets the CPU model and the properties of sev-snp-guest that the settings name."""
+    started["ends"].tap()
+    assert_line((started["ends"].folder / "tmp/line").read_text(encoding="utf-8").splitlines(),
+                "-cpu EPYC-Genoa .*reduced-phys-bits=1,kernel-hashes=off,policy=0xb0000,host-data=AQ== ")
 
 
 def test_every_character(started: dict[str, Started]) -> None:

@@ -93,6 +93,9 @@ METADATA_HEADER, METADATA_SECTION = 16, 12
 CPU_MODELS = {"EPYC": (23, 1, 2), "EPYC-IBPB": (23, 1, 2), "EPYC-Rome": (23, 49, 0), "EPYC-Milan": (25, 1, 1),
               "EPYC-Genoa": (25, 17, 0), "EPYC-Turin": (26, 0, 0)}
 
+# QEMU's name for the CPU that it runs on.
+HOST_MODEL = "host"
+
 FEATURE_SNP = 1
 CR4_MCE = 0x40
 BSP_RESET = 0xfffffff0
@@ -420,12 +423,22 @@ def cpu_signature(family: int, model: int, stepping: int) -> int:
     return max(family - 15, 0) << 20 | model >> 4 << 16 | min(family, 15) << 8 | (model & 15) << 4 | stepping
 
 
-def named_signature(name: str) -> int:
-    name = re.sub(r"-v\d+$", "", name.split(",")[0])
+def named_signature(text: str) -> int:
+    """The signature of a model of QEMU's, which may have a version and features, as in EPYC-Milan-v2,stepping=2. Raises
+    Usage for any other model."""
+    name, *features = text.split(",")
+    name = re.sub(r"-v\d+$", "", name)
+    given = dict(feature.split("=", 1) for feature in features if re.match("(family|model|stepping)=", feature))
     if name not in CPU_MODELS:
         raise Usage(f"--cpu-model: expected one of {' '.join(CPU_MODELS)}, found {name}\n"
                     "        hint: for any other, --vcpu-sig takes EAX of its CPUID leaf 1")
-    return cpu_signature(*CPU_MODELS[name])
+    numbers = []
+    for what, default, most in zip(("family", "model", "stepping"), CPU_MODELS[name], (0xff + 0xf, 0xff, 0xf)):
+        text = given.get(what, str(default))
+        if not re.fullmatch(r"\d{1,3}", text, re.ASCII) or int(text) > most:
+            raise Usage(f"--cpu-model: expected {what}=0 to {what}={most}, found {what}={text}")
+        numbers.append(int(text))
+    return cpu_signature(*numbers)
 
 
 def read(path: Path) -> bytes:

@@ -17,7 +17,9 @@ from lab.attest import attestation, launch_digest
 from lab.core.process import quote
 from lab.judge.files import write_json
 from lab.judge.hang import destroyed_vmsa, hang
+from lab.judge.refusal import refusal
 from lab.judge.show import CONSOLE, read_times
+from lab.judge.snp_object import SnpObject
 from lab.judge.verdict import BootQuestion, Status, Verdict, judge
 
 CASES = [f"guest.{name}" for name in
@@ -27,6 +29,8 @@ OWN_CASES = ["guest.is_launched", "guest.runs"]
 REPORT_LINE = re.compile(r"^snplab: report: \| (\S+)$")
 # The CPU that lab/l1/snp_guest gives L2 by default.
 CPU_MODEL = "EPYC-Milan-v2"
+# L1's CPU (lab/boot/line.py), which L2 has with -cpu host.
+L1_MODEL = "EPYC-Milan"
 # Each event in LOGS/times, with the phase that it ends.
 STEPS = (("init", "L1's firmware and kernel"), ("modules", "L1's modules: the RMP, SNP's initialization"),
          ("begin", "the rest of L1's start"), ("launch", "QEMU's start"),
@@ -50,6 +54,7 @@ class Launch:
     initrd: Path
     append: str
     model: str = CPU_MODEL
+    snp: SnpObject = SnpObject()
     # The initrd is the user's.
     own: bool = False
     # The text that the user's system has to print; "": it powers off.
@@ -62,9 +67,11 @@ class Launch:
 
     def digest(self) -> bytes:
         """The measurement that L2's report must have. Raises launch_digest.Unusable."""
-        kernel = launch_digest.measured_kernel(self.kernel, self.initrd, self.append)
+        kernel = launch_digest.measured_kernel(self.kernel, self.initrd, self.append) if self.snp.kernel_hashes else None
+        name, *features = self.model.split(",")
+        model = ",".join([L1_MODEL if name == launch_digest.HOST_MODEL else name, *features])
         return launch_digest.launch_digest(launch_digest.LaunchInput(
-            launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(self.model), kernel))
+            launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(model), kernel))
 
     def attest_command(self, report: Path) -> str:
         """The command that looks at L2's report, as a line for a shell."""
@@ -90,7 +97,8 @@ class Attested:
         return {"digest": self.digest, "measurement": self.measurement,
                 "report": str(self.report) if self.report else None, "command": self.command,
                 "checks": self.checks, "firmware": str(self.launch.firmware), "kernel": str(self.launch.kernel),
-                "initrd": str(self.launch.initrd), "append": self.launch.append}
+                "initrd": str(self.launch.initrd), "append": self.launch.append, "cpu": self.launch.model,
+                "policy": self.launch.snp.policy, "kernel_hashes": self.launch.snp.kernel_hashes}
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ def attest(launch: Launch, logs: Path, ktap: Sequence[str]) -> Attested:
     found.measurement = attestation.parse_report(report).measurement.hex()
     try:
         # L2 puts the nonce's digits as text into its request.
-        checks = attestation.check_report(report, digest, launch.nonce.encode(), launch.key)
+        checks = [*attestation.check_report(report, digest, launch.nonce.encode(), launch.key),
+                  *launch.snp.checks(attestation.parse_report(report))]
     except attestation.Unusable as e:
         found.wrong = [f"the attestation report could not be checked: {e.message}", f"  hint: {e.hint}"]
         return found
@@ -212,7 +221,8 @@ def judge_guest(asked: BootQuestion, launch: Launch) -> GuestVerdict:
     """Judges L1, and, if that passes, L2's report and cases."""
     boot = judge(asked)
     logs = boot.seen.logs
-    problems = boot.problems + hang(logs.ktap_lines, logs.kernel) + destroyed_vmsa(logs.host.log)
+    problems = [*boot.problems, *refusal(logs.ktap_lines), *hang(logs.ktap_lines, logs.kernel),
+                *destroyed_vmsa(logs.host.log)]
     status, attested = boot.status, None
     if status is Status.PASS:
         attested = attest(launch, asked.logs, logs.ktap_lines)

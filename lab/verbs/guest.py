@@ -33,9 +33,10 @@ from lab.core.session import Session
 from lab.core.steps import Job, Plan, show
 from lab.judge.boots import Boots
 from lab.judge.files import read_lines, write_json
-from lab.judge.guest import Launch, judge_guest
+from lab.judge.guest import CPU_MODEL, Launch, judge_guest
 from lab.judge.part import Part, nothing_to_do
 from lab.judge.show import Show
+from lab.judge.snp_object import POLICY
 from lab.judge.verdict import BootQuestion
 from lab.patches.series import all_trees
 from lab.verbs import common
@@ -51,9 +52,10 @@ OPTIONS = (*chosen.OPTIONS, *(Option(name, value) for name, value in (
     shard.SHARD)
 USAGE = f"""\
 usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--initrd FILE]
-                      [--until TEXT] [--firmware FILE] [--without-lockdep] [--patch FILE] [--config FILE] [--check]
-                      [--boots N] [--shard I/N] [--gdb] [--timeout SEC] [--json FILE] [--linux DIR] [--qemu DIR]
-                      [--dry-run] [-- QEMU ARGS]
+                      [--until TEXT] [--firmware FILE] [--cpu MODEL] [--policy NUMBER] [--kernel-hashes on|off]
+                      [--host-data DATA] [--id-block DATA --id-auth DATA [--author-key]] [--without-lockdep]
+                      [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC]
+                      [--json FILE] [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
@@ -73,6 +75,15 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
   --until TEXT    with --initrd: your system must print TEXT instead, such as login:, and is ended then. Enter is pressed
                   every second, so that a prompt becomes a line
   --firmware FILE the guest's firmware, instead of Debian's: one file, as QEMU takes it with -bios
+  --cpu MODEL     the guest's CPU, as QEMU's -cpu takes it (default {CPU_MODEL})
+  --policy NUMBER the guest policy (default {POLICY:#x}: SMT is allowed)
+  --kernel-hashes on|off
+                  measure kernel, initrd and command line (default on)
+  --host-data DATA
+                  32 bytes for the report. DATA is a file, or hex or base64
+  --id-block DATA --id-auth DATA [--author-key]
+                  the ID block, 96 bytes, and its authentication information, 4096 bytes, for the end of the launch;
+                  --author-key: the latter has an author's key, too
   --without-lockdep
                   L1's kernel without the debug options of `run`: boots twice as fast
   --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
@@ -231,7 +242,8 @@ class GuestRun:
         fail_if_qemu_did(boot, ended)
         verdict = judge_guest(self.question(logs), Launch(
             asked.guest.smp, nonce, logs / "vcek.pem", self.image.firmware, self.image.vmlinuz, self.image.initrd,
-            asked.guest.line, own=asked.guest.initrd is not None, until=asked.guest.until))
+            asked.guest.line, asked.guest.model or CPU_MODEL, asked.guest.snp, asked.guest.initrd is not None,
+            asked.guest.until))
         verdict.write()
         found.add(number, verdict)
         if session.json is not None:

@@ -80,6 +80,7 @@ class Report:
     # Author key and masked chip key, bits 0 and 1 beside the signing key.
     key_bits: int = 0
     unsigned: int = 0
+    host_data: str = "00" * 32
 
 
 Shape = TypeVar("Shape", Firmware, Kernel, Report)
@@ -137,6 +138,7 @@ def report(r: Report, key: Path) -> bytes:
     struct.pack_into("<I", data, 0x48, r.signing_key << 2 | r.key_bits)
     data[0x50:0x90] = bytes.fromhex(r.report_data)
     data[0x90:0xc0] = bytes.fromhex(r.measurement)
+    data[0xc0:0xe0] = bytes.fromhex(r.host_data)
     data[0x188:0x18b] = bytes.fromhex(r.processor)
     struct.pack_into("<QQ", data, 0x1f8, r.launch_vector, r.current_vector)
     for at, field in ((0x180, r.tcb), (0x1a0, r.chip_id)):

@@ -218,6 +218,13 @@ def refuses() -> None:
     sys.exit(1)
 
 
+def unbooted() -> None:
+    """The firmware does not boot the kernel, and waits."""
+    launch()
+    (FOLDER / "tmp/serial").write_text("BdsDxe: No bootable option was found.\r\n", encoding="utf-8")
+    time.sleep(50)
+
+
 def prompts() -> None:
     """The user's own system waits at a prompt until somebody presses Enter; QEMU ends in order at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -245,7 +252,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
     "good": whole, "error": error, "killed": killed, "silent": silent, "unended": unended, "dangling": dangling,
     "odd": odd, "returns": returns, "twice": twice, "early": early, "late": late, "untold": untold, "halves": halves,
     "liar": liar, "stuck": stuck, "console": console, "ends": ends, "mute": mute, "refuses": refuses, "prompts": prompts,
-    "waits": prompts,
+    "waits": prompts, "unbooted": unbooted,
     "fewer": with_guest(cpus="snplab: cpus 1"), "more": with_guest(cpus="snplab: cpus 3"),
     "noreport": with_guest(report_end="snplab: no report: sev-guest: error -5"), "quiet": with_guest(report_end=""),
     "plain": with_guest(active=ACTIVE.replace(" SEV-SNP", "")),
