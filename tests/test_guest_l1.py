@@ -125,6 +125,8 @@ class Started:
             (folder / sub).mkdir(parents=True)
         settings = ["smp=2", "memory=512", f"nonce={NONCE}", "limit=40", "stuck=30", *self.run.settings]
         (folder / "guest/settings").write_text("\n".join(settings) + "\n", encoding="utf-8")
+        if name == "ends":
+            (folder / "guest/arguments").write_text("-device\none two*,three\n", encoding="utf-8")
         (folder / "guest/append").write_text(APPEND, encoding="utf-8")
         if name != "nothing":
             qemu = folder / "bin/qemu-system-x86_64"
@@ -261,10 +263,12 @@ def test_line_of_qemu(started: dict[str, Started]) -> None:
 
 
 def test_chosen_properties(started: dict[str, Started]) -> None:
-    """QEMU gets the CPU model and the properties of sev-snp-guest that the settings name."""
+    """QEMU gets the CPU model and the properties of sev-snp-guest that the settings name, and further arguments as they
+    are."""
     started["ends"].tap()
     assert_line((started["ends"].folder / "tmp/line").read_text(encoding="utf-8").splitlines(),
-                "-cpu EPYC-Genoa .*reduced-phys-bits=1,kernel-hashes=off,policy=0xb0000,host-data=AQ== ")
+                r"-cpu EPYC-Genoa .*reduced-phys-bits=1,kernel-hashes=off,policy=0xb0000,host-data=AQ== "
+                r".* -device one two\*,three$")
 
 
 def test_every_character(started: dict[str, Started]) -> None:

@@ -117,6 +117,13 @@ def test_forms_of_data(form: str, identity: Identity, tmp_path: Path) -> None:
         f"id-auth={base64.b64encode(identity.auth).decode()}", "author-key-enabled=on"])
 
 
+def test_more_arguments() -> None:
+    """--guest-args is split as a shell does."""
+    assert chosen("--guest-args", "-device 'x y',z=1 -S").arguments == ("-device", "x y,z=1", "-S")
+    with pytest.raises(Stop, match="--guest-args: expected words as a shell takes them, found: No closing quotation"):
+        chosen("--guest-args", "-device 'x")
+
+
 def test_initrd_is_the_same_each_time(tmp_path: Path) -> None:
     """L2's initrd does not depend on when its files were made: an ID block for one boot fits the next one."""
     archives = []

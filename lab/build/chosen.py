@@ -19,7 +19,8 @@ from lab.judge.snp_object import HOST_DATA_LEN, ID_AUTH_LEN, ID_BLOCK_LEN, POLIC
 OPTIONS = tuple(Option(name, value) for name, value in (
     ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"), ("--initrd", "FILE"),
     ("--until", "TEXT"), ("--firmware", "FILE"), ("--cpu", "MODEL"), ("--policy", "NUMBER"), ("--kernel-hashes", "on|off"),
-    ("--host-data", "DATA"), ("--id-block", "DATA"), ("--id-auth", "DATA"), ("--author-key", None)))
+    ("--host-data", "DATA"), ("--id-block", "DATA"), ("--id-auth", "DATA"), ("--author-key", None),
+    ("--guest-args", "ARGS")))
 # A guest whose vCPU threads are blocked for so many seconds hangs.
 STUCK = 10
 MIB = 1 << 20
@@ -41,6 +42,8 @@ class Guest:
     # The CPU model, as QEMU's -cpu takes it; "": the one that lab/l1/snp_guest gives it.
     model: str = ""
     snp: SnpObject = SnpObject()
+    # More arguments of L2's QEMU.
+    arguments: tuple[str, ...] = ()
 
     @property
     def own_megabytes(self) -> int:
@@ -82,7 +85,16 @@ def guest_of(given: Given) -> Guest:
     if until and initrd is None:
         raise usage_error("--until is for an initrd of yours (--initrd FILE): the lab's own ends by itself")
     return Guest(given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory),
-                 given.line("--append") or "", kernel, initrd, until, firmware, model_of(given), snp)
+                 given.line("--append") or "", kernel, initrd, until, firmware, model_of(given), snp,
+                 arguments_of(given))
+
+
+def arguments_of(given: Given) -> tuple[str, ...]:
+    """More arguments of L2's QEMU, split as a shell splits them."""
+    try:
+        return tuple(shlex.split(given.line("--guest-args") or ""))
+    except ValueError as e:
+        raise usage_error(f"--guest-args: expected words as a shell takes them, found: {e}") from e
 
 
 def model_of(given: Given) -> str:

@@ -92,6 +92,7 @@ class GuestImage:
             self.build_initrd(job)
         shutil.copy(self.initrd, root / "guest/initrd")
         (root / "guest/append").write_text(self.guest.line, encoding="utf-8")
+        (root / "guest/arguments").write_text("".join(f"{word}\n" for word in self.guest.arguments), encoding="utf-8")
         self.path.write_bytes(image.archive(job, root, compressed=False))
         shutil.rmtree(root)
 

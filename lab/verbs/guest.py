@@ -53,9 +53,9 @@ OPTIONS = (*chosen.OPTIONS, *(Option(name, value) for name, value in (
 USAGE = f"""\
 usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--initrd FILE]
                       [--until TEXT] [--firmware FILE] [--cpu MODEL] [--policy NUMBER] [--kernel-hashes on|off]
-                      [--host-data DATA] [--id-block DATA --id-auth DATA [--author-key]] [--without-lockdep]
-                      [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC]
-                      [--json FILE] [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
+                      [--host-data DATA] [--id-block DATA --id-auth DATA [--author-key]] [--guest-args ARGS]
+                      [--without-lockdep] [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb]
+                      [--timeout SEC] [--json FILE] [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
@@ -84,6 +84,9 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
   --id-block DATA --id-auth DATA [--author-key]
                   the ID block, 96 bytes, and its authentication information, 4096 bytes, for the end of the launch;
                   --author-key: the latter has an author's key, too
+  --guest-args ARGS
+                  more arguments of the QEMU that launches the guest, in one word of the shell, such as
+                  --guest-args='-device virtio-rng-pci,iommu_platform=on,disable-legacy=on'
   --without-lockdep
                   L1's kernel without the debug options of `run`: boots twice as fast
   --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
@@ -95,7 +98,7 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
                   print the command line for gdb (docs/debugging.md)
   --timeout SEC   time limit of each boot, at least 30 (default {LIMIT}; with the guest's console on your terminal: none)
   --json FILE     the verdict of the first boot that fails, or else of the last boot, and a list of all boots, as JSON
-  -- QEMU ARGS    more arguments of L1's QEMU
+  -- QEMU ARGS    more arguments of L1's QEMU, the emulated host's
 {common.OPTIONS_QEMU}
 {common.OPTIONS}
 """
