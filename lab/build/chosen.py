@@ -118,20 +118,20 @@ def snp_object_of(given: Given) -> SnpObject:
     policy = given.value("--policy") or str(POLICY)
     if not re.fullmatch(r"0x[0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}", policy) or int(policy, 0) >= 1 << 64:
         raise usage_error(f"--policy: expected a number of 64 bits, such as {POLICY:#x}, found '{policy}'")
-    block, auth = data_of(given, "--id-block", ID_BLOCK_LEN), data_of(given, "--id-auth", ID_AUTH_LEN)
+    block = data_of("--id-block", given.value("--id-block"), ID_BLOCK_LEN)
+    auth = data_of("--id-auth", given.value("--id-auth"), ID_AUTH_LEN)
     if bool(block) != bool(auth):
         raise usage_error(f"{'--id-block' if block else '--id-auth'}: expected --id-block and --id-auth, found only one",
                           "the authentication information has the signature of the ID block")
     if given.flag("--author-key") and not auth:
         raise usage_error("--author-key: expected --id-block and --id-auth, which has the author's key, found neither")
-    return SnpObject(int(policy, 0), hashes == "on", data_of(given, "--host-data", HOST_DATA_LEN), block, auth,
-                     given.flag("--author-key"))
+    host_data = data_of("--host-data", given.value("--host-data"), HOST_DATA_LEN)
+    return SnpObject(int(policy, 0), hashes == "on", host_data, block, auth, given.flag("--author-key"))
 
 
-def data_of(given: Given, option: str, length: int) -> bytes:
-    """The bytes that an option names, none if it is not given: a file with them, or with their hex or base64, or the hex or
-    base64 itself. Refuses any other number of bytes than `length`."""
-    value = given.value(option)
+def data_of(option: str, value: str | None, length: int) -> bytes:
+    """The bytes that an option's value names, none without a value: a file with them, or with their hex or base64, or the
+    hex or base64 itself. Refuses any other number of bytes than `length`."""
     if value is None:
         return b""
     data: bytes | None = b""
