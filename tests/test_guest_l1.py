@@ -83,6 +83,7 @@ RUNS = {
     "console": Run("", 3, tty=True),
     "refuses": Run("xxxxxxx"),
     "unbooted": Run(".xxxxxx"),
+    "lingers": Run(".xxxxxx"),
     # With an initrd of the user's.
     "ends": Run("...", 0, settings=[*OWN, "model=EPYC-Genoa", "snp=kernel-hashes=off,policy=0xb0000,host-data=AQ=="]),
     "mute": Run(".xx", settings=OWN),
@@ -300,6 +301,12 @@ def test_hang_is_judged_as_one(started: dict[str, Started], tmp_path: Path) -> N
     assert given.status.exit == 1
     assert_line(given.lines(), r"^ +blocked in kvm_vcpu_ioctl\(\).*: CPU 0/KVM in KVM_RUN, CPU 1/KVM in KVM_RUN$")
     assert_line(given.lines(), r"^ +lockdep: &vcpu->mutex, .* was still held when sev_mem_enc_ioctl\(\) released &kvm")
+
+
+def test_killed_qemu_is_waited_for(started: dict[str, Started]) -> None:
+    """The program ends after QEMU: L1 powers off then, and KVM must have taken the guest's pages back."""
+    started["lingers"].tap()
+    assert (started["lingers"].folder / "tmp/ended").read_text(encoding="utf-8") == "1\n"
 
 
 def test_no_qemu_is_left_behind(started: dict[str, Started]) -> None:

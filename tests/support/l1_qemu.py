@@ -225,6 +225,20 @@ def unbooted() -> None:
     time.sleep(50)
 
 
+def lingers() -> None:
+    """As unbooted(), and QEMU's end takes two seconds, in which KVM takes the guest's pages back."""
+    launch()
+    child = os.fork()
+    if child == 0:
+        time.sleep(50)
+        sys.exit(0)
+    (FOLDER / "tmp/pid").write_text(f"{child}\n", encoding="utf-8")
+    (FOLDER / "tmp/serial").write_text("BdsDxe: No bootable option was found.\r\n", encoding="utf-8")
+    os.waitpid(child, 0)
+    time.sleep(2)
+    sys.exit(1)
+
+
 def prompts() -> None:
     """The user's own system waits at a prompt until somebody presses Enter; QEMU ends in order at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -252,7 +266,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
     "good": whole, "error": error, "killed": killed, "silent": silent, "unended": unended, "dangling": dangling,
     "odd": odd, "returns": returns, "twice": twice, "early": early, "late": late, "untold": untold, "halves": halves,
     "liar": liar, "stuck": stuck, "console": console, "ends": ends, "mute": mute, "refuses": refuses, "prompts": prompts,
-    "waits": prompts, "unbooted": unbooted,
+    "waits": prompts, "unbooted": unbooted, "lingers": lingers,
     "fewer": with_guest(cpus="snplab: cpus 1"), "more": with_guest(cpus="snplab: cpus 3"),
     "noreport": with_guest(report_end="snplab: no report: sev-guest: error -5"), "quiet": with_guest(report_end=""),
     "plain": with_guest(active=ACTIVE.replace(" SEV-SNP", "")),
