@@ -169,6 +169,13 @@ def test_without_hashes_the_files_are_not_measured(files: Files) -> None:
     assert other.digest() == launch.digest()
 
 
+def test_attest_is_asked_about_the_same_launch(files: Files) -> None:
+    """The command that explains a measurement names what differs from the default: it has no model "host"."""
+    launch = dataclasses.replace(files.launch(), model="host,-avx2", snp=SnpObject(kernel_hashes=False))
+    assert "--kernel-hashes off --smp 2 --cpu EPYC-Milan" in launch.attest_command(Path("report"))
+    assert "--kernel-hashes" not in files.launch().attest_command(Path("report"))
+
+
 def test_host_is_the_emulated_hosts_cpu() -> None:
     """-cpu host gives L2 the signature of L1's CPU."""
     assert CPU.startswith(f"{L1_MODEL},")

@@ -68,16 +68,22 @@ class Launch:
     def digest(self) -> bytes:
         """The measurement that L2's report must have. Raises launch_digest.Unusable."""
         kernel = launch_digest.measured_kernel(self.kernel, self.initrd, self.append) if self.snp.kernel_hashes else None
-        name, *features = self.model.split(",")
-        model = ",".join([L1_MODEL if name == launch_digest.HOST_MODEL else name, *features])
+        signature = launch_digest.named_signature(self.measured_model)
         return launch_digest.launch_digest(launch_digest.LaunchInput(
-            launch_digest.read_firmware(self.firmware), self.smp, launch_digest.named_signature(model), kernel))
+            launch_digest.read_firmware(self.firmware), self.smp, signature, kernel))
+
+    @property
+    def measured_model(self) -> str:
+        """The CPU model, with the name of L1's in place of "host"."""
+        name, *features = self.model.split(",")
+        return ",".join([L1_MODEL if name == launch_digest.HOST_MODEL else name, *features])
 
     def attest_command(self, report: Path) -> str:
         """The command that looks at L2's report, as a line for a shell."""
         return quote(["./snplab", "attest", str(report), "--vcek", str(self.key), "--report-data", self.nonce.encode().hex(),
                       "--firmware", str(self.firmware), "--kernel", str(self.kernel), "--initrd", str(self.initrd),
-                      f"--append={self.append}", "--smp", str(self.smp), "--cpu", self.model])
+                      f"--append={self.append}", *([] if self.snp.kernel_hashes else ["--kernel-hashes", "off"]),
+                      "--smp", str(self.smp), "--cpu", self.measured_model.split(",")[0]])
 
 
 @dataclass
