@@ -11,19 +11,20 @@ from pathlib import Path
 
 from lab.attest import launch_digest
 from lab.attest.attestation import decode
+from lab.build import devices
+from lab.build.devices import MIB, Devices, devices_of
 from lab.core.errors import Stop, usage_error
 from lab.core.options import Given, Option
 from lab.core.places import tilde
 from lab.judge.snp_object import HOST_DATA_LEN, ID_AUTH_LEN, ID_BLOCK_LEN, POLICY, SnpObject
 
-OPTIONS = tuple(Option(name, value) for name, value in (
+OPTIONS = (*devices.OPTIONS, *(Option(name, value) for name, value in (
     ("--smp", "N"), ("--memory", "MIB"), ("--append", "STRING"), ("--kernel", "FILE"), ("--initrd", "FILE"),
     ("--until", "TEXT"), ("--firmware", "FILE"), ("--cpu", "MODEL"), ("--policy", "NUMBER"), ("--kernel-hashes", "on|off"),
     ("--host-data", "DATA"), ("--id-block", "DATA"), ("--id-auth", "DATA"), ("--author-key", None),
-    ("--guest-args", "ARGS")))
+    ("--guest-args", "ARGS"))))
 # A guest whose vCPU threads are blocked for so many seconds hangs.
 STUCK = 10
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Guest:
     # The CPU model, as QEMU's -cpu takes it; "": the one that lab/l1/snp_guest gives it.
     model: str = ""
     snp: SnpObject = SnpObject()
+    devices: Devices = Devices()
     # More arguments of L2's QEMU.
     arguments: tuple[str, ...] = ()
 
@@ -49,7 +51,7 @@ class Guest:
     def own_megabytes(self) -> int:
         """MiB of the user's files, which are in L1's memory."""
         files = (self.kernel, self.initrd, self.firmware)
-        return sum(-(-path.stat().st_size // MIB) for path in files if path is not None)
+        return sum(-(-size // MIB) for size in (*(path.stat().st_size for path in files if path), self.devices.size))
 
     @property
     def l1_memory(self) -> int:
@@ -86,7 +88,7 @@ def guest_of(given: Given) -> Guest:
         raise usage_error("--until is for an initrd of yours (--initrd FILE): the lab's own ends by itself")
     return Guest(given.number("--smp", 1, 16, Guest.smp), given.number("--memory", 256, 2048, Guest.memory),
                  given.line("--append") or "", kernel, initrd, until, firmware, model_of(given), snp,
-                 arguments_of(given))
+                 devices_of(given), arguments_of(given))
 
 
 def arguments_of(given: Given) -> tuple[str, ...]:

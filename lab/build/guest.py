@@ -92,7 +92,9 @@ class GuestImage:
             self.build_initrd(job)
         shutil.copy(self.initrd, root / "guest/initrd")
         (root / "guest/append").write_text(self.guest.line, encoding="utf-8")
-        (root / "guest/arguments").write_text("".join(f"{word}\n" for word in self.guest.arguments), encoding="utf-8")
+        self.guest.devices.copy(root)
+        words = (*self.guest.devices.arguments, *self.guest.arguments)
+        (root / "guest/arguments").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
         self.path.write_bytes(image.archive(job, root, compressed=False))
         shutil.rmtree(root)
 

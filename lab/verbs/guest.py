@@ -14,7 +14,7 @@ from pathlib import Path
 from lab.boot.boot import Boot, fail_if_qemu_did, on_terminal
 from lab.boot.debug import APPEND, Debugger
 from lab.boot.line import exported_key, is_snp_host
-from lab.build import chosen, image
+from lab.build import chosen, devices, image
 from lab.build.chosen import Guest, guest_of
 from lab.build.deps import install_step
 from lab.build.fitness import check_tree
@@ -53,9 +53,10 @@ OPTIONS = (*chosen.OPTIONS, *(Option(name, value) for name, value in (
 USAGE = f"""\
 usage: ./snplab guest [--tree TREE] [--smp N] [--memory MIB] [--append STRING] [--kernel FILE] [--initrd FILE]
                       [--until TEXT] [--firmware FILE] [--cpu MODEL] [--policy NUMBER] [--kernel-hashes on|off]
-                      [--host-data DATA] [--id-block DATA --id-auth DATA [--author-key]] [--guest-args ARGS]
-                      [--without-lockdep] [--patch FILE] [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb]
-                      [--timeout SEC] [--json FILE] [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
+                      [--host-data DATA] [--id-block DATA --id-auth DATA [--author-key]] [--disk IMAGE]
+                      [--net user|none] [--share DIR] [--guest-args ARGS] [--without-lockdep] [--patch FILE]
+                      [--config FILE] [--check] [--boots N] [--shard I/N] [--gdb] [--timeout SEC] [--json FILE]
+                      [--linux DIR] [--qemu DIR] [--dry-run] [-- QEMU ARGS]
 
 Boots a Linux SNP guest (L2) on the emulated host (L1), with unmodified Debian software on top of the kernel that is
 tested: qemu-system-x86, ovmf-amdsev and a 6.12 kernel. On a terminal its console is yours, and "exit" powers off.
@@ -87,6 +88,7 @@ equals the one that the lab computes from firmware, kernel, initrd and command l
   --guest-args ARGS
                   more arguments of the QEMU that launches the guest, in one word of the shell, such as
                   --guest-args='-device virtio-rng-pci,iommu_platform=on,disable-legacy=on'
+{devices.USAGE}
   --without-lockdep
                   L1's kernel without the debug options of `run`: boots twice as fast
   --patch FILE    a patch for L1's kernel, on top of the others, such as one of tests/mutants/
