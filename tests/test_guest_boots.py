@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.build import image
+from lab.core.session import Session
+from lab.core.steps import Job
 from tests.attest import make
 from tests.attest.id_block import make_identity
 from tests.support.front import expect, run_snplab
@@ -68,3 +71,31 @@ def test_boot(name: str, folder: Path) -> None:
     options, status, pattern = BOOTS[name]
     words = shlex.split(options.replace("{tmp}", str(folder)))
     expect(run_snplab("guest", "--check", "--tree", "debian", *words, timeout=BUILD_LIMIT), status, pattern)
+
+
+# Tells which virtio devices there are: 1 a network card, 2 a disk, 3 the console, 9 a folder.
+INIT = """\
+#!/bin/busybox sh
+/bin/busybox mkdir /dev /sys
+/bin/busybox mount -t devtmpfs none /dev
+/bin/busybox mount -t sysfs none /sys
+found=$(/bin/busybox cat /sys/bus/virtio/devices/*/device | /bin/busybox sort)
+/bin/busybox echo devices: $found, all >/dev/hvc0
+exec /bin/busybox poweroff -f
+"""
+
+
+@pytest.mark.parametrize(("more", "numbers"), [(False, "0x0003"), (True, "0x0001 0x0002 0x0003 0x0009")])
+def test_devices(more: bool, numbers: str, tmp_path: Path) -> None:
+    """The guest finds disk, network and folder, if they were asked for, and QEMU has opened their copies in L1."""
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    image.copy_busybox(root / "bin/busybox")
+    (root / "init").write_text(INIT, encoding="utf-8")
+    (root / "init").chmod(0o755)
+    (tmp_path / "initrd").write_bytes(image.archive(Job(Session("check"), tmp_path / "log"), root))
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    words = ["--disk", tmp_path / "disk", "--net", "user", "--share", root] if more else []
+    expect(run_snplab("guest", "--check", "--tree", "debian", "--initrd", str(tmp_path / "initrd"),
+                      "--until", f"devices: {numbers}, all", *map(str, words), timeout=BUILD_LIMIT), 0,
+           "^PASS: ")
