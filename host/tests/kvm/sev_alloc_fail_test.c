@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One allocation of the kernel after the other fails while an SNP VM is created, launched and run, and
- * while firmware commands are sent by /dev/sev.
+ * One allocation of the kernel after the other fails while an SNP VM is created, launched and run.
  *
  * Each step of the launch is done in a VM of its own for each allocation in it: the first fails, then
  * the second, until the step has no more. A step with such a failure either succeeds or ends with an error.
@@ -23,77 +22,21 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <linux/psp-sev.h>
-
 #include "kselftest_harness.h"
+#include "alloc_fail.h"
 #include "sev_guest.h"
 
 /* The guest: 16-bit code, and the memory around it. */
 #define SLOT_BYTES	(64ull << 20)
 #define CODE_GPA	0x1000
 #define PRIVATE_BYTES	(2ull << 20)
-#define MAX_FAILURES	2000
 #define STEP_SECONDS	600
-
-#define FAULTS		"/sys/kernel/debug/"
-#define FAIL_NTH	"/proc/thread-self/fail-nth"
 
 /* mov $0xc0010130,%ecx; mov $0x100,%eax; xor %edx,%edx; wrmsr; rep vmmcall; hlt */
 static const u8 terminate[] = {
 	0x66, 0xb9, 0x30, 0x01, 0x01, 0xc0, 0x66, 0xb8, 0x00, 0x01, 0x00, 0x00,
 	0x66, 0x31, 0xd2, 0x0f, 0x30, 0xf3, 0x0f, 0x01, 0xd9, 0xf4,
 };
-
-/* --- Failures ------------------------------------------------------------------------------------ */
-
-/* Returns 0 or the negative error. */
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) != strlen(text))
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-/* Allocations that may sleep shall fail, too, and quietly. Returns false without fault injection. */
-static bool failures_can_be_had(void)
-{
-	return !write_file(FAULTS "failslab/ignore-gfp-wait", "N") &&
-	       !write_file(FAULTS "failslab/verbose", "0") &&
-	       !write_file(FAULTS "fail_page_alloc/ignore-gfp-wait", "N") &&
-	       !write_file(FAULTS "fail_page_alloc/ignore-gfp-highmem", "N") &&
-	       !write_file(FAULTS "fail_page_alloc/min-order", "0") &&
-	       !write_file(FAULTS "fail_page_alloc/verbose", "0");
-}
-
-/* The calling thread's fail-nth. Opened once, as open() itself allocates. */
-static int nth_fd = -1;
-
-/* The calling thread's nth allocation from here on fails; none with 0. */
-static void fail_allocation(int nth)
-{
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%d", nth);
-
-	if (nth_fd < 0)
-		nth_fd = open_path_or_exit(FAIL_NTH, O_RDWR);
-	TEST_ASSERT(pwrite(nth_fd, text, len, 0) == len, "%s: %s", FAIL_NTH, strerror(errno));
-}
-
-/* No allocation fails any more. Returns whether one did. */
-static bool allocation_failed(void)
-{
-	char text[16] = "";
-
-	TEST_ASSERT(pread(nth_fd, text, sizeof(text) - 1, 0) > 0, "%s: %s", FAIL_NTH,
-		    strerror(errno));
-	fail_allocation(0);
-	return atoi(text) == 0;
-}
 
 /* --- A launch, step by step ----------------------------------------------------------------------- */
 
@@ -573,84 +516,6 @@ TEST(attributes_are_charged)
 	rmdir(GROUP);
 	umount(CGROUPS);
 	rmdir(CGROUPS);
-}
-
-/* --- Firmware commands by /dev/sev ---------------------------------------------------------------- */
-
-/* Two identifiers of 64 bytes; two certificates. */
-#define ID_BYTES	128
-#define CERT_BYTES	4096
-
-static u8 id[ID_BYTES], pdh[CERT_BYTES], chain[3 * CERT_BYTES];
-
-static struct sev_user_data_get_id2 get_id = { .length = ID_BYTES };
-
-static struct sev_user_data_pdh_cert_export pdh_export = {
-	.pdh_cert_len = sizeof(pdh), .cert_chain_len = sizeof(chain),
-};
-
-static struct sev_user_data_snp_status snp_status;
-
-/* SNP is initialized: what firmware shall write needs pages of the driver's own. */
-FIXTURE(command) {
-	int sev;
-};
-
-FIXTURE_VARIANT(command) {
-	const char *name;
-	u32 id;
-	void *data;
-};
-
-FIXTURE_VARIANT_ADD(command, GET_ID2) { "SEV_GET_ID2", SEV_GET_ID2, &get_id };
-
-FIXTURE_VARIANT_ADD(command, PDH_CERT_EXPORT) {
-	"SEV_PDH_CERT_EXPORT", SEV_PDH_CERT_EXPORT, &pdh_export
-};
-
-FIXTURE_VARIANT_ADD(command, SNP_PLATFORM_STATUS) {
-	"SNP_PLATFORM_STATUS", SNP_PLATFORM_STATUS, &snp_status
-};
-
-FIXTURE_SETUP(command)
-{
-	get_id.address = (unsigned long)id;
-	pdh_export.pdh_cert_address = (unsigned long)pdh;
-	pdh_export.cert_chain_address = (unsigned long)chain;
-	self->sev = open_path_or_exit("/dev/sev", O_RDWR);
-}
-
-FIXTURE_TEARDOWN(command)
-{
-	close(self->sev);
-}
-
-/*
- * A command that ran out of memory costs the next ones nothing: the driver has two buffers for commands. The
- * last case: a kernel that fails it has no firmware any more.
- */
-TEST_F_TIMEOUT(command, gives_its_buffer_back, STEP_SECONDS)
-{
-	struct sev_issue_cmd arg = { .cmd = variant->id, .data = (unsigned long)variant->data };
-	int nth, ret, refused = 0;
-	bool failed = true;
-
-	for (nth = 1; failed; nth++) {
-		ASSERT_GE(MAX_FAILURES, nth);
-		fail_allocation(nth);
-		ret = ioctl(self->sev, SEV_ISSUE_CMD, &arg) ? -errno : 0;
-		failed = allocation_failed();
-		if (!failed)
-			ASSERT_EQ(0, ret)
-				TH_LOG("%s, no failure: %s", variant->name, strerror(-ret));
-		refused += !!ret;
-		/* A kernel that has lost a buffer does not get far: once is enough. */
-		ret = ioctl(self->sev, SEV_ISSUE_CMD, &arg) ? -errno : 0;
-		ASSERT_EQ(0, ret)
-			TH_LOG("%s: again after failure %d: %s, firmware error 0x%x",
-			       variant->name, nth, strerror(-ret), arg.error);
-	}
-	EXPECT_LT(0, refused) TH_LOG("expected %s to need memory", variant->name);
 }
 
 int main(int argc, char **argv)

@@ -2,8 +2,8 @@
 /*
  * Does KVM execute VMRUN for a vCPU that has no VMSA, or soon has none? The CPU refuses that, and userspace
  * sees the same failure of KVM_RUN as when KVM refuses. Only the emulated host can tell the two apart: it
- * counts the VMRUNs that it refuses. And only there VMRUN can be made to last, so that a guest certainly
- * takes the VMSA away meanwhile. sev_snp_ap_test of the selftests checks what any host can show.
+ * counts the VMRUNs that it refuses. And only there VMRUN can be made to last, so that a guest takes the VMSA
+ * away meanwhile. sev_snp_ap_test of the selftests checks what any host can show.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -44,6 +44,7 @@ FIXTURE_SETUP(snp_vmrun)
 
 	if (!snp_host_reach(why, sizeof(why)))
 		SKIP(return, "%s", why);
+	snp_host_delay_vmrun(0, 0);
 	ghcb_vm_create(g, KVM_X86_SNP_VM, 2);
 	g->box->rip = (u64)ap_code;
 	g->box->rsp = g->spare + GHCB_VM_NR_SPARE * PAGE_SIZE - 8;
@@ -119,6 +120,7 @@ struct runner {
 	pthread_t thread;
 	/* What ended it, or GHCB_VM_ANSWERED. */
 	int result;
+	unsigned int exits;
 	bool stop;
 };
 
@@ -141,6 +143,7 @@ static void *run_again_and_again(void *arg)
 	do {
 		result = ghcb_vcpu_run(r->vcpu);
 		WRITE_ONCE(r->result, result);
+		WRITE_ONCE(r->exits, r->exits + 1);
 	} while (result == GHCB_VM_ANSWERED && !READ_ONCE(r->stop));
 	return NULL;
 }
@@ -154,6 +157,7 @@ VMRUN_TEST_F(destroyed_vcpu_is_out_of_the_guest)
 	struct runner r = { .vcpu = self->g.vcpus[1], .result = GHCB_VM_ANSWERED };
 	struct ghcb_vm *g = &self->g;
 	gva_t vmsa = vmsa_page(g);
+	unsigned int exits;
 	int i;
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
@@ -164,9 +168,11 @@ VMRUN_TEST_F(destroyed_vcpu_is_out_of_the_guest)
 		ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa));
 		request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa));
 		GHCB_ASSERT_OK(g);
+		exits = READ_ONCE(r.exits);
 		snp_host_delay_vmrun(CPU_1, VMRUN_US);
 		/* vCPU 1 comes out of the guest, and its next VMRUN is a slow one. */
 		usleep(VMRUN_US + VMRUN_US / 2);
+		ASSERT_NE(exits, READ_ONCE(r.exits)) TH_LOG("round %d: vCPU 1 does not run", i);
 
 		request_ap(g, SVM_VMGEXIT_AP_DESTROY, 0, 0);
 		GHCB_ASSERT_OK(g);
