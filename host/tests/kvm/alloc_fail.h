@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kselftest.h"
 #include "kvm_util.h"
 
 /* More failures than any step has allocations. */
@@ -36,15 +37,23 @@ static inline int write_file(const char *path, const char *text)
 	return ret;
 }
 
-/* Allocations that may sleep shall fail, too, and quietly. Returns false without fault injection. */
-static inline bool failures_can_be_had(void)
+/*
+ * Allocations that may sleep shall fail, too, and quietly. Exits without fault injection in the kernel, i.e.
+ * skips the test.
+ */
+static inline void require_failures(void)
 {
-	return !write_file(FAULTS "failslab/ignore-gfp-wait", "N") &&
-	       !write_file(FAULTS "failslab/verbose", "0") &&
-	       !write_file(FAULTS "fail_page_alloc/ignore-gfp-wait", "N") &&
-	       !write_file(FAULTS "fail_page_alloc/ignore-gfp-highmem", "N") &&
-	       !write_file(FAULTS "fail_page_alloc/min-order", "0") &&
-	       !write_file(FAULTS "fail_page_alloc/verbose", "0");
+	bool here = !write_file(FAULTS "failslab/ignore-gfp-wait", "N") &&
+		    !write_file(FAULTS "failslab/verbose", "0") &&
+		    !write_file(FAULTS "fail_page_alloc/ignore-gfp-wait", "N") &&
+		    !write_file(FAULTS "fail_page_alloc/ignore-gfp-highmem", "N") &&
+		    !write_file(FAULTS "fail_page_alloc/min-order", "0") &&
+		    !write_file(FAULTS "fail_page_alloc/verbose", "0");
+
+	if (here)
+		return;
+	ksft_print_header();
+	ksft_exit_skip("no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC\n");
 }
 
 /* The calling thread's fail-nth. Opened once, as open() itself allocates. */

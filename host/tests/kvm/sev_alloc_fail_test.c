@@ -521,9 +521,6 @@ TEST(attributes_are_charged)
 int main(int argc, char **argv)
 {
 	snp_require_vms();
-	if (!failures_can_be_had()) {
-		ksft_print_header();
-		ksft_exit_skip("no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC\n");
-	}
+	require_failures();
 	return test_harness_run(argc, argv);
 }

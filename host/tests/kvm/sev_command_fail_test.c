@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One allocation of the kernel after the other fails while a firmware command is sent by /dev/sev. After an
- * error, the same command, once more, must succeed (Documentation/virt/kvm/x86/amd-memory-encryption.rst has
- * the commands; -ENOMEM of one is no reason for another).
+ * One allocation of the kernel after the other fails while a firmware command is sent by /dev/sev. The command
+ * may fail then. Sent once more, with memory, it must succeed: -ENOMEM is an error of one call (errno(3)).
  *
  * A program of its own: a kernel that fails a case has lost its firmware.
  */
@@ -92,9 +91,6 @@ TEST_F_TIMEOUT(command, gives_its_buffer_back, STEP_SECONDS)
 int main(int argc, char **argv)
 {
 	snp_require_vms();
-	if (!failures_can_be_had()) {
-		ksft_print_header();
-		ksft_exit_skip("no fault injection: see CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC\n");
-	}
+	require_failures();
 	return test_harness_run(argc, argv);
 }

@@ -21,6 +21,7 @@
 #include <linux/psp-sev.h>
 
 #include "kselftest_harness.h"
+#include "announce.h"
 #include "test_util.h"
 #include "sev_guest.h"
 #include "snp_host.h"
@@ -53,7 +54,7 @@ static struct {
 	 * firmware's. It must not be done once more.
 	 */
 	bool lost_pages;
-	/* In a call that a kernel may die in, which keeps its locks then. */
+	/* A call is under way in which a wrong kernel dies, with locks that later cases need. */
 	bool in_the_kernel;
 	/* The firmware takes SNP for initialized, and the driver does not: neither changes that. */
 	bool snp_is_out;
@@ -190,19 +191,6 @@ static int tell_driver(const char *what)
 	ret = write(fd, address, strlen(address)) < 0 ? -errno : 0;
 	close(fd);
 	return ret;
-}
-
-/* Tells the lab that the next message with these words in the kernel's log is provoked. */
-static void announce(const char *words)
-{
-	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	char line[128];
-
-	/* The kernel takes each write for a message of its own. */
-	snprintf(line, sizeof(line), "snplab: on purpose: %s", words);
-	TEST_ASSERT(fd >= 0 && write(fd, line, strlen(line)) > 0,
-		    "expected to write to /dev/kmsg, found: %s", strerror(errno));
-	close(fd);
 }
 
 /* SEV_GET_ID2: the two identifiers of the processor's sockets. The buffer may be longer. */

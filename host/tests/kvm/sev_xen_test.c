@@ -8,9 +8,9 @@
  *
  * Not in the mainline series: 6.12.y warns, which is announced in the kernel's log.
  */
-#include <fcntl.h>
-
 #include "kselftest_harness.h"
+#include "announce.h"
+#include "created_vcpu.h"
 #include "sev_guest.h"
 
 #define CASE_SECONDS	60
@@ -19,8 +19,6 @@
 #define HYPERCALL	0x100000022ull
 #define XEN_MSR		0x40000200
 #define RESULT		0x1122334455667788ull
-
-#define ALIGN_2M	(2ull << 20)
 
 FIXTURE(xen_hypercall) {
 	struct ghcb_vm g;
@@ -63,25 +61,6 @@ FIXTURE_TEARDOWN(xen_hypercall)
 		kvm_vm_free(self->g.vm);
 }
 
-/* Tells the lab that the next message with these words in the kernel's log is provoked. */
-static void announce(const char *words)
-{
-	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	char line[128];
-
-	/* The kernel takes each write for a message of its own. */
-	snprintf(line, sizeof(line), "snplab: on purpose: %s", words);
-	TEST_ASSERT(fd >= 0 && write(fd, line, strlen(line)) > 0,
-		    "expected to write to /dev/kmsg, found: %s", strerror(errno));
-	close(fd);
-}
-
-/* A page for the VMSA, at no multiple of 2 MB: KVM takes none at one. */
-static gva_t vmsa_page(struct ghcb_vm *g)
-{
-	return g->spare_gpa % ALIGN_2M ? g->spare : g->spare + PAGE_SIZE;
-}
-
 #define ASSERT_RETURNS(expected)							\
 do {											\
 	int found__ = ghcb_vcpu_run(self->created);					\
@@ -97,9 +76,7 @@ TEST_F_TIMEOUT(xen_hypercall, has_64_bits, CASE_SECONDS)
 	struct ghcb_vm *g = &self->g;
 
 	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa_page(g)));
-	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(SVM_VMGEXIT_AP_CREATE, 1),
-			ghcb_vm_spare_gpa(g, vmsa_page(g)));
-	ghcb_set(g, GHCB_RAX, SNP_SEV_FEATURES);
+	request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa_page(g)));
 	GHCB_ASSERT_OK(g);
 
 	ghcb_page_request(g->ghcb, SVM_EXIT_VMMCALL, 0, 0);

@@ -195,28 +195,31 @@ int snp_host_commands(struct snp_host_command *c)
 	return n;
 }
 
-void snp_host_fail(const char *spec)
+/* VALUE is JSON. */
+static void set_property(const char *path, const char *property, const char *value)
 {
 	char arguments[512];
 
-	snprintf(arguments, sizeof(arguments),
-		 "\"path\":\"%s\",\"property\":\"fail\",\"value\":\"%s\"", psp, spec);
+	snprintf(arguments, sizeof(arguments), "\"path\":\"%s\",\"property\":\"%s\",\"value\":%s",
+		 path, property, value);
 	TEST_ASSERT(command("qom-set", arguments),
-		    "expected the emulated host to take fail=%s, found %s", spec, answer);
+		    "expected the emulated host to take %s=%s, found %s", property, value, answer);
 }
 
-static void set_number(const char *property, unsigned int value)
+void snp_host_fail(const char *spec)
 {
-	char arguments[128];
+	char value[400];
 
-	snprintf(arguments, sizeof(arguments),
-		 "\"path\":\"" PLATFORM "\",\"property\":\"%s\",\"value\":%u", property, value);
-	TEST_ASSERT(command("qom-set", arguments),
-		    "expected the emulated host to take %s=%u, found %s", property, value, answer);
+	snprintf(value, sizeof(value), "\"%s\"", spec);
+	set_property(psp, "fail", value);
 }
 
 void snp_host_delay_vmrun(unsigned int cpu, unsigned int us)
 {
-	set_number("x-vmrun-delay-cpu", cpu);
-	set_number("x-vmrun-delay-us", us);
+	char value[16];
+
+	snprintf(value, sizeof(value), "%u", cpu);
+	set_property(PLATFORM, "x-vmrun-delay-cpu", value);
+	snprintf(value, sizeof(value), "%u", us);
+	set_property(PLATFORM, "x-vmrun-delay-us", value);
 }

@@ -11,6 +11,7 @@
 #include <sys/time.h>
 
 #include "kselftest_harness.h"
+#include "created_vcpu.h"
 #include "sev_guest.h"
 #include "snp_host.h"
 
@@ -60,18 +61,6 @@ FIXTURE_TEARDOWN(snp_vmrun)
 
 static void handle_signal(int sig)
 {
-}
-
-/* A spare page that is not at a multiple of 2 MB, where KVM takes no VMSA. */
-static gva_t vmsa_page(struct ghcb_vm *g)
-{
-	return g->spare + (ghcb_vm_spare_gpa(g, g->spare) % (2ull << 20) ? 0 : PAGE_SIZE);
-}
-
-static void request_ap(struct ghcb_vm *g, u64 what, u64 features, gpa_t gpa)
-{
-	ghcb_vm_request(g, SVM_VMGEXIT_AP_CREATION, GHCB_AP_REQUEST(what, 1), gpa);
-	ghcb_set(g, GHCB_RAX, features);
 }
 
 /* Runs vCPU 1 until KVM has halted it, and a signal ends KVM_RUN. Returns its state. */
@@ -178,7 +167,10 @@ VMRUN_TEST_F(destroyed_vcpu_is_out_of_the_guest)
 		ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa));
 		request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa));
 		GHCB_ASSERT_OK(g);
-		/* Once VMRUN is slow, an interrupt is pending each time, and the guest gets nowhere. */
+		/*
+		 * First: with a slow VMRUN an interrupt is pending at each entry, and the guest
+		 * executes nothing.
+		 */
 		ASSERT_TRUE(runs(&r)) TH_LOG("round %d: vCPU 1 does not run", i);
 		snp_host_delay_vmrun(CPU_1, VMRUN_US);
 		usleep(VMRUN_US + VMRUN_US / 2);
@@ -194,7 +186,7 @@ VMRUN_TEST_F(destroyed_vcpu_is_out_of_the_guest)
 	}
 	EXPECT_EQ(self->before, snp_host_counter("guest-errors"));
 
-	/* KVM_RUN waits for a VMSA. */
+	/* vCPU 1 is in KVM_RUN, which returns only once there is a VMSA to run. */
 	WRITE_ONCE(r.stop, true);
 	ASSERT_EQ(0, ghcb_vm_do(g, GHCB_TASK_MAKE_VMSA, vmsa));
 	request_ap(g, SVM_VMGEXIT_AP_CREATE, SNP_SEV_FEATURES, ghcb_vm_spare_gpa(g, vmsa));
