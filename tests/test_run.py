@@ -58,7 +58,7 @@ MAY_SAY = (
     r"kvm_amd: SEV-ES guest requested termination: 0x[0-9a-f]+:0x[0-9a-f]+",
     r"kvm_amd: (kvm \[[0-9]+\]: vcpu[0-9]+, guest rIP: 0x[0-9a-f]+ )?vmgexit: .*",
     r"kvm_amd: set kvm_amd\.dump_invalid_vmcb=1 to dump internal KVM state\.",
-    # The dump that sev_snp_ghcb_test asks for. 6.12.y says neither "snapshot" nor what is valid.
+    # The dump that sev_snp_ghcb_test asks for. 6.12.y does not say "snapshot".
     r"kvm_amd: GHCB \(GPA=[0-9a-f]{16}\)( snapshot)?:",
     r"kvm_amd: sw_(exit_code|exit_info_[12]|scratch) +[0-9a-f]{16} is_valid: [01]",
     r"kvm_amd: valid_bitmap +[0-9a-f]{8}(,[0-9a-f]{8})*",
